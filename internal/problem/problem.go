@@ -1,0 +1,105 @@
+// Package problem says what a caller can do about a failure.
+//
+// A failure the caller can act on is an *Error with a Kind and one full sentence; everything else is a plain wrapped
+// error and counts as Internal. The protocols translate kinds to their own codes (rest, mlflowapi, oip), never a noun.
+package problem
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Kind says what the caller can do about a failure. New kinds go at the end; none is renamed,
+// because clients switch on the type URI made from it.
+type Kind string
+
+const (
+	Invalid         Kind = "invalid"         // fix the request and send it again
+	NotFound        Kind = "not-found"       // the name is wrong or you may not see it
+	Forbidden       Kind = "forbidden"       // ask somebody else
+	Conflict        Kind = "conflict"        // read the new state, then decide
+	Internal        Kind = "internal"        // ours; the log has the cause
+	Unauthenticated Kind = "unauthenticated" // sign in or send a token
+	Exhausted       Kind = "exhausted"       // slow down, try later
+	Unsupported     Kind = "unsupported"     // this build or engine cannot do it
+	Unavailable     Kind = "unavailable"     // try again; nothing was changed
+	TooLarge        Kind = "too-large"       // send less, or have the limit raised
+	Stored          Kind = "storage-full"    // the disk or bucket takes no more writes
+)
+
+// statuses is the HTTP column of the table in docs/reference/errors.md.
+var statuses = map[Kind]int{
+	Invalid: http.StatusUnprocessableEntity, NotFound: http.StatusNotFound, Forbidden: http.StatusForbidden,
+	Conflict: http.StatusConflict, Internal: http.StatusInternalServerError, Unauthenticated: http.StatusUnauthorized,
+	Exhausted: http.StatusTooManyRequests, Unsupported: http.StatusNotImplemented, Unavailable: http.StatusServiceUnavailable,
+	TooLarge: http.StatusRequestEntityTooLarge, Stored: http.StatusInsufficientStorage,
+}
+
+// Status is the HTTP status of a kind; an unknown kind is 500.
+func (k Kind) Status() int {
+	if s, ok := statuses[k]; ok {
+		return s
+	}
+	return http.StatusInternalServerError
+}
+
+// Error is a failure the caller can act on.
+type Error struct {
+	Kind   Kind
+	Detail string // one full sentence for a person: the thing, why, and the way out
+	Field  string // where in the request, as "plan.steps[1].share"; empty when it is not one field
+	Fields []Field
+	cause  error
+}
+
+// Field is one of several findings about one request.
+type Field struct {
+	Field  string  `json:"field"`
+	Detail string  `json:"detail"`
+	Rule   string  `json:"rule,omitempty"`
+	Rows   []int64 `json:"rows,omitempty"`  // 1-based, the first ones
+	Count  int64   `json:"count,omitempty"` // all rows concerned
+}
+
+// New makes an error of kind k; the formatted text is its detail.
+func New(k Kind, format string, a ...any) *Error {
+	return &Error{Kind: k, Detail: fmt.Sprintf(format, a...)}
+}
+
+// At names the field of the request that is at fault.
+func (e *Error) At(field string) *Error { e.Field = field; return e }
+
+// With adds findings about single fields.
+func (e *Error) With(fields ...Field) *Error { e.Fields = append(e.Fields, fields...); return e }
+
+// Because keeps the cause for the log; callers never see it.
+func (e *Error) Because(cause error) *Error { e.cause = cause; return e }
+
+func (e *Error) Error() string {
+	if e.cause != nil {
+		return e.Detail + " (" + e.cause.Error() + ")"
+	}
+	return e.Detail
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+// KindOf finds the kind in err's chain; an error without one is Internal.
+func KindOf(err error) Kind {
+	if e, ok := As(err); ok {
+		return e.Kind
+	}
+	return Internal
+}
+
+// As finds the problem in err's chain.
+func As(err error) (*Error, bool) {
+	var e *Error
+	ok := errors.As(err, &e)
+	return e, ok
+}
+
+// Is reports whether err is a problem of kind k.
+func Is(err error, k Kind) bool { return err != nil && KindOf(err) == k }
