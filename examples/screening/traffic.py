@@ -1,0 +1,84 @@
+"""Calls the deployed model with real patients, through the ordinary Triton client.
+
+    python traffic.py --url HOST:PORT --rows data/traffic.csv --out calls.csv [--batch 4] [--json]
+
+The token comes from KEELSON_TOKEN. The model's metadata says what it wants: one matrix, or one
+tensor per column. --out gets one line per row: the prediction it belongs to, its row in that call,
+the model version, the answer, and what turned out to be true. `keelson outcome add` reads it.
+"""
+
+import argparse
+import csv
+import os
+
+import numpy as np
+import pandas as pd
+import tritonclient.http as triton
+
+
+def tensors(metadata: dict, rows: pd.DataFrame, binary: bool) -> list:
+    wanted = metadata["inputs"]
+    if len(wanted) == 1 and wanted[0]["name"] not in rows.columns:
+        columns = [c for c in rows.columns if c not in ("patient", "size_band", "malignant")]
+        blocks = [(wanted[0], rows[columns].to_numpy())]
+    else:
+        blocks = [(w, rows[w["name"]].to_numpy()) for w in wanted]
+    made = []
+    for want, values in blocks:
+        kind = {"FP64": np.float64, "FP32": np.float32, "INT64": np.int64}[want["datatype"]]
+        values = values.astype(kind)
+        if len(want["shape"]) == 2 and values.ndim == 1:
+            values = values.reshape(-1, 1)
+        tensor = triton.InferInput(want["name"], list(values.shape), want["datatype"])
+        tensor.set_data_from_numpy(values, binary_data=binary)
+        made.append(tensor)
+    return made
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("--url", required=True, help="host:port, without http://")
+    args.add_argument("--model", default="screening", help="endpoint")
+    args.add_argument("--rows", required=True, help="CSV file of patients")
+    args.add_argument("--out", help="CSV file to write")
+    args.add_argument("--batch", type=int, default=4, help="rows per call")
+    args.add_argument("--limit", type=int, default=0, help="stop after that many rows, 0 is all")
+    args.add_argument("--json", action="store_true", help="JSON tensors instead of binary ones")
+    args = args.parse_args()
+
+    headers = {"X-Keelson-Application": "clinic-desk"}
+    if token := os.environ.get("KEELSON_TOKEN"):
+        headers["Authorization"] = "Bearer " + token
+    frame = pd.read_csv(args.rows)
+    if args.limit:
+        frame = frame.head(args.limit)
+
+    client = triton.InferenceServerClient(args.url, network_timeout=30.0)
+    if not client.is_server_live(headers) or not client.is_model_ready(args.model, headers=headers):
+        raise SystemExit(f"{args.model} is not ready at {args.url}.")
+    metadata = client.get_model_metadata(args.model, headers=headers)
+    lines, versions = [], {}
+    for start in range(0, len(frame), args.batch):
+        rows = frame.iloc[start : start + args.batch]
+        result = client.infer(
+            args.model, tensors(metadata, rows, not args.json), headers=headers, request_id=f"desk-{start}"
+        )
+        answer = result.get_response()
+        scores = result.as_numpy(answer["outputs"][0]["name"]).ravel()
+        version = answer.get("model_version", "")
+        versions[version] = versions.get(version, 0) + len(rows)
+        prediction = answer["parameters"]["prediction_id"]
+        for row, (score, truth) in enumerate(zip(scores, rows["malignant"])):
+            lines.append([prediction, row, version, f"{score:.9g}", int(truth)])
+    client.close()
+    if args.out:
+        with open(args.out, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["prediction_id", "row", "version", "score", "value"])
+            writer.writerows(lines)
+    right = sum((float(score) >= 0.5) == bool(truth) for _, _, _, score, truth in lines)
+    print(f"{len(lines)} rows answered, {right} of them right, by version: {versions}")
+
+
+if __name__ == "__main__":
+    main()
