@@ -42,7 +42,9 @@ func From(ctx context.Context) Caller {
 }
 
 // With puts c into ctx.
-func With(ctx context.Context, c Caller) context.Context { return context.WithValue(ctx, callerKey{}, c) }
+func With(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
 
 // System is ctx with the platform itself as the caller; name says which part acts.
 func System(ctx context.Context, name string) context.Context {

@@ -21,8 +21,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
+	"github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -45,6 +46,7 @@ type Scope struct {
 	Ctx       context.Context
 	Workspace string
 	tx        *sql.Tx
+	conn      *sql.Conn // PostgreSQL only
 	postgres  bool
 }
 
@@ -108,6 +110,9 @@ func (d *DB) Close() error {
 // Postgres tells which of the two databases this is.
 func (d *DB) Postgres() bool { return d.postgres }
 
+// DSN is what Open was given, without the prefix sqlite://. It may hold a password.
+func (d *DB) DSN() string { return d.dsn }
+
 // Writer is the connection pool for writing, for libraries that want a *sql.DB (River, goose).
 func (d *DB) Writer() *sql.DB { return d.w }
 
@@ -161,7 +166,16 @@ func (d *DB) Read(ctx context.Context, fn func(Scope) error) error {
 }
 
 func (d *DB) once(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(Scope) error) (err error) {
-	tx, err := pool.BeginTx(ctx, opts)
+	var conn *sql.Conn
+	begin := pool.BeginTx
+	if d.postgres { // the connection is kept so that job.Enqueue can lend it to River
+		if conn, err = pool.Conn(ctx); err != nil {
+			return fmt.Errorf("connect: %w", err)
+		}
+		defer conn.Close()
+		begin = conn.BeginTx
+	}
+	tx, err := begin(ctx, opts)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -171,7 +185,7 @@ func (d *DB) once(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn fun
 			err = errors.Join(err, ignoreDone(tx.Rollback()))
 		}
 	}()
-	s := Scope{Ctx: context.WithValue(ctx, inTx{}, true), Workspace: caller.Workspace(ctx), tx: tx, postgres: d.postgres}
+	s := Scope{Ctx: context.WithValue(ctx, inTx{}, true), Workspace: caller.Workspace(ctx), tx: tx, conn: conn, postgres: d.postgres}
 	if err := fn(s); err != nil {
 		return err
 	}
@@ -197,6 +211,14 @@ func (s Scope) Postgres() bool { return s.postgres }
 
 // Tx is the underlying transaction, for libraries that join it.
 func (s Scope) Tx() *sql.Tx { return s.tx }
+
+// Conn calls fn with the pgx connection the transaction runs on. PostgreSQL only.
+func (s Scope) Conn(fn func(*pgx.Conn) error) error {
+	if s.conn == nil {
+		return errors.New("db: Conn is for PostgreSQL transactions")
+	}
+	return s.conn.Raw(func(driver any) error { return fn(driver.(*stdlib.Conn).Conn()) })
+}
 
 // Exec runs a statement.
 func (s Scope) Exec(q string, a ...any) (sql.Result, error) { return s.tx.ExecContext(s.Ctx, q, a...) }

@@ -10,7 +10,8 @@ CREATE TABLE audit_entry (
   object    TEXT NOT NULL,
   models    TEXT NOT NULL,             -- JSON list of model names
   detail    TEXT NOT NULL,
-  leaf      TEXT NOT NULL              -- hex of the leaf hash
+  leaf      TEXT NOT NULL,             -- hex of the leaf hash
+  proof     TEXT NOT NULL              -- salted commitment of the actor
 );
 CREATE INDEX audit_entry_at ON audit_entry (workspace, at);
 CREATE INDEX audit_entry_object ON audit_entry (workspace, object, at);

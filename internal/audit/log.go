@@ -1,0 +1,212 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"keelson/internal/blob"
+	"keelson/internal/db"
+	"keelson/internal/seal"
+)
+
+// Origin is the first line of every checkpoint: which log this is.
+const Origin = "keelson.audit/v1"
+
+// witness is the name under which the newest checkpoint is kept outside the database, so that cutting the end of the
+// log in the database is noticed.
+const witness = "audit/checkpoint"
+
+// Log numbers entries, signs checkpoints and answers questions. All fields are required.
+type Log struct {
+	DB    *db.DB
+	Blobs blob.Store
+	Key   *seal.Key
+	Log   *slog.Logger
+
+	signer note.Signer
+}
+
+// Open prepares the signer.
+func (l *Log) Open() error {
+	if l.signer != nil {
+		return nil
+	}
+	s, err := newSigner(l.Key)
+	l.signer = s
+	return err
+}
+
+// Run sequences until ctx ends, a few times a second; what was recorded before ctx ended is sequenced.
+func (l *Log) Run(ctx context.Context) error {
+	if err := l.Open(); err != nil {
+		return err
+	}
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if err := l.Sequence(ctx); err != nil && ctx.Err() == nil {
+			l.Log.ErrorContext(ctx, "audit entries could not be sequenced", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return l.Sequence(context.WithoutCancel(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// Sequence gives all committed entries their leaf numbers and signs a checkpoint. Calling it at the same time in several
+// processes is safe: the database lets one win.
+func (l *Log) Sequence(ctx context.Context) error {
+	if err := l.Open(); err != nil {
+		return err
+	}
+	for {
+		var open bool
+		if err := l.DB.Read(ctx, func(tx db.Scope) error {
+			return tx.QueryRow("SELECT EXISTS (SELECT 1 FROM audit_entry WHERE idx IS NULL)").Scan(&open)
+		}); err != nil || !open {
+			return err
+		}
+		var from int64
+		var c Checkpoint
+		if err := l.DB.Write(ctx, func(tx db.Scope) (err error) {
+			from, c, err = l.sequence(tx)
+			return err
+		}); err != nil {
+			return fmt.Errorf("sequence audit entries: %w", err)
+		}
+		if err := l.publish(ctx, from, c); err != nil {
+			return fmt.Errorf("publish checkpoint %d: %w", c.Size, err)
+		}
+	}
+}
+
+func (l *Log) sequence(tx db.Scope) (from int64, c Checkpoint, err error) {
+	c, err = latest(tx)
+	if err != nil {
+		return 0, c, err
+	}
+	from = c.Size
+	entries, err := unsequenced(tx, 500)
+	if err != nil || len(entries) == 0 {
+		return from, c, err
+	}
+	size := c.Size
+	reader := &pending{nodes: nodes{tx}, fresh: map[int64]tlog.Hash{}}
+	for _, e := range entries {
+		raw, err := hex.DecodeString(e.Leaf)
+		var h tlog.Hash
+		if err != nil || len(raw) != len(h) {
+			return from, c, fmt.Errorf("leaf of audit entry %s is damaged", e.ID)
+		}
+		copy(h[:], raw)
+		hashes, err := tlog.StoredHashesForRecordHash(size, h, reader)
+		if err != nil {
+			return from, c, err
+		}
+		at := tlog.StoredHashIndex(0, size)
+		for i, node := range hashes {
+			reader.fresh[at+int64(i)] = node
+			if _, err := tx.Exec("INSERT INTO audit_node (pos, hash) VALUES ($1, $2)", at+int64(i), hex.EncodeToString(node[:])); err != nil {
+				return from, c, err
+			}
+		}
+		if _, err := tx.Exec("UPDATE audit_entry SET idx = $2 WHERE id = $1 AND workspace = $3", e.ID, size, e.Workspace); err != nil {
+			return from, c, err
+		}
+		size++
+	}
+	root, err := tlog.TreeHash(size, reader)
+	if err != nil {
+		return from, c, err
+	}
+	signed, err := note.Sign(&note.Note{Text: checkpointText(size, root)}, l.signer)
+	if err != nil {
+		return from, c, err
+	}
+	c = Checkpoint{Size: size, Root: root.String(), Note: string(signed), At: time.Now()}
+	_, err = tx.Exec("INSERT INTO audit_checkpoint (size, note, at) VALUES ($1, $2, $3)", c.Size, c.Note, db.Micros(c.At))
+	return from, c, err
+}
+
+// publish writes the tiles that became full and the checkpoint outside the database.
+func (l *Log) publish(ctx context.Context, from int64, c Checkpoint) error {
+	for _, t := range tlog.NewTiles(8, from, c.Size) {
+		if t.W != 1<<8 {
+			continue // partial tiles are made on export
+		}
+		var data []byte
+		if err := l.DB.Read(ctx, func(tx db.Scope) (err error) {
+			data, err = tlog.ReadTileData(t, nodes{tx})
+			return err
+		}); err != nil {
+			return err
+		}
+		if err := l.Blobs.PutNamed(ctx, "audit/"+t.Path(), bytes.NewReader(data)); err != nil {
+			return err
+		}
+	}
+	return l.Blobs.PutNamed(ctx, witness, bytes.NewReader([]byte(c.Note)))
+}
+
+// pending reads nodes of this transaction's own inserts from memory.
+type pending struct {
+	nodes
+	fresh map[int64]tlog.Hash
+}
+
+func (p *pending) ReadHashes(positions []int64) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(positions))
+	for i, at := range positions {
+		h, ok := p.fresh[at]
+		if !ok {
+			one, err := p.nodes.ReadHashes([]int64{at})
+			if err != nil {
+				return nil, err
+			}
+			h = one[0]
+		}
+		out[i] = h
+	}
+	return out, nil
+}
+
+// Latest gives the newest checkpoint, with its root; size 0 in an empty log.
+func (l *Log) Latest(ctx context.Context) (c Checkpoint, err error) {
+	if err := l.DB.Read(ctx, func(tx db.Scope) error { c, err = latest(tx); return err }); err != nil || c.Size == 0 {
+		return c, err
+	}
+	t, err := parseCheckpoint(c.Note, l.Verifier())
+	c.Root = t.Hash.String()
+	return c, err
+}
+
+// List answers a query in the caller's workspace, newest first.
+func (l *Log) List(ctx context.Context, q Query) (out []Entry, err error) {
+	err = l.DB.Read(ctx, func(tx db.Scope) error { out, err = list(tx, q); return err })
+	return out, err
+}
+
+// remembered is the checkpoint kept outside the database; empty when none was published yet.
+func (l *Log) remembered(ctx context.Context) (string, error) {
+	r, _, err := l.Blobs.OpenNamed(ctx, witness)
+	if err != nil {
+		if errors.Is(err, blob.ErrNotFound) {
+			return "", nil
+		}
+		return "", err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, 64<<10))
+	return string(b), err
+}

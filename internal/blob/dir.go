@@ -1,0 +1,214 @@
+package blob
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"keelson/internal/db"
+	"keelson/internal/problem"
+)
+
+// Dir is a store in a folder: content/ab/abcd…, named/…, and tmp/ for what is being written.
+type Dir struct{ root *os.Root }
+
+// OpenDir opens a folder, making it if missing.
+func OpenDir(folder string) (*Dir, error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("make folder for blobs: %w", err)
+	}
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, fmt.Errorf("open folder for blobs: %w", err)
+	}
+	for _, d := range []string{"content", "named", "tmp"} {
+		if err := root.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("open folder for blobs: %w", err)
+		}
+	}
+	return &Dir{root: root}, nil
+}
+
+// Close closes the root handle.
+func (d *Dir) Close() error { return d.root.Close() }
+
+func contentPath(hexa string) string { return "content/" + hexa[:2] + "/" + hexa }
+
+// write copies r into a temporary file, syncs it and lets place move it to its final name.
+func (d *Dir) write(r io.Reader, also io.Writer, place func(tmp string, size int64) error) error {
+	tmp := "tmp/" + db.NewID()
+	f, err := d.root.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return full(err)
+	}
+	defer d.root.Remove(tmp)
+	var w io.Writer = f
+	if also != nil {
+		w = io.MultiWriter(f, also)
+	}
+	size, err := io.Copy(w, r)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return full(err)
+	}
+	return full(place(tmp, size))
+}
+
+// move renames tmp to name, making its folders, and syncs the folder so that the name outlives a crash.
+func (d *Dir) move(tmp, name string) error {
+	if err := d.root.MkdirAll(path.Dir(name), 0o700); err != nil {
+		return err
+	}
+	if err := d.root.Rename(tmp, name); err != nil {
+		return err
+	}
+	dir, err := d.root.Open(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func (d *Dir) Put(_ context.Context, r io.Reader) (digest string, size int64, err error) {
+	sum := sha256.New()
+	err = d.write(r, sum, func(tmp string, n int64) error {
+		hexa := hex.EncodeToString(sum.Sum(nil))
+		digest, size = "sha256:"+hexa, n
+		// What is there is replaced rather than kept: the new bytes were hashed just now, the old ones may have been altered.
+		return d.move(tmp, contentPath(hexa))
+	})
+	if err != nil {
+		return "", 0, err
+	}
+	return digest, size, nil
+}
+
+func (d *Dir) Open(_ context.Context, digest string) (io.ReadSeekCloser, int64, error) {
+	hexa, err := ParseDigest(digest)
+	if err != nil {
+		return nil, 0, err
+	}
+	return d.open(contentPath(hexa))
+}
+
+func (d *Dir) open(name string) (io.ReadSeekCloser, int64, error) {
+	f, err := d.root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, ErrNotFound
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = ErrNotFound
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+func (d *Dir) Verify(ctx context.Context, digest string) error { return verify(ctx, d, digest) }
+
+func verify(ctx context.Context, s Store, digest string) error {
+	r, _, err := s.Open(ctx, digest)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, r); err != nil {
+		return err
+	}
+	if "sha256:"+hex.EncodeToString(sum.Sum(nil)) != digest {
+		return ErrAltered
+	}
+	return nil
+}
+
+func (d *Dir) Delete(_ context.Context, digest string) error {
+	hexa, err := ParseDigest(digest)
+	if err != nil {
+		return err
+	}
+	return gone(d.root.Remove(contentPath(hexa)))
+}
+
+func (d *Dir) PutNamed(_ context.Context, name string, r io.Reader) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	return d.write(r, nil, func(tmp string, _ int64) error { return d.move(tmp, "named/"+name) })
+}
+
+func (d *Dir) OpenNamed(_ context.Context, name string) (io.ReadSeekCloser, int64, error) {
+	if err := CheckName(name); err != nil {
+		return nil, 0, err
+	}
+	return d.open("named/" + name)
+}
+
+func (d *Dir) ListNamed(_ context.Context, prefix string) ([]Named, error) {
+	start := "named"
+	if i := strings.LastIndex(prefix, "/"); i > 0 {
+		if err := CheckName(prefix[:i]); err != nil {
+			return nil, err
+		}
+		start += "/" + prefix[:i]
+	}
+	var out []Named
+	err := fs.WalkDir(d.root.FS(), start, func(p string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name := strings.TrimPrefix(p, "named/")
+		if !strings.HasPrefix(name, prefix) {
+			return nil
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			out = append(out, Named{name, info.Size(), info.ModTime()})
+		}
+		return err
+	})
+	return out, err
+}
+
+func (d *Dir) DeleteNamed(_ context.Context, name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	return gone(d.root.Remove("named/" + name))
+}
+
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// full turns the errors of a disk that takes no writes into a problem.
+func full(err error) error {
+	for _, no := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM} {
+		if errors.Is(err, no) {
+			return problem.New(problem.Stored, "The blob store takes no writes; nothing was stored. Free space or check the rights of the data folder.").Because(err)
+		}
+	}
+	return err
+}

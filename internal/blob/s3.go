@@ -1,0 +1,164 @@
+package blob
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"keelson/internal/problem"
+)
+
+// S3 is a store in a bucket of any service that speaks the S3 API: content/ab/abcd… and named/….
+type S3 struct {
+	client         *minio.Client
+	bucket, prefix string
+}
+
+// OpenS3 opens "s3://[key:secret@]host[:port]/bucket[/prefix][?tls=off][&region=…]". Without key and secret they come
+// from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. A bucket that is missing is made.
+func OpenS3(ctx context.Context, location string) (*S3, error) {
+	u, err := url.Parse(location)
+	if err != nil || u.Host == "" || len(strings.Trim(u.Path, "/")) == 0 {
+		return nil, errors.New("blobs: write s3://key:secret@host:port/bucket")
+	}
+	bucket, prefix, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
+	if prefix != "" {
+		prefix += "/"
+	}
+	creds := credentials.NewEnvAWS()
+	if u.User != nil {
+		secret, _ := u.User.Password()
+		creds = credentials.NewStaticV4(u.User.Username(), secret, "")
+	}
+	region := u.Query().Get("region")
+	if region == "" {
+		region = "us-east-1"
+	}
+	c, err := minio.New(u.Host, &minio.Options{Creds: creds, Secure: u.Query().Get("tls") != "off", Region: region, BucketLookup: minio.BucketLookupPath})
+	if err != nil {
+		return nil, fmt.Errorf("open S3 at %s: %w", u.Host, err)
+	}
+	ok, err := c.BucketExists(ctx, bucket)
+	if err != nil {
+		return nil, fmt.Errorf("reach bucket %s at %s: %w", bucket, u.Host, err)
+	}
+	if !ok {
+		if err := c.MakeBucket(ctx, bucket, minio.MakeBucketOptions{Region: region}); err != nil {
+			return nil, fmt.Errorf("make bucket %s at %s: %w", bucket, u.Host, err)
+		}
+	}
+	return &S3{client: c, bucket: bucket, prefix: prefix}, nil
+}
+
+// Put spools to a temporary file, because the name of the object is only known at the end.
+func (s *S3) Put(ctx context.Context, r io.Reader) (string, int64, error) {
+	f, err := os.CreateTemp("", "keelson-put-*")
+	if err != nil {
+		return "", 0, full(err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	sum := sha256.New()
+	size, err := io.Copy(io.MultiWriter(f, sum), r)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return "", 0, full(err)
+	}
+	hexa := hex.EncodeToString(sum.Sum(nil))
+	if _, err := s.client.PutObject(ctx, s.bucket, s.prefix+contentPath(hexa), f, size, minio.PutObjectOptions{}); err != nil {
+		return "", 0, s3err(err)
+	}
+	return "sha256:" + hexa, size, nil
+}
+
+func (s *S3) Open(ctx context.Context, digest string) (io.ReadSeekCloser, int64, error) {
+	hexa, err := ParseDigest(digest)
+	if err != nil {
+		return nil, 0, err
+	}
+	return s.open(ctx, contentPath(hexa))
+}
+
+func (s *S3) open(ctx context.Context, name string) (io.ReadSeekCloser, int64, error) {
+	o, err := s.client.GetObject(ctx, s.bucket, s.prefix+name, minio.GetObjectOptions{})
+	if err != nil {
+		return nil, 0, s3err(err)
+	}
+	info, err := o.Stat()
+	if err != nil {
+		o.Close()
+		return nil, 0, s3err(err)
+	}
+	return o, info.Size, nil
+}
+
+func (s *S3) Verify(ctx context.Context, digest string) error { return verify(ctx, s, digest) }
+
+func (s *S3) Delete(ctx context.Context, digest string) error {
+	hexa, err := ParseDigest(digest)
+	if err != nil {
+		return err
+	}
+	return s3err(s.client.RemoveObject(ctx, s.bucket, s.prefix+contentPath(hexa), minio.RemoveObjectOptions{}))
+}
+
+func (s *S3) PutNamed(ctx context.Context, name string, r io.Reader) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	size := int64(-1)
+	if l, ok := r.(interface{ Len() int }); ok {
+		size = int64(l.Len())
+	}
+	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+"named/"+name, r, size, minio.PutObjectOptions{PartSize: 16 << 20})
+	return s3err(err)
+}
+
+func (s *S3) OpenNamed(ctx context.Context, name string) (io.ReadSeekCloser, int64, error) {
+	if err := CheckName(name); err != nil {
+		return nil, 0, err
+	}
+	return s.open(ctx, "named/"+name)
+}
+
+func (s *S3) ListNamed(ctx context.Context, prefix string) ([]Named, error) {
+	var out []Named
+	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + "named/" + prefix, Recursive: true}) {
+		if o.Err != nil {
+			return nil, s3err(o.Err)
+		}
+		out = append(out, Named{strings.TrimPrefix(o.Key, s.prefix+"named/"), o.Size, o.LastModified})
+	}
+	return out, nil
+}
+
+func (s *S3) DeleteNamed(ctx context.Context, name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	return s3err(s.client.RemoveObject(ctx, s.bucket, s.prefix+"named/"+name, minio.RemoveObjectOptions{}))
+}
+
+func s3err(err error) error {
+	if err == nil {
+		return nil
+	}
+	switch r := minio.ToErrorResponse(err); {
+	case r.Code == "NoSuchKey" || r.StatusCode == 404:
+		return ErrNotFound
+	case r.Code == "QuotaExceeded" || r.StatusCode == 507:
+		return problem.New(problem.Stored, "The bucket takes no more writes; nothing was stored.").Because(err)
+	}
+	return fmt.Errorf("S3: %w", err)
+}

@@ -1,0 +1,181 @@
+package job_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"keelson/internal/caller"
+	"keelson/internal/db"
+	"keelson/internal/db/dbtest"
+	"keelson/internal/job"
+)
+
+type args struct {
+	N int `json:"n"`
+}
+
+func runner(d *db.DB, node string) *job.Runner {
+	return &job.Runner{DB: d, Node: node, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+}
+
+// start runs r until the returned function is called.
+func start(t *testing.T, r *job.Runner) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	var stopped atomic.Bool
+	stop = func() {
+		if stopped.Swap(true) {
+			return
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the runner ended with %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func wait[T any](t *testing.T, ch <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s did not happen in 20 s", what)
+	}
+	return v
+}
+
+func TestAJobCommitsAndRollsBackWithItsTransaction(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		got := make(chan job.Job, 10)
+		where := make(chan string, 10)
+		r := runner(d, "node-1")
+		r.Handle("count", func(ctx context.Context, j job.Job) error {
+			where <- caller.Workspace(ctx) + " " + caller.From(ctx).Name
+			got <- j
+			return nil
+		})
+		start(t, r)
+		ctx := caller.WithWorkspace(context.Background(), "risk")
+		boom := errors.New("boom")
+		if err := d.Write(ctx, func(tx db.Scope) error { return errors.Join(job.Enqueue(tx, "count", args{1}), boom) }); !errors.Is(err, boom) {
+			t.Fatal(err)
+		}
+		if err := d.Write(ctx, func(tx db.Scope) error { return job.Enqueue(tx, "count", args{2}) }); err != nil {
+			t.Fatal(err)
+		}
+		var a args
+		if j := wait(t, got, "the job"); j.Bind(&a) != nil || a.N != 2 || j.Attempt != 1 {
+			t.Fatalf("got %+v", j)
+		}
+		if w := wait(t, where, "the job"); w != "risk job:count" {
+			t.Fatalf("it ran as %q", w)
+		}
+	})
+}
+
+func TestAFailedJobIsTriedAgain(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		got := make(chan int, 10)
+		r := runner(d, "node-1")
+		r.Handle("flaky", func(_ context.Context, j job.Job) error {
+			got <- j.Attempt
+			if j.Attempt == 1 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		start(t, r)
+		if err := d.Write(context.Background(), func(tx db.Scope) error { return job.Enqueue(tx, "flaky", args{}) }); err != nil {
+			t.Fatal(err)
+		}
+		if a, b := wait(t, got, "the first attempt"), wait(t, got, "the second attempt"); a != 1 || b != 2 {
+			t.Fatalf("attempts %d and %d", a, b)
+		}
+	})
+}
+
+func TestTheJobsOfAKilledNodeComeBackWithinSeconds(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		r := runner(d, "node-2")
+		got := make(chan job.Job, 1)
+		r.Handle("long", func(_ context.Context, j job.Job) error { got <- j; return nil })
+		if err := d.Write(ctx, func(tx db.Scope) error {
+			if err := job.Enqueue(tx, "long", args{7}); err != nil {
+				return err
+			}
+			// What a node that was killed in the middle leaves behind.
+			by := `'["node-1"]'`
+			if tx.Postgres() {
+				by = `'{node-1}'`
+			}
+			if _, err := tx.Exec("UPDATE river_job SET state = 'running', attempt = 1, attempted_by = " + by); err != nil {
+				return err
+			}
+			_, err := tx.Exec("INSERT INTO node (id, seen) VALUES ('node-1', $1)", db.Micros(time.Now()))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		start(t, r)
+		if j := wait(t, got, "the rescue"); j.Attempt != 2 {
+			t.Fatalf("want the second attempt, got %+v", j)
+		}
+		if took := time.Since(begin); took < time.Second || took > 5*time.Second+job.Lost {
+			t.Fatalf("it came back after %s: a silent node is lost after %s, not before", took, job.Lost)
+		}
+	})
+}
+
+func TestOneOfTwoUniqueJobsIsKept(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		if err := d.Write(ctx, func(tx db.Scope) error {
+			return errors.Join(job.Enqueue(tx, "once", args{1}, job.Unique()), job.Enqueue(tx, "once", args{1}, job.Unique()), job.Enqueue(tx, "once", args{2}, job.Unique()))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if err := d.Read(ctx, func(tx db.Scope) error { return tx.QueryRow("SELECT COUNT(*) FROM river_job").Scan(&n) }); err != nil {
+			t.Fatal(err)
+		}
+		if n != 2 {
+			t.Fatalf("want 2 jobs, got %d", n)
+		}
+	})
+}
+
+func TestAPeriodicTaskRunsInOneProcessAtATime(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		var inside, most atomic.Int32
+		calls := make(chan struct{}, 100)
+		for _, node := range []string{"a", "b"} {
+			r := runner(d, node)
+			r.Every("sweep", 20*time.Millisecond, func(context.Context) error {
+				if n := inside.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				defer inside.Add(-1)
+				calls <- struct{}{}
+				return nil
+			})
+			start(t, r)
+		}
+		for range 10 {
+			wait(t, calls, "the task")
+		}
+		if most.Load() != 1 {
+			t.Fatalf("%d ran at once", most.Load())
+		}
+	})
+}
