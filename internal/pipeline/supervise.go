@@ -1,0 +1,225 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// MaxLog is how much of a step's output is kept, in bytes.
+const MaxLog = 16 << 20
+
+// Supervise is the life of a watcher: the program calls it with the folder of a task, in a process of its own, and
+// ends with the code it returns. With "become" before the folder it is the step between watcher and task, which takes
+// the limits on itself and then turns into the task.
+func Supervise(args []string) int {
+	if len(args) == 2 && args[0] == "become" {
+		return becomeTask(args[1])
+	}
+	if len(args) != 1 {
+		fmt.Fprintln(os.Stderr, "keelson: internal-exec wants the folder of a task")
+		return 2
+	}
+	if err := watch(args[0]); err != nil {
+		fmt.Fprintln(os.Stderr, "keelson:", err)
+		return 1
+	}
+	return 0
+}
+
+func readTask(dir string) (t taskFile, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, taskName))
+	if err != nil {
+		return t, err
+	}
+	return t, json.Unmarshal(b, &t)
+}
+
+func becomeTask(dir string) int {
+	t, err := readTask(dir)
+	if err == nil {
+		err = applyLimits(t.Limits)
+	}
+	if err == nil {
+		err = os.Chdir(t.Dir)
+	}
+	if err == nil {
+		err = become(t.Args, os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, "keelson:", err)
+	return 127
+}
+
+func watch(dir string) error {
+	runtime.LockOSThread() // the parent-death signal of the task follows the thread that starts it
+	me, err := self()
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	if err := writeFile(filepath.Join(dir, watcherName), me); err != nil {
+		return err
+	}
+	t, err := readTask(dir) // after saying who we are: who takes the task away then knows whom to wait for
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := adoptOrphans(); err != nil {
+		return fmt.Errorf("become a subreaper: %w", err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(dir, logName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+
+	out := &capped{w: log, left: MaxLog}
+	cmd := exec.Command(exe, append(superviseArgs(), "become", dir)...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = os.Environ(), out, out
+	cmd.WaitDelay = time.Second // a descendant that keeps the pipe open does not hold us
+	inGroup(cmd)
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return writeFile(filepath.Join(dir, resultName), Result{ExitCode: -1, Reason: err.Error()})
+	}
+	me.Child = cmd.Process.Pid
+	if err := writeFile(filepath.Join(dir, watcherName), me); err != nil {
+		killGroup(me.Child)
+		return errors.Join(err, cmd.Wait())
+	}
+
+	var reason atomic.Value
+	stop := func(why string) {
+		reason.CompareAndSwap(nil, why)
+		killGroup(me.Child)
+		pids, _ := descendants(os.Getpid())
+		for _, p := range pids {
+			killOne(p)
+		}
+	}
+	ended := make(chan struct{})
+	guarded := make(chan struct{})
+	go func() { // ends when the task has ended
+		defer close(guarded)
+		guard(t, began, signals, ended, stop)
+	}()
+	waitErr := cmd.Wait()
+	close(ended)
+	<-guarded
+	killGroup(me.Child) // what it left behind
+	pids, _ := descendants(os.Getpid())
+	for _, p := range pids {
+		killOne(p)
+	}
+	reap()
+
+	r := Result{ExitCode: cmd.ProcessState.ExitCode(), CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		r.MaxRSS = int64(ru.Maxrss) * 1024 // Linux counts in kilobytes
+	}
+	why, _ := reason.Load().(string)
+	switch {
+	case why != "":
+		r.ExitCode, r.Reason = -1, why
+	case r.ExitCode == -1 && r.CPU >= time.Duration(t.Limits.CPU):
+		r.Reason = fmt.Sprintf("It used more than its %s of processor time.", time.Duration(t.Limits.CPU))
+	case r.ExitCode != 0:
+		r.Reason = fmt.Sprintf("It ended with %s.", cmd.ProcessState)
+	case waitErr != nil && !errors.Is(waitErr, exec.ErrWaitDelay):
+		r.Reason = waitErr.Error()
+	}
+	if out.left < 0 {
+		fmt.Fprintf(log, "\n[log cut: more than %d MiB]\n", MaxLog>>20)
+	}
+	return writeFile(filepath.Join(dir, resultName), r)
+}
+
+// superviseArgs repeats the arguments this watcher was called with, up to the folder.
+func superviseArgs() []string { return append([]string{}, os.Args[1:len(os.Args)-1]...) }
+
+// guard ends the task when a limit is passed or somebody asks for it.
+func guard(t taskFile, began time.Time, signals <-chan os.Signal, ended <-chan struct{}, stop func(string)) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ended:
+			return
+		case <-signals:
+			stop("It was cancelled.")
+		case <-tick.C:
+			if limit := time.Duration(t.Limits.Time); time.Since(began) > limit {
+				stop(fmt.Sprintf("It took longer than its time limit of %s.", limit))
+			}
+			if _, rss := descendants(os.Getpid()); rss > int64(t.Limits.Memory) {
+				stop(fmt.Sprintf("It used more than its memory limit of %d MiB.", t.Limits.Memory>>20))
+			}
+			if n%10 == 0 && folderSize(int64(t.Limits.Output), t.Output, t.Dir) > int64(t.Limits.Output) {
+				stop(fmt.Sprintf("It wrote more than its output limit of %d MiB.", t.Limits.Output>>20))
+			}
+		}
+	}
+}
+
+// folderSize adds up the regular files below the folders, in bytes, and stops counting beyond limit.
+func folderSize(limit int64, folders ...string) (total int64) {
+	for _, f := range folders {
+		if f == "" {
+			continue
+		}
+		_ = filepath.WalkDir(f, func(_ string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return nil // removed while we looked
+			}
+			if d.Type().IsRegular() {
+				if info, err := d.Info(); err == nil {
+					total += info.Size()
+				}
+			}
+			if total > limit {
+				return fs.SkipAll
+			}
+			return nil
+		})
+	}
+	return total
+}
+
+// capped passes on the first left bytes and swallows the rest; left is then negative.
+type capped struct {
+	w    io.Writer
+	left int64
+}
+
+func (c *capped) Write(b []byte) (int, error) {
+	if c.left < 0 {
+		return len(b), nil
+	}
+	keep := b
+	if int64(len(b)) > c.left {
+		keep = b[:c.left]
+	}
+	c.left -= int64(len(b))
+	if _, err := c.w.Write(keep); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
