@@ -1,0 +1,92 @@
+// Package engine is the one contract behind which every kind of model answers.
+//
+// An artifact is a folder of files (an fs.FS). An Engine recognises its own formats and loads a Model out of it; a Model
+// says what goes in and out (Signature) and predicts. What not every model can do (tell which rules fired, test itself,
+// say how much memory it holds) are one-method interfaces asked for by type assertion. Set holds the engines of a
+// process and finds the one that a folder needs.
+//
+// The life of a model: Detect → Load within Limits → Predict from many goroutines → Close.
+//
+// Rules that enginetest.Run checks for every engine: a file's length field never sizes an allocation; a broken file is
+// a problem, never a panic; Predict is deterministic, keeps nothing of its input and changes nothing in it.
+package engine
+
+import (
+	"context"
+	"io/fs"
+	"time"
+
+	"keelson/internal/tensor"
+)
+
+// Limits bound a load. The zero value of a field means the default.
+type Limits struct {
+	FileBytes int64         // largest single file that is read; default 512 MiB
+	Time      time.Duration // longest load; default 60 s
+}
+
+// WithDefaults fills the zero fields.
+func (l Limits) WithDefaults() Limits {
+	if l.FileBytes == 0 {
+		l.FileBytes = 512 << 20
+	}
+	if l.Time == 0 {
+		l.Time = time.Minute
+	}
+	return l
+}
+
+// Found is what an engine recognised in a folder.
+type Found struct {
+	Engine string `json:"engine"` // such as "xgboost"
+	Format string `json:"format"` // such as "xgboost-json"
+	Path   string `json:"path"`   // the model file within the folder
+}
+
+// Engine loads models of its formats.
+type Engine interface {
+	// Name is one word that stays: it is stored with every version.
+	Name() string
+	// Formats lists what Load can read; no two engines of a Set share a format.
+	Formats() []string
+	// Detect lists the files that look like this engine's formats, from names and first bytes; it reads no file whole.
+	Detect(fsys fs.FS) ([]Found, error)
+	// Load reads the model file at path. It fails with problem.Invalid on a broken file, problem.Unsupported on a valid
+	// one that uses what this engine lacks (naming it), and problem.TooLarge beyond the limits.
+	Load(ctx context.Context, fsys fs.FS, path string, limits Limits) (Model, error)
+}
+
+// Model is a loaded artifact. All methods are safe for concurrent use. Predict keeps and changes nothing of in, and
+// fails with problem.Invalid when in does not fit the signature. After Close, Predict fails.
+type Model interface {
+	Signature() Signature
+	Predict(ctx context.Context, in []tensor.Tensor) (out []tensor.Tensor, err error)
+	Close() error
+}
+
+// Tracer is a model that can say how it came to its answer. PredictTrace answers exactly as Predict does.
+type Tracer interface {
+	PredictTrace(ctx context.Context, in []tensor.Tensor) (out []tensor.Tensor, trace []Trace, err error)
+}
+
+// Trace tells how one row was decided.
+type Trace struct {
+	Row   int     `json:"row"`
+	Fired []Fired `json:"fired"`
+}
+
+// Fired is one rule that held.
+type Fired struct {
+	Rule    string `json:"rule"`
+	Message string `json:"message,omitempty"`
+}
+
+// SelfTester is a model that carries examples and can hold itself against them.
+type SelfTester interface {
+	SelfTest(ctx context.Context) error
+}
+
+// Sizer is a model that knows how many bytes of memory it holds.
+type Sizer interface {
+	MemoryBytes() int64
+}

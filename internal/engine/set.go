@@ -1,0 +1,196 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"keelson/internal/problem"
+)
+
+// Set is the engines of a process; safe for concurrent use.
+type Set struct {
+	engines []Engine
+	format  map[string]Engine
+}
+
+// NewSet makes a set. Two engines with one name or format are an error in our wiring and stop the start.
+func NewSet(engines ...Engine) (*Set, error) {
+	s := &Set{format: map[string]Engine{}}
+	for _, e := range engines {
+		for _, o := range s.engines {
+			if o.Name() == e.Name() {
+				return nil, fmt.Errorf("two engines are named %q", e.Name())
+			}
+		}
+		s.engines = append(s.engines, e)
+		for _, f := range e.Formats() {
+			if o, ok := s.format[f]; ok {
+				return nil, fmt.Errorf("engines %q and %q both read %q", o.Name(), e.Name(), f)
+			}
+			s.format[f] = e
+		}
+	}
+	return s, nil
+}
+
+// Formats lists everything the set can load, sorted.
+func (s *Set) Formats() []string {
+	var all []string
+	for f := range s.format {
+		all = append(all, f)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Detect finds the one model file in a folder. It fails with problem.Unsupported when there is none and with
+// problem.Invalid when there are several, naming them.
+func (s *Set) Detect(fsys fs.FS) (Found, error) {
+	var all []Found
+	for _, e := range s.engines {
+		found, err := e.Detect(fsys)
+		if err != nil {
+			return Found{}, err
+		}
+		all = append(all, found...)
+	}
+	switch len(all) {
+	case 1:
+		return all[0], nil
+	case 0:
+		return Found{}, problem.New(problem.Unsupported, "No engine recognises a model in these files (%s); the formats known here are %s.", names(fsys), strings.Join(s.Formats(), ", "))
+	}
+	var paths []string
+	for _, f := range all {
+		paths = append(paths, f.Path+" ("+f.Format+")")
+	}
+	return Found{}, problem.New(problem.Invalid, "The files hold more than one model: %s; register each as a version of its own.", strings.Join(paths, ", "))
+}
+
+func names(fsys fs.FS) string {
+	var list []string
+	_ = Walk(fsys, func(p string, _ fs.DirEntry) error {
+		if len(list) == 6 {
+			list = append(list, "…")
+			return fs.SkipAll
+		}
+		list = append(list, p)
+		return nil
+	})
+	if len(list) == 0 {
+		return "there are none"
+	}
+	return strings.Join(list, ", ")
+}
+
+// Load detects and loads the model of a folder. A non-empty format must be the one that is found. A panic of an engine
+// becomes problem.Unsupported. ctx bounds the load beside limits.Time.
+func (s *Set) Load(ctx context.Context, fsys fs.FS, format string, limits Limits) (m Model, found Found, err error) {
+	if format != "" && s.format[format] == nil {
+		return nil, found, problem.New(problem.Unsupported, "No engine reads the format %q; the formats known here are %s.", format, strings.Join(s.Formats(), ", "))
+	}
+	found, err = s.Detect(fsys)
+	if err != nil {
+		return nil, found, err
+	}
+	if format != "" && found.Format != format {
+		return nil, found, problem.New(problem.Invalid, "The version is declared as %q, but %s is %q.", format, found.Path, found.Format)
+	}
+	limits = limits.WithDefaults()
+	ctx, cancel := context.WithTimeout(ctx, limits.Time)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			m, err = nil, problem.New(problem.Unsupported, "The %s engine broke down over %s; the file was not loaded.", found.Engine, found.Path).Because(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	m, err = s.format[found.Format].Load(ctx, fsys, found.Path, limits)
+	if err == nil {
+		err = m.Signature().Check()
+	}
+	if err != nil {
+		return nil, found, err
+	}
+	return m, found, nil
+}
+
+// Walk visits the regular files of a folder in lexical order, at most four folders deep and 10,000 entries.
+func Walk(fsys fs.FS, visit func(path string, d fs.DirEntry) error) error {
+	seen := 0
+	return fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("list %s: %w", p, err)
+		}
+		if seen++; seen > 10000 {
+			return problem.New(problem.TooLarge, "The folder has more than 10,000 entries.")
+		}
+		if d.IsDir() {
+			if strings.Count(p, "/") >= 4 {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		return visit(p, d)
+	})
+}
+
+// Head reads at most n first bytes of a file.
+func Head(fsys fs.FS, name string, n int) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	defer f.Close()
+	b := make([]byte, n)
+	n, err = io.ReadFull(f, b)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return b[:n], nil
+}
+
+// ReadFile reads a file of at most limit bytes; a larger one is problem.TooLarge. The size a file system states only
+// hints at the allocation.
+func ReadFile(ctx context.Context, fsys fs.FS, name string, limit int64) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	defer f.Close()
+	var b []byte
+	if info, err := f.Stat(); err == nil {
+		if info.Size() > limit {
+			return nil, tooLarge(name, limit)
+		}
+		b = make([]byte, 0, min(info.Size()+1, 64<<20))
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		b = slices.Grow(b, 1)
+		n, err := f.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if int64(len(b)) > limit {
+			return nil, tooLarge(name, limit)
+		}
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+}
+
+func tooLarge(name string, limit int64) error {
+	return problem.New(problem.TooLarge, "The file %s is larger than %d bytes, the limit for a model file.", path.Base(name), limit)
+}

@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"keelson/internal/problem"
+	"keelson/internal/tensor"
+)
+
+// Signature says what a model takes and gives. Its JSON is stored with every version:
+//
+//	{"inputs":[{"name":"input","datatype":"FP32","shape":[-1,30],"columns":["mean radius",…]}],
+//	 "outputs":[{"name":"predict","datatype":"FP32","shape":[-1,1]}]}
+type Signature struct {
+	Inputs  []Spec `json:"inputs"`
+	Outputs []Spec `json:"outputs"`
+}
+
+// Spec describes one tensor. −1 in Shape is any length; the first dimension counts rows. Columns, when known, name the
+// values of the second dimension in order; a model whose only input has columns also takes one tensor of shape [n] or
+// [n,1] per column instead.
+type Spec struct {
+	Name     string   `json:"name"`
+	Datatype string   `json:"datatype" doc:"protocol name: FP32, INT64, BYTES, …"`
+	Shape    []int    `json:"shape"`
+	Columns  []string `json:"columns,omitempty"`
+	Optional bool     `json:"optional,omitempty" doc:"may be left out; the model has a default"`
+	Doc      string   `json:"doc,omitempty"`
+}
+
+// Check fails with problem.Invalid when s is not a usable signature: no inputs or outputs, a name missing or twice, an
+// unknown datatype, a dimension below −1.
+func (s Signature) Check() error {
+	if len(s.Inputs) == 0 || len(s.Outputs) == 0 {
+		return problem.New(problem.Invalid, "A signature needs at least one input and one output.").At("signature")
+	}
+	for side, specs := range map[string][]Spec{"inputs": s.Inputs, "outputs": s.Outputs} {
+		names := map[string]bool{}
+		for i, spec := range specs {
+			at := fmt.Sprintf("signature.%s[%d]", side, i)
+			if spec.Name == "" || names[spec.Name] {
+				return problem.New(problem.Invalid, "Every tensor of a signature needs a name of its own; %q is missing or given twice.", spec.Name).At(at + ".name")
+			}
+			names[spec.Name] = true
+			if _, err := tensor.ParseType(spec.Datatype); err != nil {
+				return problem.New(problem.Invalid, "%s", err.Error()).At(at + ".datatype")
+			}
+			for _, d := range spec.Shape {
+				if d < -1 {
+					return problem.New(problem.Invalid, "The dimension %d is neither a length nor −1 (any).", d).At(at + ".shape")
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Differs says in one phrase how o differs from s in what callers see (names, datatypes, shapes, columns), or "".
+func (s Signature) Differs(o Signature) string {
+	if d := differs("input", s.Inputs, o.Inputs); d != "" {
+		return d
+	}
+	return differs("output", s.Outputs, o.Outputs)
+}
+
+func differs(what string, a, b []Spec) string {
+	if len(a) != len(b) {
+		return fmt.Sprintf("%d %ss instead of %d", len(b), what, len(a))
+	}
+	for i, x := range a {
+		y := b[i]
+		switch {
+		case x.Name != y.Name:
+			return fmt.Sprintf("%s %q instead of %q", what, y.Name, x.Name)
+		case x.Datatype != y.Datatype:
+			return fmt.Sprintf("%s %q is %s instead of %s", what, x.Name, y.Datatype, x.Datatype)
+		case fmt.Sprint(x.Shape) != fmt.Sprint(y.Shape):
+			return fmt.Sprintf("%s %q has shape %v instead of %v", what, x.Name, y.Shape, x.Shape)
+		case strings.Join(x.Columns, "\x00") != strings.Join(y.Columns, "\x00"):
+			return fmt.Sprintf("%s %q has other columns", what, x.Name)
+		}
+	}
+	return ""
+}
+
+// Column is one feature over the rows of a call. Numbers is set for numbers and truth values (0 and 1, missing NaN),
+// Texts for BYTES.
+type Column struct {
+	Name    string
+	Numbers []float64
+	Texts   []string
+}
+
+// Columns takes the tensors of one call apart into named features, each with one value per row. A tensor of shape [n] or
+// [n,1] is one column of its own name; a matrix [n,k] becomes k columns named by the signature, or f0, f1, … where the
+// signature has no names. Tensors of higher rank are flattened per row. The zero Signature is allowed.
+func (s Signature) Columns(in []tensor.Tensor) []Column {
+	var out []Column
+	for i := range in {
+		t := &in[i]
+		n, w := t.Rows(), t.Width()
+		var names []string
+		for _, spec := range s.Inputs {
+			if spec.Name == t.Name || len(s.Inputs) == 1 && len(in) == 1 {
+				names = spec.Columns
+			}
+		}
+		for k := range w {
+			c := Column{Name: t.Name}
+			switch {
+			case k < len(names) && len(names) == w:
+				c.Name = names[k]
+			case w > 1:
+				c.Name = fmt.Sprintf("f%d", k)
+			}
+			if t.Type == tensor.Bytes {
+				c.Texts = make([]string, n)
+				for r := range n {
+					c.Texts[r] = t.S[r*w+k]
+				}
+			} else {
+				c.Numbers = make([]float64, n)
+				for r := range n {
+					c.Numbers[r] = t.Float64(r*w + k)
+				}
+			}
+			out = append(out, c)
+		}
+	}
+	return out
+}

@@ -1,0 +1,360 @@
+package xgboost
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"keelson/internal/problem"
+	"keelson/internal/tree"
+)
+
+// file is the document as it stands on disk, before anything is concluded from it.
+type file struct {
+	version    []int32
+	columns    []string
+	types      []string
+	booster    string // gbtree, dart, gblinear
+	objective  string
+	baseScore  []float64
+	numFeature int
+	numClass   int
+	numTarget  int
+	recodes    bool // holds category names that XGBoost would translate
+	groups     []int32
+	weights    []float32
+	trees      []rawTree
+	seen       map[string]bool
+}
+
+type rawTree struct {
+	left, right, feature, missingLeft, splitType []int32
+	threshold                                    []float32
+	categories, catNodes, catSegments, catSizes  []int32
+	leafSize                                     int
+}
+
+const maxColumns = 1 << 20
+
+// read reads the document of Booster.save_model. ctx is asked between trees.
+func read(ctx context.Context, src source) (*file, error) {
+	f := &file{numTarget: 1, seen: map[string]bool{}}
+	err := src.object(func(key string) error {
+		switch key {
+		case "version":
+			v, err := src.ints()
+			f.version = v
+			return err
+		case "learner":
+			return src.object(func(key string) error { return f.learner(ctx, src, key) })
+		}
+		return src.skip()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, src.end()
+}
+
+func (f *file) once(key string) error {
+	if f.seen[key] {
+		return broken("%q stands twice", key)
+	}
+	f.seen[key] = true
+	return nil
+}
+
+func (f *file) learner(ctx context.Context, src source, key string) error {
+	switch key {
+	case "feature_names", "feature_types":
+		var list []string
+		err := src.array(func(i int) error {
+			if i >= maxColumns {
+				return problem.New(problem.TooLarge, "The model names more than %d features.", maxColumns)
+			}
+			s, err := src.text()
+			list = append(list, s)
+			return err
+		})
+		if key == "feature_names" {
+			f.columns = list
+		} else {
+			f.types = list
+		}
+		return err
+	case "learner_model_param":
+		return f.params(src, func(name, value string) (err error) {
+			switch name {
+			case "base_score":
+				f.baseScore, err = vector(value)
+			case "num_feature":
+				f.numFeature, err = count(name, value)
+			case "num_class":
+				f.numClass, err = count(name, value)
+			case "num_target":
+				f.numTarget, err = count(name, value)
+			}
+			return err
+		})
+	case "objective":
+		return src.object(func(key string) (err error) {
+			if key == "name" {
+				f.objective, err = src.text()
+				return err
+			}
+			return src.skip()
+		})
+	case "gradient_booster":
+		if err := f.once(key); err != nil {
+			return err
+		}
+		return f.gradientBooster(ctx, src)
+	}
+	return src.skip()
+}
+
+func (f *file) gradientBooster(ctx context.Context, src source) error {
+	return src.object(func(key string) (err error) {
+		switch key {
+		case "name":
+			f.booster, err = src.text()
+			return err
+		case "model":
+			if src.kind() != '{' {
+				return src.skip()
+			}
+			return f.model(ctx, src)
+		case "gbtree": // dart keeps its trees one level deeper
+			return src.object(func(key string) error {
+				if key == "model" {
+					return f.model(ctx, src)
+				}
+				return src.skip()
+			})
+		case "weight_drop":
+			f.weights, err = src.floats()
+			return err
+		}
+		return src.skip()
+	})
+}
+
+func (f *file) model(ctx context.Context, src source) error {
+	if err := f.once("model"); err != nil {
+		return err
+	}
+	return src.object(func(key string) (err error) {
+		switch key {
+		case "cats":
+			return src.object(func(key string) error {
+				if key != "enc" || src.kind() != '[' {
+					return src.skip()
+				}
+				return src.array(func(int) error {
+					f.recodes = true
+					return src.skip()
+				})
+			})
+		case "tree_info":
+			f.groups, err = src.ints()
+			return err
+		case "trees":
+			return src.array(func(i int) error {
+				if err := ctx.Err(); err != nil {
+					return fmt.Errorf("read tree %d: %w", i, err)
+				}
+				t := rawTree{leafSize: 1}
+				if err := src.object(func(key string) error { return t.field(src, key) }); err != nil {
+					return err
+				}
+				f.trees = append(f.trees, t)
+				return nil
+			})
+		}
+		return src.skip()
+	})
+}
+
+func (t *rawTree) field(src source, key string) (err error) {
+	switch key {
+	case "left_children":
+		t.left, err = src.ints()
+	case "right_children":
+		t.right, err = src.ints()
+	case "split_indices":
+		t.feature, err = src.ints()
+	case "default_left":
+		t.missingLeft, err = src.ints()
+	case "split_type":
+		t.splitType, err = src.ints()
+	case "split_conditions":
+		t.threshold, err = src.floats()
+	case "categories":
+		t.categories, err = src.ints()
+	case "categories_nodes":
+		t.catNodes, err = src.ints()
+	case "categories_segments":
+		t.catSegments, err = src.ints()
+	case "categories_sizes":
+		t.catSizes, err = src.ints()
+	case "tree_param":
+		return (&file{}).params(src, func(name, value string) (err error) {
+			if name == "size_leaf_vector" {
+				t.leafSize, err = count(name, value)
+			}
+			return err
+		})
+	default:
+		err = src.skip()
+	}
+	return err
+}
+
+// params reads an object of texts; XGBoost writes all its parameters as text. Other values are passed over.
+func (f *file) params(src source, set func(name, value string) error) error {
+	return src.object(func(key string) error {
+		switch src.kind() {
+		case '"':
+			v, err := src.text()
+			if err != nil {
+				return err
+			}
+			return set(key, v)
+		case '0':
+			v, err := src.float()
+			if err != nil {
+				return err
+			}
+			return set(key, strconv.FormatFloat(v, 'g', -1, 64))
+		}
+		return src.skip()
+	})
+}
+
+func count(name, value string) (int, error) {
+	n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32)
+	if err != nil || n < 0 {
+		return 0, broken("%s is %q", name, short(value))
+	}
+	return int(n), nil
+}
+
+// vector reads "5E-1" (before version 3.1) and "[5E-1,2E-1]".
+func vector(value string) ([]float64, error) {
+	var out []float64
+	for part := range strings.SplitSeq(strings.Trim(strings.TrimSpace(value), "[]"), ",") {
+		v, err := strconv.ParseFloat(strings.TrimSpace(part), 32)
+		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, broken("base_score is %q", short(value))
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func short(s string) string {
+	if len(s) > 40 {
+		return s[:37] + "..."
+	}
+	return s
+}
+
+func unsupported(format string, a ...any) error {
+	return problem.New(problem.Unsupported, "This engine cannot run the model: "+format+".", a...)
+}
+
+// ensemble checks what the file says and packs its trees.
+func (f *file) ensemble(ctx context.Context) (*tree.Ensemble, error) {
+	switch {
+	case len(f.version) == 0 || f.objective == "" || !f.seen["gradient_booster"]:
+		return nil, broken("version, objective or gradient_booster is missing")
+	case f.version[0] < 1:
+		return nil, unsupported("it was written by XGBoost %d, before 1.0", f.version[0])
+	case f.booster != "gbtree" && f.booster != "dart":
+		return nil, unsupported("its booster is %q; gbtree and dart are known", short(f.booster))
+	case f.recodes:
+		return nil, unsupported("it was trained on a data frame with category names, which it would have to translate; train it on numeric category codes")
+	case f.numFeature > maxColumns:
+		return nil, problem.New(problem.TooLarge, "The model has %d features, more than %d.", f.numFeature, maxColumns)
+	case len(f.columns) > 0 && len(f.columns) != f.numFeature:
+		return nil, broken("it names %d of %d features", len(f.columns), f.numFeature)
+	case len(f.groups) != len(f.trees):
+		return nil, broken("tree_info has %d entries for %d trees", len(f.groups), len(f.trees))
+	case f.booster == "dart" && len(f.weights) != len(f.trees):
+		return nil, broken("weight_drop has %d entries for %d trees", len(f.weights), len(f.trees))
+	case f.numClass > 1 && f.numTarget > 1:
+		return nil, unsupported("it has both classes and several targets")
+	}
+	groups := max(f.numClass, f.numTarget, 1)
+	if groups > 1 && groups > max(len(f.trees), 1<<16) {
+		return nil, broken("it declares %d classes or targets for %d trees", groups, len(f.trees))
+	}
+	b, err := tree.NewBuilder(f.numFeature, groups)
+	if err != nil {
+		return nil, err
+	}
+	for i := range f.trees {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("pack tree %d: %w", i, err)
+		}
+		t, err := f.trees[i].tree(i)
+		if err != nil {
+			return nil, err
+		}
+		weight := float32(1)
+		if f.booster == "dart" {
+			weight = f.weights[i]
+		}
+		if err := b.Append(t, int(f.groups[i]), weight); err != nil {
+			return nil, err
+		}
+		f.trees[i] = rawTree{}
+	}
+	return b.Build(), nil
+}
+
+func (t *rawTree) tree(i int) (tree.Tree, error) {
+	if t.leafSize > 1 {
+		return tree.Tree{}, unsupported("tree %d has leaves of %d values (multi_strategy multi_output_tree); train with one_output_per_tree", i, t.leafSize)
+	}
+	out := tree.Tree{Left: t.left, Right: t.right, Feature: t.feature, Threshold: t.threshold, MissingLeft: make([]bool, len(t.missingLeft))}
+	for k, v := range t.missingLeft {
+		out.MissingLeft[k] = v != 0
+	}
+	if len(t.splitType) > 0 && len(t.splitType) != len(t.left) {
+		return out, broken("split_type of tree %d has %d entries for %d nodes", i, len(t.splitType), len(t.left))
+	}
+	if len(t.catNodes) != len(t.catSegments) || len(t.catNodes) != len(t.catSizes) {
+		return out, broken("the category arrays of tree %d differ in length", i)
+	}
+	used := 0
+	for k, n := range t.catNodes {
+		from, size := int(t.catSegments[k]), int(t.catSizes[k])
+		if n < 0 || int(n) >= len(t.splitType) || from < 0 || size < 0 || from > len(t.categories) || size > len(t.categories)-from {
+			return out, broken("the categories of node %d of tree %d lie outside the file", n, i)
+		}
+		// Segments that overlap would let a small file grow large in memory.
+		if used += size; used > len(t.categories) {
+			return out, broken("the categories of tree %d overlap", i)
+		}
+		if out.Categories == nil {
+			out.Categories = map[int32][]int32{}
+		}
+		out.Categories[n] = t.categories[from : from+size]
+	}
+	for k, s := range t.splitType {
+		inner := t.left[k] >= 0
+		_, has := out.Categories[int32(k)]
+		switch {
+		case s != 0 && s != 1:
+			return out, unsupported("node %d of tree %d has split type %d", k, i, s)
+		case inner && s == 1 && !has:
+			return out, broken("node %d of tree %d splits by categories but lists none", k, i)
+		case s == 0 && has:
+			delete(out.Categories, int32(k))
+		}
+	}
+	return out, nil
+}
