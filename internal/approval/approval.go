@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"keelson/internal/access"
 	"keelson/internal/caller"
 	"keelson/internal/policy"
 	"keelson/internal/problem"
@@ -350,7 +351,7 @@ func (r Request) MayVote(c caller.Caller, now time.Time) error {
 		return problem.New(problem.Conflict, "Request %d is already %s.", r.Number, st)
 	}
 	switch {
-	case c.Name == AuthOffName && c.Kind == caller.Person || c.Name == "":
+	case anonymous(c) || c.Name == "":
 		return problem.New(problem.Forbidden, "Sign-in is off, so nobody can be told apart and nobody can vote; start the server with --auth on.")
 	case c.Kind != caller.Person:
 		return problem.New(problem.Forbidden, "%s is not a person; service accounts and the platform itself cannot vote.", c.Name)
@@ -370,6 +371,11 @@ func (r Request) MayVote(c caller.Caller, now time.Time) error {
 		return problem.New(problem.Forbidden, "Request %d needs votes by %s; %s is none of them.", r.Number, strings.Join(r.Need.Roles, " and "), c.Name)
 	}
 	return nil
+}
+
+// anonymous reports that c is everybody on this machine because sign-in is off.
+func anonymous(c caller.Caller) bool {
+	return c.Has(access.Local) || c.Kind == caller.Person && c.Name == AuthOffName
 }
 
 // roles are those of c that r needs, in r's order.

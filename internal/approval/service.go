@@ -119,7 +119,7 @@ func (s *Service) Open(ctx context.Context, p Proposal) (Request, error) {
 		return r, err
 	}
 	if !env.AutoApprove {
-		if who.Name == AuthOffName && who.Kind == caller.Person {
+		if anonymous(who) {
 			return r, problem.New(problem.Forbidden, "Sign-in is off, so nobody can vote and %s needs votes; start the server with --auth on, or use dev.", env.Name)
 		}
 		if pol.CreatedBy == who.Name {

@@ -1,0 +1,83 @@
+package incident
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"keelson/internal/db"
+	"keelson/internal/problem"
+)
+
+const columns = "id, dedupe, kind, model, endpoint, title, detail, severity, state, opened_at, opened_by, last_at, count, owner"
+
+type store struct{}
+
+func read(scan func(...any) error) (i Incident, err error) {
+	var opened, last int64
+	err = scan(&i.ID, &i.key, &i.Kind, &i.Model, &i.Endpoint, &i.Title, &i.Detail, &i.Severity, &i.State, &opened, &i.OpenedBy, &last, &i.Count, &i.Owner)
+	i.OpenedAt, i.LastAt, i.Timeline = db.Time(opened), db.Time(last), []Line{}
+	return i, err
+}
+
+func (store) insert(tx db.Scope, i Incident) error {
+	_, err := tx.Exec(`INSERT INTO incident (workspace, id, dedupe, kind, model, endpoint, title, detail, severity, state, opened_at, opened_by, last_at, count, owner)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+		tx.Workspace, i.ID, i.key, i.Kind, i.Model, i.Endpoint, i.Title, i.Detail, i.Severity, i.State, db.Micros(i.OpenedAt), i.OpenedBy, db.Micros(i.LastAt), i.Count, i.Owner)
+	return err
+}
+
+func (store) update(tx db.Scope, i Incident) error {
+	_, err := tx.Exec("UPDATE incident SET state = $3, last_at = $4, count = $5, owner = $6, detail = $7 WHERE workspace = $1 AND id = $2",
+		tx.Workspace, i.ID, i.State, db.Micros(i.LastAt), i.Count, i.Owner, i.Detail)
+	return err
+}
+
+// byKey finds the open incident of a key.
+func (store) byKey(tx db.Scope, key string) (Incident, bool, error) {
+	i, err := read(tx.QueryRow("SELECT "+columns+" FROM incident WHERE workspace = $1 AND dedupe = $2 AND state <> 'closed'", tx.Workspace, key).Scan)
+	if errors.Is(err, db.ErrNoRows) {
+		return i, false, nil
+	}
+	return i, err == nil, err
+}
+
+func (s store) get(tx db.Scope, id string) (Incident, error) {
+	i, err := read(tx.QueryRow("SELECT "+columns+" FROM incident WHERE workspace = $1 AND id = $2", tx.Workspace, id).Scan)
+	if errors.Is(err, db.ErrNoRows) {
+		return i, problem.New(problem.NotFound, "There is no incident %s.", id)
+	}
+	if err != nil {
+		return i, err
+	}
+	err = tx.Each("SELECT at, actor, text FROM incident_line WHERE workspace = $1 AND incident = $2 ORDER BY at, id LIMIT 1000",
+		[]any{tx.Workspace, id}, func(scan func(...any) error) error {
+			var l Line
+			var at int64
+			err := scan(&at, &l.By, &l.Text)
+			l.At = db.Time(at)
+			i.Timeline = append(i.Timeline, l)
+			return err
+		})
+	return i, err
+}
+
+func (store) list(tx db.Scope, state, model, before string, limit int) (out []Incident, err error) {
+	err = tx.Each("SELECT "+columns+` FROM incident WHERE workspace = $1 AND (state = $2 OR $2 = '') AND (model = $3 OR $3 = '')
+		AND (id < $4 OR $4 = '') ORDER BY id DESC LIMIT $5`, []any{tx.Workspace, state, model, before, limit}, func(scan func(...any) error) error {
+		i, err := read(scan)
+		out = append(out, i)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list incidents: %w", err)
+	}
+	return out, nil
+}
+
+// line adds to the time line; the same id twice is one line.
+func (store) line(tx db.Scope, incident, id string, at time.Time, by, text string) error {
+	_, err := tx.Exec("INSERT INTO incident_line (workspace, incident, id, at, actor, text) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+		tx.Workspace, incident, id, db.Micros(at), by, text)
+	return err
+}
