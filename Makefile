@@ -1,0 +1,50 @@
+# One door for everything. `make help` lists it.
+export CGO_ENABLED = 0
+PYTHON ?= python3
+CACHE  := $(CURDIR)/.cache
+VENV   := $(CACHE)/venv-$(shell sha256sum examples/screening/requirements.txt 2>/dev/null | cut -c1-12)
+GO     ?= go
+
+.PHONY: help build ui venv demo test check bench generate clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ui ## bin/keelson, with the web interface inside
+	$(GO) build -trimpath -tags ui -ldflags '-s -w' -o bin/keelson ./cmd/keelson
+
+ui: ui/dist/index.html ## the web interface
+
+ui/node_modules/.package-lock.json: ui/package-lock.json
+	cd ui && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
+
+ui/dist/index.html: ui/node_modules/.package-lock.json $(shell find ui/src ui/index.html ui/vite.config.ts ui/package.json ui/scripts -type f 2>/dev/null)
+	cd ui && npm run build --silent && touch dist/index.html
+
+venv: $(VENV)/ready ## the private Python environment of the examples and the conformance tests
+$(VENV)/ready: examples/screening/requirements.txt
+	@echo "making the Python environment (once, about a minute) …"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r examples/screening/requirements.txt
+	touch $@
+
+demo: build venv ## the whole story on this machine, then keeps serving; DEMO_FLAGS=--once ends instead
+	bin/keelson demo --python $(VENV)/bin/python $(DEMO_FLAGS)
+
+test: build venv ## every test; says at the end what had to be left out
+	KEELSON_PYTHON=$(VENV)/bin/python $(GO) run ./test/all
+
+check: ## format, vet, generated files, then every test
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	cd ui && npm run lint --silent
+	$(MAKE) test
+
+bench: build venv ## the figures of docs/benchmarks.md
+	KEELSON_PYTHON=$(VENV)/bin/python $(GO) run ./test/bench
+
+generate: ## api/openapi.json, the reference pages and the types of the web interface
+	$(GO) run ./cmd/keelson internal-generate
+
+clean: ## what the other targets made
+	rm -rf bin .cache ui/dist ui/node_modules

@@ -1,0 +1,291 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"keelson/internal/access"
+	"keelson/internal/audit"
+	"keelson/internal/blob"
+	"keelson/internal/db"
+	"keelson/internal/event"
+	"keelson/internal/identity"
+	"keelson/internal/job"
+	"keelson/internal/obs"
+	"keelson/internal/problem"
+	"keelson/internal/rest"
+	"keelson/internal/seal"
+)
+
+// Version is the version of the program; releases set it when they are built.
+var Version = "0.1.0-dev"
+
+// App is the program, built but not running. Make it with New, run it with Run, end it with Close.
+type App struct {
+	Config   Config
+	API      *rest.API
+	Identity *identity.Service
+	DB       *db.DB
+	Blobs    blob.Store
+	Audit    *audit.Log
+	Events   *event.Bus
+	Jobs     *job.Runner
+	Log      *slog.Logger
+	URL      string // where it answers, once Run has begun to
+
+	node    string
+	metrics *obs.Metrics
+	release *seal.Key
+	lock    *os.File
+	ready   atomic.Bool
+	run     []func(context.Context) error // what works in the background until Run's context ends
+	nouns
+}
+
+// New opens the database (and brings its schema up to date), the files and the keys and builds everything else.
+func New(ctx context.Context, c Config, logTo io.Writer) (_ *App, err error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	level, err := c.level()
+	if err != nil {
+		return nil, err
+	}
+	log, err := obs.Logger(logTo, c.LogFormat, level)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{Config: c, Log: log, node: db.NewID(), metrics: obs.NewMetrics()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	if err := a.lockData(); err != nil {
+		return nil, err
+	}
+	if a.DB, err = db.Open(ctx, c.database()); err != nil {
+		return nil, err
+	}
+	if err := a.DB.Migrate(ctx); err != nil {
+		return nil, err
+	}
+	if a.Blobs, err = blob.Open(ctx, c.blobs()); err != nil {
+		return nil, err
+	}
+	auditKey, err := seal.Load(filepath.Join(c.keys(), "audit.key"))
+	if err != nil {
+		return nil, err
+	}
+	if a.release, err = seal.Load(filepath.Join(c.keys(), "release.key")); err != nil {
+		return nil, err
+	}
+	a.Audit = &audit.Log{DB: a.DB, Blobs: a.Blobs, Key: auditKey, Log: log}
+	if err := a.Audit.Open(); err != nil {
+		return nil, err
+	}
+	a.Events = &event.Bus{DB: a.DB, Log: log, Node: a.node}
+	a.Jobs = &job.Runner{DB: a.DB, Log: log, Node: a.node, Queues: map[string]int{"default": 4, "pipeline": 4}}
+	a.Identity = &identity.Service{DB: a.DB, Log: log, Now: time.Now, Auth: c.Auth == "on"}
+	a.Identity.Open()
+	a.API = rest.New(Version, a.Identity, log)
+	a.run = append(a.run, a.Audit.Run, a.Identity.Run, func(ctx context.Context) error { return a.Events.Run(ctx, c.has(PartWorker)) })
+	if err := a.wire(ctx); err != nil {
+		return nil, err
+	}
+	if c.has(PartWorker) {
+		a.run = append(a.run, a.Jobs.Run)
+	}
+	a.kitRoutes()
+	return a, nil
+}
+
+// lockData makes sure that one process at a time uses the data folder.
+func (a *App) lockData() error {
+	f, err := os.OpenFile(filepath.Join(a.Config.Data, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock data folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return fmt.Errorf("the data folder %s is in use by another keelson; stop it, or name another folder with --data", a.Config.Data)
+	}
+	a.lock = f
+	return nil
+}
+
+func (a *App) kitRoutes() {
+	a.Identity.Routes(a.API)
+	(&history{a.Audit, a.Events, a.DB}).Routes(a.API)
+	a.API.Handle("GET", "/metrics", access.Public, rest.REST, a.metrics.Handler())
+	a.API.Handle("GET", "/healthz", access.Public, rest.REST, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	}))
+	a.API.Handle("GET", "/readyz", access.Public, rest.REST, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !a.ready.Load() {
+			rest.WriteProblem(w, r, problem.New(problem.Unavailable, "The server is starting or stopping."))
+			return
+		}
+		if err := a.DB.Ping(r.Context()); err != nil {
+			rest.WriteProblem(w, r, problem.New(problem.Unavailable, "The database does not answer.").Because(err))
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	}))
+	a.API.Fallback(webInterface())
+}
+
+// Run serves until ctx ends, then stops in order: no new requests, those in flight end, background work ends. started is
+// called once the server answers.
+func (a *App) Run(ctx context.Context, started func()) error {
+	wrap, stopTraces, err := obs.Traces(ctx, Version)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", a.Config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; name another address with --listen", a.Config.Listen, err)
+	}
+	a.URL = "http://" + l.Addr().String()
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	g, gctx := errgroup.WithContext(work)
+	for _, f := range a.run {
+		g.Go(func() error { return f(gctx) })
+	}
+	if a.start != nil {
+		if err := a.start(gctx); err != nil {
+			stopWork()
+			return errors.Join(err, l.Close(), g.Wait())
+		}
+	}
+	handler := wrap(a.metrics.Measure(a.guardHost(l.Addr(), secure(a.API))))
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug)}
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	srv.BaseContext = func(net.Listener) context.Context { return requests }
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	a.ready.Store(true)
+	if started != nil {
+		started()
+	}
+	select {
+	case <-ctx.Done():
+	case <-gctx.Done(): // background work failed
+	case err = <-served:
+	}
+	a.ready.Store(false)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Config.StopTimeout)
+	defer cancel()
+	time.AfterFunc(a.Config.StopTimeout/5, endRequests) // streams end, ordinary requests had their time
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	err = errors.Join(err, ignore(srv.Shutdown(stop), context.DeadlineExceeded))
+	stopWork()
+	return errors.Join(err, g.Wait(), stopTraces(stop))
+}
+
+func ignore(err, harmless error) error {
+	if errors.Is(err, harmless) {
+		return nil
+	}
+	return err
+}
+
+// Close releases what New opened.
+func (a *App) Close() error {
+	var errs []error
+	for _, c := range a.closers {
+		errs = append(errs, c())
+	}
+	if a.DB != nil {
+		errs = append(errs, a.DB.Close())
+	}
+	if c, ok := a.Blobs.(io.Closer); ok {
+		errs = append(errs, c.Close())
+	}
+	if a.lock != nil {
+		errs = append(errs, a.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// guardHost refuses requests that name a foreign host: a page of somebody else's that made its name resolve to this
+// machine would otherwise speak to the server with the visitor's rights (DNS rebinding).
+func (a *App) guardHost(addr net.Addr, next http.Handler) http.Handler {
+	own := map[string]bool{}
+	for _, h := range a.Config.Hosts {
+		own[strings.ToLower(h)] = true
+	}
+	tcp, _ := addr.(*net.TCPAddr)
+	open := tcp != nil && !tcp.IP.IsLoopback() && len(own) == 0 // behind names we were not told
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.ToLower(strings.Trim(host, "[]"))
+		if open || own[host] || loopback(host) || tcp != nil && host == tcp.IP.String() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		rest.WriteProblem(w, r, problem.New(problem.Forbidden, "This server does not answer to the name %q. If it should, add it to hosts in the configuration.", host))
+	})
+}
+
+// secure sets the headers that keep pages of ours from being framed, sniffed or fed with foreign scripts.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h["X-Content-Type-Options"] = nosniff
+		h["X-Frame-Options"] = sameOrigin
+		next.ServeHTTP(w, r)
+	})
+}
+
+var nosniff, sameOrigin = []string{"nosniff"}, []string{"SAMEORIGIN"}
+
+// Serve runs the program with a configuration until ctx ends, telling on out where it answers and, at the first start,
+// how to get in.
+func Serve(ctx context.Context, c Config, out, logTo io.Writer) error {
+	debug.SetGCPercent(50) // a small resident size matters more here than the last percent of throughput
+	a, err := New(ctx, c, logTo)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	link, token, first := "", "", false
+	if c.Auth == "on" {
+		if link, token, first, err = a.Identity.First(ctx); err != nil {
+			return err
+		}
+	}
+	return a.Run(ctx, func() {
+		fmt.Fprintf(out, "ready on %s\n", a.URL)
+		if first {
+			fmt.Fprintf(out, "\n  sign in   %s/?link=%s   (works once, for a day)\n\n  for programs:\n    export MLFLOW_TRACKING_URI=%s\n    export MLFLOW_TRACKING_TOKEN=%s\n    keelson login --server %s --token-stdin <<< $MLFLOW_TRACKING_TOKEN\n",
+				a.URL, url.QueryEscape(link), a.URL, token, a.URL)
+		}
+	})
+}

@@ -1,0 +1,252 @@
+// Package app builds the program: it knows everybody, decides nothing, and is what both cmd/keelson and the end-to-end
+// tests start.
+package app
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// Config is everything that can be set. The defaults work on a laptop. A file, the environment (KEELSON_LISTEN, …) and
+// flags fill it, in that order.
+type Config struct {
+	Listen    string   `yaml:"listen" doc:"host:port to serve on"`
+	Data      string   `yaml:"data" doc:"folder for the database, the files and the keys"`
+	Database  string   `yaml:"database" secret:"url" doc:"postgres://… ; empty: SQLite in the data folder"`
+	Blobs     string   `yaml:"blobs" secret:"url" doc:"s3://key:secret@host:port/bucket ; empty: a folder in the data folder"`
+	Keys      string   `yaml:"keys" doc:"folder of the signing keys; empty: keys in the data folder"`
+	Parts     []string `yaml:"parts" doc:"what this process does: api, worker, serving"`
+	Auth      string   `yaml:"auth" doc:"on, or off (loopback only: everybody is local and nobody can vote)"`
+	Hosts     []string `yaml:"hosts" doc:"host names the server answers to, beside its own address; guards against DNS rebinding"`
+	Python    string   `yaml:"python" doc:"python that pipelines use; empty: a private environment per requirements file"`
+	LogFormat string   `yaml:"log_format" doc:"text or json"`
+	LogLevel  string   `yaml:"log_level" doc:"debug, info, warn or error"`
+
+	MaxUpload   int64         `yaml:"max_upload" doc:"largest data file or artifact, in bytes"`
+	MaxInfer    int64         `yaml:"max_infer" doc:"largest request to a model, in bytes"`
+	StepMemory  int64         `yaml:"step_memory" doc:"memory limit of a pipeline step that names none, in bytes"`
+	StepTime    time.Duration `yaml:"step_time" doc:"time limit of a pipeline step that names none"`
+	StopTimeout time.Duration `yaml:"stop_timeout" doc:"how long requests in flight may take when the server stops"`
+}
+
+// Parts of the program.
+const (
+	PartAPI     = "api"
+	PartWorker  = "worker"
+	PartServing = "serving"
+)
+
+// Default is the configuration of a laptop.
+func Default() Config {
+	return Config{Listen: "127.0.0.1:5000", Data: "keelson-data", Parts: []string{PartAPI, PartWorker, PartServing}, Auth: "on",
+		LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, StopTimeout: 10 * time.Second}
+}
+
+// EnvPrefix begins the environment variables that set fields: KEELSON_MAX_UPLOAD.
+const EnvPrefix = "KEELSON_"
+
+// notConfig are variables with our prefix that set something else: the command line's and the tests'.
+var notConfig = []string{"KEELSON_URL", "KEELSON_TOKEN", "KEELSON_CONFIG", "KEELSON_WORKSPACE", "KEELSON_RUN", "KEELSON_SEED", "KEELSON_OUTPUT",
+	"KEELSON_SERVER", "KEELSON_PROFILE", "KEELSON_CHROMIUM", "KEELSON_ACCOUNTS", "KEELSON_GOLDEN"}
+
+// Load fills the defaults from a file ("" for none), then from the environment, then from set, which holds values by the
+// names in the file as text. What is unknown or malformed is refused with where it stands.
+func Load(file string, environ []string, set map[string]string) (Config, error) {
+	c := Default()
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return c, fmt.Errorf("read configuration: %w", err)
+		}
+		if len(bytes.TrimSpace(b)) > 0 {
+			if err := yaml.UnmarshalWithOptions(b, &c, yaml.Strict()); err != nil {
+				return c, fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, true))
+			}
+		}
+	}
+	names := c.fields()
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, EnvPrefix) || slices.Contains(notConfig, name) || strings.HasPrefix(name, "KEELSON_TEST_") || strings.HasPrefix(name, "KEELSON_DATA_") {
+			continue
+		}
+		key := strings.ToLower(strings.TrimPrefix(name, EnvPrefix))
+		if !slices.Contains(names, key) {
+			return c, fmt.Errorf("the environment variable %s is not known; the settings are %s", name, strings.Join(names, ", "))
+		}
+		if err := c.set(key, value); err != nil {
+			return c, fmt.Errorf("the environment variable %s: %w", name, err)
+		}
+	}
+	for key, value := range set {
+		if err := c.set(key, value); err != nil {
+			return c, fmt.Errorf("--%s: %w", strings.ReplaceAll(key, "_", "-"), err)
+		}
+	}
+	return c, c.Validate()
+}
+
+func (c *Config) fields() (names []string) {
+	for f := range reflect.TypeFor[Config]().Fields() {
+		names = append(names, f.Tag.Get("yaml"))
+	}
+	return names
+}
+
+// set parses one value by its name in the file.
+func (c *Config) set(key, value string) error {
+	v := reflect.ValueOf(c).Elem()
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("yaml") != key {
+			continue
+		}
+		switch f := v.Field(i).Addr().Interface().(type) {
+		case *string:
+			*f = value
+		case *[]string:
+			*f = nil
+			for part := range strings.SplitSeq(value, ",") {
+				if part = strings.TrimSpace(part); part != "" {
+					*f = append(*f, part)
+				}
+			}
+		case *int64:
+			n, err := parseSize(value)
+			if err != nil {
+				return err
+			}
+			*f = n
+		case *time.Duration:
+			d, err := time.ParseDuration(value)
+			if err != nil {
+				return fmt.Errorf("%q is no duration; write 30s or 5m", value)
+			}
+			*f = d
+		}
+		return nil
+	}
+	return fmt.Errorf("there is no setting %q", key)
+}
+
+// parseSize reads a number of bytes, with KiB, MiB or GiB after it if wished.
+func parseSize(s string) (int64, error) {
+	var n float64
+	var unit string
+	if _, err := fmt.Sscanf(s+" ", "%g%s", &n, &unit); err != nil && unit != "" || n < 0 || n > 1<<50 {
+		return 0, fmt.Errorf("%q is no size; write 16777216 or 16MiB", s)
+	}
+	factor, ok := map[string]float64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[unit]
+	if !ok {
+		return 0, fmt.Errorf("%q is no size; the units are KiB, MiB and GiB", s)
+	}
+	return int64(n * factor), nil
+}
+
+// Validate checks what the fields mean together.
+func (c Config) Validate() error {
+	var errs []error
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("listen: %q is not host:port", c.Listen))
+	}
+	if c.Auth != "on" && c.Auth != "off" {
+		errs = append(errs, fmt.Errorf("auth: %q is not known; use on or off", c.Auth))
+	}
+	if c.Auth == "off" && !loopback(host) {
+		errs = append(errs, fmt.Errorf("auth: off is refused on %s, which others can reach; listen on 127.0.0.1 or switch sign-in on", c.Listen))
+	}
+	if len(c.Parts) == 0 {
+		errs = append(errs, errors.New("parts: name at least one of api, worker, serving"))
+	}
+	for _, p := range c.Parts {
+		if p != PartAPI && p != PartWorker && p != PartServing {
+			errs = append(errs, fmt.Errorf("parts: %q is not known; the parts are api, worker, serving", p))
+		}
+	}
+	if c.Database == "" && len(c.Parts) < 3 {
+		errs = append(errs, errors.New("parts: processes that share the work need --database postgres://…; SQLite belongs to one process"))
+	}
+	if c.Data == "" {
+		errs = append(errs, errors.New("data: name a folder"))
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		errs = append(errs, fmt.Errorf("log_format: %q is not known; use text or json", c.LogFormat))
+	}
+	if _, err := c.level(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) level() (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return l, fmt.Errorf("log_level: %q is not known; use debug, info, warn or error", c.LogLevel)
+	}
+	return l, nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func (c Config) has(part string) bool { return slices.Contains(c.Parts, part) }
+
+// database, blobs and keys are where the three lie when they are not set.
+func (c Config) database() string {
+	if c.Database != "" {
+		return c.Database
+	}
+	return filepath.Join(c.Data, "keelson.db")
+}
+
+func (c Config) blobs() string {
+	if c.Blobs != "" {
+		return c.Blobs
+	}
+	return filepath.Join(c.Data, "blobs")
+}
+
+func (c Config) keys() string {
+	if c.Keys != "" {
+		return c.Keys
+	}
+	return filepath.Join(c.Data, "keys")
+}
+
+// String shows the configuration with passwords hidden.
+func (c Config) String() string {
+	c.Database, c.Blobs = hide(c.Database), hide(c.Blobs)
+	b, err := yaml.Marshal(c)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+func hide(location string) string {
+	u, err := url.Parse(location)
+	if err != nil || u.User == nil {
+		return location
+	}
+	if _, ok := u.User.Password(); ok {
+		u.User = url.UserPassword(u.User.Username(), "hidden")
+	}
+	return u.String()
+}
