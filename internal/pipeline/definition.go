@@ -94,6 +94,23 @@ type Limits struct {
 	Output Size     `yaml:"output" json:"output"` // bytes in its work folder, default 1 GiB
 }
 
+// over fills what l leaves open from d.
+func (l Limits) over(d Limits) Limits {
+	if l.Memory == 0 {
+		l.Memory = d.Memory
+	}
+	if l.Time == 0 {
+		l.Time = d.Time
+	}
+	if l.CPU == 0 {
+		l.CPU = d.CPU
+	}
+	if l.Output == 0 {
+		l.Output = d.Output
+	}
+	return l
+}
+
 func (l Limits) withDefaults() Limits {
 	if l.Memory == 0 {
 		l.Memory = 4 << 30

@@ -258,7 +258,7 @@ func (a *attempt) begin(ctx context.Context) error {
 		st := &a.step
 		st.State, st.StartedAt, st.EndedAt, st.Error, st.ExitCode, st.Outputs = Running, &now, nil, "", nil, nil
 		st.Attempt++
-		st.address, st.logDigest, st.logSize = a.URL(), "", 0
+		st.address, st.token, st.logDigest, st.logSize = a.URL(), "", "", 0
 		a.id = taskID(a.driver.id, *st)
 		return errors.Join(a.store.putStep(tx, r.ID, *st),
 			event.Publish(tx, "pipeline.step.started", "pipeline-run/"+r.ID, map[string]any{"step": st.Name, "attempt": st.Attempt}))
@@ -270,7 +270,7 @@ func (a *attempt) abandon(ctx context.Context) error {
 	if a.step.Kind != Command {
 		return nil
 	}
-	return errors.Join(a.Executor.Cancel(ctx, a.id), a.Tokens.RevokeStep(ctx, tokenName(a.id)))
+	return errors.Join(a.Executor.Cancel(ctx, a.id), a.revoke(ctx))
 }
 
 // end records how the attempt ended, keeps its log and books what it cost.
@@ -279,10 +279,8 @@ func (a *attempt) end(ctx context.Context, out done, state string) error {
 	if err != nil {
 		return fmt.Errorf("keep log: %w", err)
 	}
-	if a.step.Kind == Command {
-		if err := a.Tokens.RevokeStep(ctx, tokenName(a.id)); err != nil {
-			return fmt.Errorf("revoke token: %w", err)
-		}
+	if err := a.revoke(ctx); err != nil {
+		return fmt.Errorf("revoke token: %w", err)
 	}
 	err = a.change(ctx, func(tx db.Scope, r *Run) error {
 		now := a.Now()

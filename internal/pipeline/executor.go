@@ -23,6 +23,7 @@ type Result struct {
 	CPU      time.Duration `json:"cpu_ns"`    // processor time of all its processes
 	MaxRSS   int64         `json:"max_rss"`   // bytes, of the largest process
 	Lost     bool          `json:"lost,omitempty"`
+	Ended    bool          `json:"ended_by_us,omitempty"` // by Cancel
 }
 
 // Executor runs tasks somewhere: here as child processes, elsewhere as Kubernetes jobs. All calls know a task by its ID
@@ -38,7 +39,7 @@ type Executor interface {
 	// Cancel ends a task and everything it started and returns once they are gone. An unknown ID is no error.
 	Cancel(ctx context.Context, id string) error
 	// Adopt asks whether a task submitted by an earlier life of this executor can be observed: it still runs, or its
-	// result is there. After false nothing of it runs and nothing of it will begin.
+	// result is there; a task that Cancel ended has none. After false nothing of it runs and nothing of it will begin.
 	Adopt(ctx context.Context, id string) (bool, error)
 	// Forget removes what is kept about a task that has ended.
 	Forget(ctx context.Context, id string) error

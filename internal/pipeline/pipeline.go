@@ -150,6 +150,7 @@ type Step struct {
 	Outputs   map[string]any `json:"outputs,omitempty"`
 
 	address   string // the server address its child was told
+	token     string // number of the token its child was given
 	logDigest string
 	logSize   int64
 }

@@ -192,8 +192,8 @@ func (p *Process) Adopt(ctx context.Context, id string) (bool, error) {
 	if err := p.check(id); err != nil {
 		return false, err
 	}
-	if _, ok, err := p.result(id); ok || err != nil {
-		return ok, err
+	if r, ok, err := p.result(id); ok || err != nil {
+		return ok && !r.Ended, err
 	}
 	if p.running(id) {
 		return true, nil
@@ -205,7 +205,8 @@ func (p *Process) Adopt(ctx context.Context, id string) (bool, error) {
 	if p.running(id) { // it had begun in between
 		return true, nil
 	}
-	return false, nil
+	r, ok, err := p.result(id) // or ended in between
+	return ok && !r.Ended, err
 }
 
 // Forget removes the task's folder.

@@ -34,6 +34,7 @@ type Finding struct {
 // Import is a file that becomes the next version of a data set.
 type Import struct {
 	Dataset, Format, Note string
+	Run                   string // the pipeline run that made it
 	Parents               []DataRef
 	Body                  io.Reader
 }
@@ -76,18 +77,20 @@ type Evaluator interface {
 
 // Tokens gives a child what it signs in with, and takes it back.
 type Tokens interface {
-	IssueStep(ctx context.Context, name string, ttl time.Duration) (id, token string, err error)
-	RevokeStep(ctx context.Context, name string) error // all tokens issued under name
+	// Issue makes a token of the service account of a pipeline; name says what it is for.
+	Issue(ctx context.Context, pipeline, name string, ttl time.Duration) (id, token string, err error)
+	// Revoke takes a token back; one that is gone is no error.
+	Revoke(ctx context.Context, id string) error
 }
 
-// Tags of the MLflow runs that children start; the mlflow client sets them from MLFLOW_RUN_CONTEXT.
+// Tags of the MLflow runs that children start, beside those that tracking declares; the mlflow client sets them from
+// MLFLOW_RUN_CONTEXT.
 const (
-	TagRun     = "keelson.pipeline_run"
 	TagStep    = "keelson.pipeline_step"
 	TagAttempt = "keelson.pipeline_attempt" // RUN/STEP/ATTEMPT
 )
 
-// Service keeps pipelines and drives their runs. All fields but Python are required.
+// Service keeps pipelines and drives their runs. All fields but Defaults and Python are required.
 type Service struct {
 	DB       *db.DB
 	Blobs    blob.Store
@@ -100,6 +103,7 @@ type Service struct {
 	Executor Executor
 	URL      func() string // address of this server as a child on this machine reaches it
 	Work     string        // folder for work folders and Python environments
+	Defaults Limits        // for steps that name none; zero fields are 4 GiB, 1 h, 1 h, 1 GiB
 	Python   string        // a Python that has everything already; empty builds environments from lock files
 
 	once  sync.Once

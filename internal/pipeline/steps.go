@@ -14,12 +14,15 @@ import (
 	"strings"
 	"time"
 
+	"keelson/internal/db"
 	"keelson/internal/problem"
+	"keelson/internal/tracking"
 )
 
 // work does what the step is for. An error that is a problem fails the step; another one stops the driver.
 func (a *attempt) work(ctx context.Context, resumed bool) (done, error) {
-	limit, cancel := context.WithTimeout(ctx, time.Duration(a.def.Limits.withDefaults().Time))
+	allowed := time.Duration(a.limits().Time)
+	limit, cancel := context.WithTimeout(ctx, allowed)
 	defer cancel()
 	var out done
 	var err error
@@ -36,10 +39,12 @@ func (a *attempt) work(ctx context.Context, resumed bool) (done, error) {
 		return done{}, fmt.Errorf("step %s has unknown kind %q", a.step.Name, a.step.Kind)
 	}
 	if err != nil && ctx.Err() == nil && limit.Err() != nil {
-		return done{reason: fmt.Sprintf("It took longer than its time limit of %s.", time.Duration(a.def.Limits.withDefaults().Time))}, nil
+		return done{reason: fmt.Sprintf("It took longer than its time limit of %s.", allowed)}, nil
 	}
 	return out, err
 }
+
+func (a *attempt) limits() Limits { return a.def.Limits.over(a.Defaults).withDefaults() }
 
 // note writes a line to the step's log; for steps without a child process.
 func (a *attempt) note(format string, args ...any) error {
@@ -264,7 +269,24 @@ func envName(prefix, name string) string {
 	return prefix + notEnv.ReplaceAllString(strings.ToUpper(name), "_")
 }
 
-func tokenName(task string) string { return "pipeline-run/" + task }
+// issue makes the child's token and writes its number down before anybody uses it, so that whoever comes after us can
+// take it back.
+func (a *attempt) issue(ctx context.Context, ttl time.Duration) (string, error) {
+	id, token, err := a.Tokens.Issue(ctx, a.p.Name, "pipeline-run/"+a.id, ttl)
+	if err != nil {
+		return "", err
+	}
+	a.step.token = id
+	return token, a.change(ctx, func(tx db.Scope, r *Run) error { return a.store.putStep(tx, r.ID, a.step) })
+}
+
+// revoke takes the child's token back.
+func (a *attempt) revoke(ctx context.Context) error {
+	if a.step.token == "" {
+		return nil
+	}
+	return a.Tokens.Revoke(ctx, a.step.token)
+}
 
 // prepare fills the work folder and says how the child is started.
 func (a *attempt) prepare(ctx context.Context) (t Task, err error) {
@@ -302,8 +324,8 @@ func (a *attempt) prepare(ctx context.Context) (t Task, err error) {
 	if err := a.Registry.EnsureExperiment(ctx, a.p.Name); err != nil {
 		return t, fmt.Errorf("make experiment %s: %w", a.p.Name, err)
 	}
-	limits := a.def.Limits.withDefaults()
-	_, token, err := a.Tokens.IssueStep(ctx, tokenName(a.id), time.Duration(limits.Time)+time.Minute)
+	limits := a.limits()
+	token, err := a.issue(ctx, time.Duration(limits.Time)+time.Minute)
 	if err != nil {
 		return t, fmt.Errorf("issue token: %w", err)
 	}
@@ -333,13 +355,15 @@ func (a *attempt) environment(token, bin, out, tmp, home string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	tags := map[string]string{TagRun: a.driver.id, TagStep: a.step.Name, TagAttempt: a.id, "keelson.environment": a.run.Environment,
-		"mlflow.source.name": fmt.Sprintf("%s/%d:%s", a.p.Name, a.p.Version, a.step.Name), "mlflow.source.type": "PROJECT", "keelson.source.dirty": fmt.Sprint(a.run.Source.Dirty)}
-	if a.run.Source.Commit != "" {
-		tags["mlflow.source.git.commit"] = a.run.Source.Commit
+	data, err := json.Marshal(a.reads())
+	if err != nil {
+		return nil, err
 	}
-	if a.run.Source.Repository != "" {
-		tags["mlflow.source.git.repoURL"] = a.run.Source.Repository
+	tags := map[string]string{tracking.TagPipelineRun: a.driver.id, TagStep: a.step.Name, TagAttempt: a.id, tracking.TagEnvironment: a.run.Environment,
+		tracking.TagData: string(data), "mlflow.user": a.run.By, "mlflow.source.name": fmt.Sprintf("%s/%d:%s", a.p.Name, a.p.Version, a.step.Name), "mlflow.source.type": "PROJECT"}
+	if from := a.run.Source; from.Commit != "" {
+		tags[tracking.TagCommit], tags[tracking.TagRepository], tags[tracking.TagDirty] = from.Commit, from.Repository, fmt.Sprint(from.Dirty)
+		tags["mlflow.source.git.commit"] = from.Commit
 	}
 	runContext, err := json.Marshal(tags)
 	if err != nil {
@@ -359,12 +383,20 @@ func (a *attempt) environment(token, bin, out, tmp, home string) ([]string, erro
 	return env, nil
 }
 
+// reads lists the data versions that the step works on.
+func (a *attempt) reads() []DataRef {
+	refs := []DataRef{}
+	for _, ref := range a.run.Data {
+		if len(a.def.Data) == 0 || slices.Contains(a.def.Data, ref.Dataset) {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
 // checkout writes the run's data files and gives the variables that name them.
 func (a *attempt) checkout(ctx context.Context, dir string) (env []string, err error) {
-	for _, ref := range a.run.Data {
-		if len(a.def.Data) > 0 && !slices.Contains(a.def.Data, ref.Dataset) {
-			continue
-		}
+	for _, ref := range a.reads() {
 		name := filepath.Join(dir, ref.Dataset+"."+ref.Format)
 		if err := a.checkoutOne(ctx, ref, name); err != nil {
 			return nil, fmt.Errorf("check out %s/%d: %w", ref.Dataset, ref.Version, err)
@@ -400,12 +432,6 @@ func (a *attempt) importOutputs(ctx context.Context, out *done) error {
 		return err
 	}
 	defer root.Close()
-	var parents []DataRef
-	for _, ref := range a.run.Data {
-		if len(a.def.Data) == 0 || slices.Contains(a.def.Data, ref.Dataset) {
-			parents = append(parents, ref)
-		}
-	}
 	var sets []string
 	for name := range a.def.Outputs {
 		sets = append(sets, name)
@@ -424,7 +450,7 @@ func (a *attempt) importOutputs(ctx context.Context, out *done) error {
 		if strings.HasSuffix(file, ".parquet") {
 			format = "parquet"
 		}
-		ref, err := a.Data.Import(ctx, Import{Dataset: name, Format: format, Note: "made by " + a.id, Parents: parents, Body: f})
+		ref, err := a.Data.Import(ctx, Import{Dataset: name, Format: format, Note: "made by " + a.id, Run: a.driver.id, Parents: a.reads(), Body: f})
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}

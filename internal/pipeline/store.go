@@ -120,8 +120,8 @@ func (st store) insertRun(tx db.Scope, r Run) error {
 		return err
 	}
 	for i, s := range r.Steps {
-		if _, err := tx.Exec(`INSERT INTO pipeline_step (workspace, run, name, position, kind, needs, state, attempt, address, started_at, ended_at, exit_code, error, outputs, log_digest, log_size)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, 0, '', 0, 0, NULL, '', '{}', '', 0)`, tx.Workspace, r.ID, s.Name, i, s.Kind, db.ToJSON(s.Needs), s.State); err != nil {
+		if _, err := tx.Exec(`INSERT INTO pipeline_step (workspace, run, name, position, kind, needs, state, attempt, address, token, started_at, ended_at, exit_code, error, outputs, log_digest, log_size)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, 0, '', '', 0, 0, NULL, '', '{}', '', 0)`, tx.Workspace, r.ID, s.Name, i, s.Kind, db.ToJSON(s.Needs), s.State); err != nil {
 			return err
 		}
 	}
@@ -141,12 +141,12 @@ func (st store) run(tx db.Scope, id string) (Run, error) {
 }
 
 func (store) steps(tx db.Scope, run string) (steps []Step, err error) {
-	err = tx.Each(`SELECT name, kind, needs, state, attempt, address, started_at, ended_at, exit_code, error, outputs, log_digest, log_size
+	err = tx.Each(`SELECT name, kind, needs, state, attempt, address, token, started_at, ended_at, exit_code, error, outputs, log_digest, log_size
 		FROM pipeline_step WHERE workspace = $1 AND run = $2 ORDER BY position`, []any{tx.Workspace, run}, func(scan func(...any) error) error {
 		var s Step
 		var needs, outputs string
 		var started, ended int64
-		if err := scan(&s.Name, &s.Kind, &needs, &s.State, &s.Attempt, &s.address, &started, &ended, &s.ExitCode, &s.Error, &outputs, &s.logDigest, &s.logSize); err != nil {
+		if err := scan(&s.Name, &s.Kind, &needs, &s.State, &s.Attempt, &s.address, &s.token, &started, &ended, &s.ExitCode, &s.Error, &outputs, &s.logDigest, &s.logSize); err != nil {
 			return err
 		}
 		s.StartedAt, s.EndedAt = moment(started), moment(ended)
@@ -185,8 +185,8 @@ func (store) putStep(tx db.Scope, run string, s Step) error {
 		s.Outputs = map[string]any{}
 	}
 	_, err := tx.Exec(`UPDATE pipeline_step SET state = $4, attempt = $5, address = $6, started_at = $7, ended_at = $8, exit_code = $9, error = $10, outputs = $11,
-		log_digest = $12, log_size = $13 WHERE workspace = $1 AND run = $2 AND name = $3`, tx.Workspace, run, s.Name, s.State, s.Attempt, s.address,
-		micros(s.StartedAt), micros(s.EndedAt), s.ExitCode, s.Error, db.ToJSON(s.Outputs), s.logDigest, s.logSize)
+		log_digest = $12, log_size = $13, token = $14 WHERE workspace = $1 AND run = $2 AND name = $3`, tx.Workspace, run, s.Name, s.State, s.Attempt, s.address,
+		micros(s.StartedAt), micros(s.EndedAt), s.ExitCode, s.Error, db.ToJSON(s.Outputs), s.logDigest, s.logSize, s.token)
 	return err
 }
 

@@ -16,6 +16,8 @@ import (
 	"time"
 )
 
+const cancelledText = "It was cancelled."
+
 // MaxLog is how much of a step's output is kept, in bytes.
 const MaxLog = 16 << 20
 
@@ -138,7 +140,7 @@ func watch(dir string) error {
 	why, _ := reason.Load().(string)
 	switch {
 	case why != "":
-		r.ExitCode, r.Reason = -1, why
+		r.ExitCode, r.Reason, r.Ended = -1, why, why == cancelledText
 	case r.ExitCode == -1 && r.CPU >= time.Duration(t.Limits.CPU):
 		r.Reason = fmt.Sprintf("It used more than its %s of processor time.", time.Duration(t.Limits.CPU))
 	case r.ExitCode != 0:
@@ -164,7 +166,7 @@ func guard(t taskFile, began time.Time, signals <-chan os.Signal, ended <-chan s
 		case <-ended:
 			return
 		case <-signals:
-			stop("It was cancelled.")
+			stop(cancelledText)
 		case <-tick.C:
 			if limit := time.Duration(t.Limits.Time); time.Since(began) > limit {
 				stop(fmt.Sprintf("It took longer than its time limit of %s.", limit))

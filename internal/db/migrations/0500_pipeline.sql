@@ -58,7 +58,8 @@ CREATE TABLE pipeline_step (
   needs      TEXT NOT NULL,
   state      TEXT NOT NULL,
   attempt    INTEGER NOT NULL,
-  address    TEXT NOT NULL,
+  address    TEXT NOT NULL,            -- server address the child was told
+  token      TEXT NOT NULL,            -- number of the token the child was given
   started_at BIGINT NOT NULL,
   ended_at   BIGINT NOT NULL,
   exit_code  INTEGER,
