@@ -1,0 +1,45 @@
+package inventory
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"keelson/internal/db"
+	"keelson/internal/problem"
+	"keelson/internal/tracking"
+)
+
+func errorsAs(err error, into any) bool { return errors.As(err, into) }
+
+type openedFile struct {
+	File
+	modified time.Time
+}
+
+// OpenFile opens one file of a version.
+func (s *Service) OpenFile(ctx context.Context, model string, number int, path string) (io.ReadSeekCloser, openedFile, error) {
+	var out openedFile
+	if err := tracking.CheckPath(path); err != nil {
+		return nil, out, err
+	}
+	err := s.DB.Read(ctx, func(tx db.Scope) error {
+		v, err := getVersion(tx, model, number)
+		if err != nil {
+			return err
+		}
+		for _, f := range v.Files {
+			if f.Path == path {
+				out = openedFile{f, v.CreatedAt}
+				return nil
+			}
+		}
+		return problem.New(problem.NotFound, "%s has no file '%s'.", v.Ref(), clip(path, 200)).At("path")
+	})
+	if err != nil {
+		return nil, out, err
+	}
+	f, _, err := s.Blobs.Open(ctx, out.Digest)
+	return f, out, err
+}

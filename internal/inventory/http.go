@@ -1,0 +1,331 @@
+package inventory
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strconv"
+
+	"keelson/internal/caller"
+	"keelson/internal/problem"
+	"keelson/internal/rest"
+	"keelson/internal/tracking"
+)
+
+// Routes mounts models and versions.
+func (s *Service) Routes(a *rest.API) {
+	rest.Get(a, "/api/v1/models", "model.read", "List models", s.listModels)
+	rest.Post(a, "/api/v1/models", "model.write", "Create a model", s.postModel, rest.Status(http.StatusCreated))
+	rest.Get(a, "/api/v1/models/{name}", "model.read", "Read a model", s.readModel)
+	rest.Patch(a, "/api/v1/models/{name}", "model.write", "Change a model", s.patchModel)
+	rest.Delete(a, "/api/v1/models/{name}", "model.write", "Delete a model that is not in use", s.deleteModel)
+	rest.Get(a, "/api/v1/models/{name}/versions", "version.read", "List the versions of a model, the newest first", s.readVersions)
+	rest.Get(a, "/api/v1/models/{name}/versions/{version}", "version.read", "Read a version", s.readVersion)
+	rest.Patch(a, "/api/v1/models/{name}/versions/{version}", "version.write", "Change a version's description or tags", s.patchVersion)
+	rest.Delete(a, "/api/v1/models/{name}/versions/{version}", "version.write", "Delete a version that is not in use", s.deleteVersion)
+	rest.Put(a, "/api/v1/models/{name}/aliases/{alias}", "version.write", "Point an alias to a version", s.putAlias)
+	rest.Delete(a, "/api/v1/models/{name}/aliases/{alias}", "version.write", "Take an alias away", s.deleteAlias)
+	a.Handle("POST", "/api/v1/models/{name}/versions", "version.write", rest.REST, s.upload(a))
+	a.Handle("GET", "/api/v1/models/{name}/versions/{version}/files/{path...}", "version.read", rest.REST, s.download(a))
+}
+
+// ModelPath names a model in a URL.
+type ModelPath struct {
+	Name string `path:"name"`
+}
+
+// VersionPath names a version in a URL.
+type VersionPath struct {
+	Name    string `path:"name"`
+	Version int    `path:"version" minimum:"1"`
+}
+
+func (s *Service) listModels(ctx context.Context, in *struct {
+	rest.Paging
+	Filter string `query:"filter" doc:"words that the name, owner, area, use case, kind or tags must hold"`
+}) (rest.Page[Model], error) {
+	list, err := s.Models(ctx, in.Filter, in.Cursor, in.Limit+1)
+	return rest.Paged(list, in.Limit, func(m Model) string { return m.Name }), err
+}
+
+// ModelFields are the fields of a model that callers set; those left out keep their value.
+type ModelFields struct {
+	Kind             *string            `json:"kind,omitempty" enum:"ml,statistical,rules,optimisation,graph,external"`
+	Description      *string            `json:"description,omitempty"`
+	Area             *string            `json:"area,omitempty"`
+	Owner            *string            `json:"owner,omitempty"`
+	UseCase          *string            `json:"use_case,omitempty"`
+	Tier             *int               `json:"tier,omitempty" minimum:"0" maximum:"4"`
+	IntendedUse      *string            `json:"intended_use,omitempty"`
+	ForbiddenUse     *string            `json:"forbidden_use,omitempty"`
+	Responsibilities *Responsibilities  `json:"responsibilities,omitempty"`
+	Tags             map[string]*string `json:"tags,omitempty" doc:"merged into the tags; null takes one away"`
+}
+
+func (b *ModelFields) apply(m *Model) {
+	for _, f := range []struct{ from, to *string }{{b.Kind, &m.Kind}, {b.Description, &m.Description}, {b.Area, &m.Area}, {b.Owner, &m.Owner},
+		{b.UseCase, &m.UseCase}, {b.IntendedUse, &m.IntendedUse}, {b.ForbiddenUse, &m.ForbiddenUse}} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	if b.Tier != nil {
+		m.Tier = *b.Tier
+	}
+	if b.Responsibilities != nil {
+		m.Responsibilities = *b.Responsibilities
+	}
+	m.Tags = merge(m.Tags, b.Tags)
+}
+
+func merge(tags map[string]string, change map[string]*string) map[string]string {
+	out := maps.Clone(tags)
+	if out == nil {
+		out = map[string]string{}
+	}
+	for k, v := range change {
+		if v == nil {
+			delete(out, k)
+		} else {
+			out[k] = *v
+		}
+	}
+	return out
+}
+
+func (s *Service) postModel(ctx context.Context, in *struct {
+	Body struct {
+		Name string `json:"name" minLength:"1"`
+		ModelFields
+	}
+}) (Model, error) {
+	m := Model{Name: in.Body.Name}
+	in.Body.apply(&m)
+	return s.Create(ctx, m)
+}
+
+func (s *Service) readModel(ctx context.Context, in *ModelPath) (Model, error) {
+	return s.Model(ctx, in.Name)
+}
+
+func (s *Service) patchModel(ctx context.Context, in *struct {
+	ModelPath
+	Body ModelFields
+}) (Model, error) {
+	return s.Change(ctx, in.Name, func(m *Model) error { in.Body.apply(m); return nil })
+}
+
+func (s *Service) deleteModel(ctx context.Context, in *ModelPath) (rest.Nothing, error) {
+	return rest.Nothing{}, s.Delete(ctx, in.Name)
+}
+
+func (s *Service) readVersions(ctx context.Context, in *struct {
+	ModelPath
+	rest.Paging
+}) (rest.Page[Version], error) {
+	before := 0
+	if in.Cursor != "" {
+		n, err := strconv.Atoi(in.Cursor)
+		if err != nil || n < 1 {
+			return rest.Page[Version]{}, problem.New(problem.Invalid, "The cursor %q is not one of this list; send the next of the page before, or none.", clip(in.Cursor, 60)).At("cursor")
+		}
+		before = n
+	}
+	list, err := s.Versions(ctx, in.Name, before, in.Limit+1)
+	return rest.Paged(list, in.Limit, func(v Version) string { return strconv.Itoa(v.Number) }), err
+}
+
+func (s *Service) readVersion(ctx context.Context, in *VersionPath) (Version, error) {
+	return s.Version(ctx, in.Name, in.Version)
+}
+
+func (s *Service) patchVersion(ctx context.Context, in *struct {
+	VersionPath
+	Body struct {
+		Description *string            `json:"description,omitempty"`
+		Tags        map[string]*string `json:"tags,omitempty" doc:"merged into the tags; null takes one away"`
+	}
+}) (Version, error) {
+	return s.ChangeVersion(ctx, in.Name, in.Version, func(v *Version) error {
+		if in.Body.Description != nil {
+			v.Description = *in.Body.Description
+		}
+		v.Tags = merge(v.Tags, in.Body.Tags)
+		return nil
+	})
+}
+
+func (s *Service) deleteVersion(ctx context.Context, in *VersionPath) (rest.Nothing, error) {
+	return rest.Nothing{}, s.DeleteVersion(ctx, in.Name, in.Version)
+}
+
+func (s *Service) putAlias(ctx context.Context, in *struct {
+	ModelPath
+	Alias string `path:"alias"`
+	Body  struct {
+		Version int `json:"version" minimum:"1"`
+	}
+}) (Version, error) {
+	if err := s.SetAlias(ctx, in.Name, in.Alias, in.Body.Version); err != nil {
+		return Version{}, err
+	}
+	return s.Version(ctx, in.Name, in.Body.Version)
+}
+
+func (s *Service) deleteAlias(ctx context.Context, in *struct {
+	ModelPath
+	Alias string `path:"alias"`
+}) (rest.Nothing, error) {
+	return rest.Nothing{}, s.DropAlias(ctx, in.Name, in.Alias)
+}
+
+// meta is the JSON field that comes with an upload.
+type meta struct {
+	Kind         string            `json:"kind"`
+	Format       string            `json:"format"`
+	Golden       json.RawMessage   `json:"golden"`
+	Description  string            `json:"description"`
+	Run          string            `json:"run_id"`
+	Source       tracking.Source   `json:"source"`
+	Dependencies []Dependency      `json:"dependencies"`
+	Tags         map[string]string `json:"tags"`
+}
+
+const maxMeta = 16 << 20
+
+// upload registers a version: multipart/form-data with an optional field "meta" (JSON) and one part per file, whose
+// filename is its path in the version. Bytes are streamed into the blob store; what a refused upload left there is not
+// referenced by anything.
+func (s *Service) upload(a *rest.API) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, err := s.receive(w, r)
+		if err != nil {
+			a.Fail(w, r, err)
+			return
+		}
+		w.Header().Set("Location", "/api/v1/models/"+v.Model+"/versions/"+strconv.Itoa(v.Number))
+		rest.JSON(w, http.StatusAccepted, v)
+	})
+}
+
+func (s *Service) receive(w http.ResponseWriter, r *http.Request) (Version, error) {
+	limit := s.MaxUpload
+	if limit == 0 {
+		limit = 4 << 30
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return Version{}, problem.New(problem.Invalid, "Send the files as multipart/form-data, one part per file with its path as filename, and a field meta with JSON.").Because(err)
+	}
+	var m meta
+	reg := Registration{Model: r.PathValue("name"), MakeModel: true}
+	if err := CheckName(reg.Model); err != nil {
+		return Version{}, err
+	}
+	for {
+		p, err := parts.NextPart()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return Version{}, s.broken(err, limit)
+		}
+		path := filename(p)
+		switch {
+		case path != "":
+			if err := tracking.CheckPath(path); err != nil {
+				return Version{}, err
+			}
+			if len(reg.Files) >= 10_000 {
+				return Version{}, problem.New(problem.TooLarge, "A version has at most 10,000 files.").At("files")
+			}
+			body := &reading{r: p}
+			digest, size, err := s.Blobs.Put(r.Context(), body)
+			if body.err != nil {
+				return Version{}, s.broken(body.err, limit)
+			}
+			if err != nil {
+				return Version{}, err
+			}
+			reg.Files = append(reg.Files, File{Path: path, Digest: digest, Size: size})
+		case p.FormName() == "meta":
+			b, err := io.ReadAll(io.LimitReader(p, maxMeta+1))
+			if err != nil {
+				return Version{}, s.broken(err, limit)
+			}
+			if len(b) > maxMeta {
+				return Version{}, problem.New(problem.TooLarge, "The field meta is larger than %d bytes.", maxMeta).At("meta")
+			}
+			if err := json.Unmarshal(b, &m); err != nil {
+				return Version{}, problem.New(problem.Invalid, "The field meta does not fit: %s.", err).At("meta")
+			}
+		default:
+			return Version{}, problem.New(problem.Invalid, "The part %q is neither the field meta nor a file with a filename.", clip(p.FormName(), 60))
+		}
+	}
+	reg.Kind, reg.Format, reg.Description, reg.Run, reg.Source, reg.Dependencies, reg.Tags = m.Kind, m.Format, m.Description, m.Run, m.Source, m.Dependencies, m.Tags
+	if len(m.Golden) > 0 && string(m.Golden) != "null" {
+		reg.Golden = string(m.Golden)
+	}
+	reg.Origin = "upload by " + caller.From(r.Context()).Name
+	return s.Register(r.Context(), reg)
+}
+
+// reading remembers that the body, not the store, failed.
+type reading struct {
+	r   io.Reader
+	err error
+}
+
+func (b *reading) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+func (s *Service) broken(err error, limit int64) error {
+	var large *http.MaxBytesError
+	if errorsAs(err, &large) {
+		return problem.New(problem.TooLarge, "The upload is larger than %d bytes.", limit)
+	}
+	return problem.New(problem.Invalid, "The upload broke off or is not multipart/form-data; nothing was registered.").Because(err)
+}
+
+// filename is a part's filename as it was sent; the standard library would keep only what follows the last slash.
+func filename(p *multipart.Part) string {
+	_, params, err := mime.ParseMediaType(p.Header.Get("Content-Disposition"))
+	if err != nil {
+		return ""
+	}
+	return params["filename"]
+}
+
+// download gives one file of a version, with ranges.
+func (s *Service) download(a *rest.API) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.Atoi(r.PathValue("version"))
+		if err != nil || n < 1 {
+			a.Fail(w, r, problem.New(problem.NotFound, "There is no version %q.", clip(r.PathValue("version"), 40)))
+			return
+		}
+		f, file, err := s.OpenFile(r.Context(), r.PathValue("name"), n, r.PathValue("path"))
+		if err != nil {
+			a.Fail(w, r, err)
+			return
+		}
+		defer f.Close()
+		h := w.Header()
+		h.Set("Content-Type", "application/octet-stream")
+		h.Set("Content-Disposition", "attachment")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("ETag", `"`+file.Digest+`"`)
+		http.ServeContent(w, r, "", file.modified, f)
+	})
+}
