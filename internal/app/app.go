@@ -76,8 +76,10 @@ func New(ctx context.Context, c Config, logTo io.Writer) (_ *App, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w", err)
+	for _, dir := range []string{c.Data, filepath.Join(c.Data, "tmp"), filepath.Join(c.Data, "work")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make data folder: %w", err)
+		}
 	}
 	if err := a.lockData(); err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func New(version string, gate Gate, log *slog.Logger) *API {
 	cfg := huma.DefaultConfig("Keelson", version)
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""
 	cfg.CreateHooks = nil // no $schema links in answers
-	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
+	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", namer())
 	huma.NewError = newError
 	huma.NewErrorWithContext = func(c huma.Context, status int, msg string, errs ...error) huma.StatusError {
 		doc := toDoc(status, msg, errs)
@@ -84,18 +84,51 @@ func New(version string, gate Gate, log *slog.Logger) *API {
 	return a
 }
 
-// schemaName is the package and the type, so that two nouns may both have a Version.
+// namer gives each type a name of its own: inline bodies of two nouns may have inputs of the same name.
+func namer() func(reflect.Type, string) string {
+	taken := map[string]reflect.Type{}
+	return func(t reflect.Type, hint string) string {
+		base := schemaName(t, hint)
+		name := base
+		for n := 2; taken[name] != nil && taken[name] != t; n++ {
+			name = fmt.Sprint(base, n)
+		}
+		taken[name] = t
+		return name
+	}
+}
+
+// schemaName is the package and the type ("InventoryVersion"), so that two nouns may both have a Version; a page of
+// them is "InventoryVersionPage".
 func schemaName(t reflect.Type, hint string) string {
-	name := huma.DefaultSchemaNamer(t, hint)
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
-	pkg := t.PkgPath()
-	pkg = pkg[strings.LastIndex(pkg, "/")+1:]
-	if t.Name() == "" || pkg == "" || strings.HasPrefix(strings.ToLower(name), pkg) {
-		return name
+	if t.Name() == "" || t.PkgPath() == "" {
+		return huma.DefaultSchemaNamer(t, hint)
 	}
-	return strings.ToUpper(pkg[:1]) + pkg[1:] + name
+	base, arg, generic := strings.Cut(t.Name(), "[")
+	if !generic {
+		return qualified(t.PkgPath() + "." + base)
+	}
+	name := ""
+	for a := range strings.SplitSeq(strings.TrimSuffix(arg, "]"), ",") {
+		name += qualified(a)
+	}
+	return name + base
+}
+
+// qualified makes "keelson/internal/inventory.Version" into "InventoryVersion", and "approval.Approval" into "Approval".
+func qualified(path string) string {
+	path = path[strings.LastIndex(path, "/")+1:]
+	pkg, name, ok := strings.Cut(path, ".")
+	if !ok {
+		pkg, name = "", path
+	}
+	if pkg != "" && !strings.HasPrefix(strings.ToLower(name), pkg) {
+		name = strings.ToUpper(pkg[:1]) + pkg[1:] + strings.ToUpper(name[:1]) + name[1:]
+	}
+	return name
 }
 
 type adapter struct{ a *API }

@@ -1,0 +1,154 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"keelson/internal/access"
+	"keelson/internal/approval"
+	"keelson/internal/caller"
+	"keelson/internal/job"
+	"keelson/internal/pipeline"
+	"keelson/internal/policy"
+	"keelson/internal/problem"
+	"keelson/internal/release"
+	"keelson/internal/rest"
+	"keelson/internal/tracking"
+)
+
+type (
+	restAPI   = rest.API
+	jobRunner = job.Runner
+)
+
+// versions tells the gate what inventory, evaluation and tracking know of a version.
+type versions struct{ a *App }
+
+func (v versions) Version(ctx context.Context, model string, number int) (approval.Version, error) {
+	m, err := v.a.Inventory.Model(ctx, model)
+	if err != nil {
+		return approval.Version{}, err
+	}
+	ver, err := v.a.Inventory.Version(ctx, model, number)
+	if err != nil {
+		return approval.Version{}, err
+	}
+	sig, err := json.Marshal(ver.Signature)
+	if err != nil {
+		return approval.Version{}, err
+	}
+	out := approval.Version{
+		Model: policy.Model{Name: m.Name, Kind: m.Kind, Tier: int64(m.Tier), Owner: m.Owner, UseCase: m.UseCase, Accountable: m.Responsibilities.Accountable,
+			Responsible: m.Responsibilities.Responsible, IntendedUse: m.IntendedUse, ForbiddenUse: m.ForbiddenUse},
+		Number: ver.Number, State: ver.State, Reason: ver.Reason, ArtifactDigest: ver.ArtifactDigest, Format: ver.Format, Engine: ver.Engine, Size: ver.Size,
+		Signature: sig, Authors: ver.Authors, CreatedBy: ver.CreatedBy, CreatedAt: ver.CreatedAt,
+		Golden: policy.Golden{Rows: int64(ver.Golden.Rows), Limit: ver.Golden.Limit}, Commit: ver.Source.Commit, Dirty: ver.Source.Dirty,
+	}
+	if ver.Golden.MaxError != nil {
+		out.Golden.MaxError = *ver.Golden.MaxError
+	}
+	for _, f := range ver.Files {
+		out.Files = append(out.Files, release.File{Path: f.Path, Digest: f.Digest, Size: f.Size})
+	}
+	for _, s := range ver.Signature.Inputs {
+		out.Inputs = append(out.Inputs, approval.Field{Name: s.Name, Type: fmt.Sprint(s.Datatype, s.Shape)})
+	}
+	for _, s := range ver.Signature.Outputs {
+		out.Outputs = append(out.Outputs, approval.Field{Name: s.Name, Type: fmt.Sprint(s.Datatype, s.Shape)})
+	}
+	for _, d := range ver.Dependencies {
+		out.Dependencies = append(out.Dependencies, approval.Dependency{Kind: d.Kind, Name: d.Name, Version: d.Version, Digest: d.Digest})
+	}
+	if ver.Run != "" {
+		run, err := v.a.Tracking.Run(ctx, ver.Run)
+		if err != nil && !problem.Is(err, problem.NotFound) {
+			return out, err
+		}
+		out.Metrics = map[string]float64{}
+		for _, p := range run.Metrics {
+			out.Metrics[p.Key] = p.Value
+		}
+	}
+	return out, nil
+}
+
+// people finds who can be asked for a vote.
+type people struct{ a *App }
+
+func (p people) WithRoles(ctx context.Context, roles []string) ([]approval.Person, error) {
+	held := map[string][]string{}
+	var order []string
+	for _, r := range roles {
+		names, err := p.a.Identity.HoldersOf(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range names {
+			if held[n] == nil {
+				order = append(order, n)
+			}
+			held[n] = append(held[n], r)
+		}
+	}
+	var out []approval.Person
+	for _, n := range order {
+		out = append(out, approval.Person{Name: n, Roles: held[n]})
+	}
+	return out, nil
+}
+
+// registry tells pipelines which versions their runs registered.
+type registry struct{ a *App }
+
+func (r registry) EnsureExperiment(ctx context.Context, name string) error {
+	_, err := r.a.Tracking.CreateExperiment(ctx, name, nil)
+	if problem.Is(err, problem.Conflict) {
+		return nil // it is there
+	}
+	return err
+}
+
+func (r registry) Registered(ctx context.Context, run string, attempts []string) (out []pipeline.Registered, err error) {
+	runs, err := r.a.Tracking.Tagged(ctx, tracking.TagPipelineRun, run, pipeline.TagAttempt, attempts)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := r.a.Inventory.OfRuns(ctx, runs)
+	for _, v := range versions {
+		out = append(out, pipeline.Registered{ModelRef: pipeline.ModelRef{Model: v.Model, Version: v.Number, ContentDigest: v.ContentDigest, ArtifactDigest: v.ArtifactDigest, Run: v.Run}, State: v.State, Reason: v.Reason})
+	}
+	return out, err
+}
+
+// stepTokens are what the children of pipelines sign in with: tokens of one service account per workspace.
+type stepTokens struct{ a *App }
+
+const stepAccount = "pipeline"
+
+func (t stepTokens) Issue(ctx context.Context, pipeline, name string, ttl time.Duration) (id, token string, err error) {
+	if !t.a.Identity.Auth {
+		return "", "", nil
+	}
+	account := stepAccount
+	if w := caller.Workspace(ctx); w != caller.DefaultWorkspace {
+		account += "." + w
+	}
+	if err := t.a.Identity.Ensure(ctx, account, access.Service); err != nil {
+		return "", "", err
+	}
+	tok, err := t.a.Identity.Issue(ctx, account, pipeline+" "+name, ttl)
+	return tok.ID, tok.Token, err
+}
+
+func (t stepTokens) Revoke(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	err := t.a.Identity.Revoke(caller.System(ctx, "pipeline"), id)
+	if problem.Is(err, problem.NotFound) {
+		return nil
+	}
+	return err
+}
