@@ -59,7 +59,7 @@ type Service struct {
 	History   history // the audit log; votes that it knows of and the database lost are noticed
 }
 
-func (s *Service) store() store { return store{s.Key} }
+func (s *Service) store() store { return store{s.Key, s.Key.Public()} }
 
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
@@ -187,6 +187,9 @@ func (s *Service) fits(ctx context.Context, p Proposal, env policy.Environment, 
 	live, err := s.Endpoints.LiveVersion(ctx, p.Model, env.Name)
 	if err != nil {
 		return err
+	}
+	if p.Kind == Deploy && live == 0 && p.Plan.Mode != All {
+		return problem.New(problem.Invalid, "Nothing of %s is live in %s that a %s could run beside; use the mode all.", p.Model, env.Name, p.Plan.Mode).At("plan.mode")
 	}
 	if p.Kind == Deploy && live == p.Version && p.Plan.Mode != All {
 		return problem.New(problem.Conflict, "Version %s/%d is live in %s already.", p.Model, p.Version, env.Name)

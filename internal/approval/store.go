@@ -12,7 +12,10 @@ import (
 )
 
 // store is the SQL of requests, acts and comments. The documents are the truth; the other columns only find them.
-type store struct{ key *seal.Key }
+type store struct {
+	key *seal.Key // nil: reads only
+	pub seal.Public
+}
 
 func (s store) insert(tx db.Scope, r Request) (record, error) {
 	rec, err := start(s.key, r)
@@ -61,6 +64,12 @@ func (s store) get(tx db.Scope, ref string) (Request, record, error) {
 	return rows[0].Request, rows[0].record, nil
 }
 
+// Read gives a request by id inside a transaction, verified with pub; a broken one comes back with Broken set.
+func Read(tx db.Scope, pub seal.Public, id string) (Request, error) {
+	r, _, err := store{pub: pub}.get(tx, id)
+	return r, err
+}
+
 type row struct {
 	Request
 	record
@@ -103,7 +112,7 @@ func (s store) query(tx db.Scope, where, before string, limit int, arg string) (
 		if err != nil {
 			return nil, fmt.Errorf("read acts of change request %s: %w", x.id, err)
 		}
-		r := x.rec.read(s.key.Public(), tx.Workspace, x.id)
+		r := x.rec.read(s.pub, tx.Workspace, x.id)
 		if r.Broken == "" && x.cmp != key(r.Number, r.Kind, r.Model, r.Version, r.Environment) {
 			r.Broken = "the columns of its row do not fit its document"
 		}

@@ -1,0 +1,93 @@
+package deployment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"keelson/internal/caller"
+	"keelson/internal/db"
+	"keelson/internal/job"
+	"keelson/internal/problem"
+)
+
+// Jobs registers the work that goes on by itself.
+func (s *Service) Jobs(r *job.Runner) {
+	r.Every("deployment.rollout", time.Second, s.Roll)
+	r.Every("deployment.renewal", time.Minute, s.Refresh)
+}
+
+// Roll moves every canary on whose step is due, in all workspaces.
+func (s *Service) Roll(ctx context.Context) error {
+	return s.each(ctx, Rolling, func(ctx context.Context, endpoint string) error {
+		f, ok, err := s.read(ctx, endpoint)
+		if err != nil || !ok || f.Lost {
+			return err
+		}
+		step, ok := f.step()
+		if !ok {
+			return nil
+		}
+		var rows int64
+		if step.HoldRows > 0 && f.Rollout.Held == "" && s.Rows != nil {
+			if rows, err = s.Rows.Rows(ctx, endpoint, f.Rollout.Slot.Version, f.Rollout.StepAt); err != nil {
+				return fmt.Errorf("count rows of %s: %w", endpoint, err)
+			}
+		}
+		if !f.due(s.now(), rows) {
+			return nil
+		}
+		serial := f.Serial
+		reason := fmt.Sprintf("Step %d held: %d rows in %s.", f.Rollout.Step+1, rows, s.now().Sub(f.Rollout.StepAt).Round(time.Second))
+		_, err = s.act(ctx, endpoint, "deployment.advanced", reason, false, func(_ db.Scope, f *found) (string, error) {
+			if f.Serial != serial {
+				return "", problem.New(problem.Conflict, "%s changed meanwhile.", endpoint)
+			}
+			err := f.advance(s.now())
+			return f.words(), err
+		})
+		if problem.Is(err, problem.Conflict) {
+			return nil // somebody was faster; the next look decides
+		}
+		return err
+	})
+}
+
+// Refresh verifies every deployment of all workspaces, raises the alarm for what does not fit, and signs releases anew
+// that expire soon. It runs once a minute and should run at start before serving loads.
+func (s *Service) Refresh(ctx context.Context) error {
+	return s.each(ctx, "", func(ctx context.Context, endpoint string) error {
+		f, ok, err := s.read(ctx, endpoint)
+		if err != nil || !ok || f.Broken != "" || f.ExpiresAt.Sub(s.now()) > Renew {
+			return err
+		}
+		_, err = s.act(ctx, endpoint, "deployment.renewed", "The release expires soon.", false, func(_ db.Scope, f *found) (string, error) {
+			return f.words(), nil
+		})
+		return err
+	})
+}
+
+// each calls do for every endpoint in a state (empty: all), in its workspace and in the platform's name; one that fails
+// does not stop the others.
+func (s *Service) each(ctx context.Context, state string, do func(context.Context, string) error) error {
+	var all []Envelope
+	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { all, err = s.store().everywhere(tx, state); return err }); err != nil {
+		return fmt.Errorf("list deployments: %w", err)
+	}
+	var errs []error
+	for _, e := range all {
+		if err := do(caller.WithWorkspace(caller.System(ctx, "deployment"), e.Workspace), e.Endpoint); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Releases gives the newest envelopes of every endpoint of all workspaces, newest first per endpoint, for serving: it
+// takes the first whose signature holds and whose serial is not below the one it has.
+func (s *Service) Releases(ctx context.Context) (out []Envelope, err error) {
+	err = s.DB.Read(ctx, func(tx db.Scope) error { out, err = s.store().envelopes(tx, 5); return err })
+	return out, err
+}
