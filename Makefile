@@ -44,7 +44,8 @@ bench: build venv ## the figures of docs/benchmarks.md
 	KEELSON_PYTHON=$(VENV)/bin/python $(GO) run ./test/bench
 
 generate: ## api/openapi.json, the reference pages and the types of the web interface
-	$(GO) run ./cmd/keelson internal-generate
+	UPDATE=1 $(GO) test ./internal/app ./cmd/keelson -run 'UpToDate|Description' -count=1
+	cd ui && npm run --silent generate
 
 clean: ## what the other targets made
 	rm -rf bin .cache ui/dist ui/node_modules

@@ -171,7 +171,13 @@ func (a *App) Run(ctx context.Context, started func()) error {
 	defer stopWork()
 	g, gctx := errgroup.WithContext(work)
 	for _, f := range a.run {
-		g.Go(func() error { return f(gctx) })
+		g.Go(func() error {
+			err := f(gctx)
+			if gctx.Err() != nil {
+				return ignore(err, context.Canceled) // it was told to stop
+			}
+			return err
+		})
 	}
 	if a.start != nil {
 		if err := a.start(gctx); err != nil {
