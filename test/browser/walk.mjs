@@ -1,0 +1,86 @@
+// Visits every page in both themes and at two widths: no serious axe finding, one h1, one main, a title,
+// no sideways scroll, no error of the page. Leaves a screenshot of each.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { as, assert, check, finish, get, open, shots } from "./harness.mjs";
+
+const axe = readFileSync(new URL("../../ui/node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+const role = process.env.KEELSON_WALKER ?? "administrator";
+const only = process.env.KEELSON_PAGES ? new RegExp(process.env.KEELSON_PAGES) : /./;
+
+/** Every address with something to show, taken from what the server holds. */
+async function addresses(window) {
+  const list = async (path) => { const doc = await get(window, path).catch(() => null); return Array.isArray(doc) ? doc : (doc?.items ?? []); };
+  const e = encodeURIComponent;
+  const pages = ["/models", "/models?filter=nothing-has-this-name", "/approvals", "/inbox", "/pipelines", "/deployments", "/monitoring", "/alerts", "/incidents", "/predictions", "/data", "/experiments", "/audit", "/audit?view=feed", "/settings", "/settings/users", "/settings/tokens", "/no-such-page", "/models/no-such-model"];
+  for (const m of (await list("/models")).slice(0, 2)) {
+    for (const tab of ["", "/versions", "/deployments", "/monitoring", "/timeline"]) pages.push(`/models/${e(m.name)}${tab}`);
+    for (const v of (await list(`/models/${e(m.name)}/versions`)).slice(0, 2)) pages.push(`/models/${e(m.name)}/versions/${v.version}`);
+  }
+  for (const r of (await list("/approvals")).slice(0, 2)) pages.push(`/approvals/${e(r.id)}`);
+  for (const p of (await list("/pipelines")).slice(0, 1)) {
+    pages.push(`/pipelines/${e(p.name)}`);
+    for (const r of (await list(`/pipelines/${e(p.name)}/runs`)).slice(0, 2)) pages.push(`/pipelines/${e(p.name)}/runs/${e(r.id)}`);
+  }
+  for (const d of (await list("/deployments")).slice(0, 2)) pages.push(`/deployments/${e(d.endpoint)}`);
+  for (const d of (await list("/datasets")).slice(0, 1)) pages.push(`/data/${e(d.name)}`, ...(d.versions ? [`/data/${e(d.name)}/${d.latest?.version ?? 1}`] : []));
+  for (const x of (await list("/experiments")).slice(0, 1)) pages.push(`/experiments/${e(x.id)}`);
+  for (const r of (await list("/runs?limit=1")).slice(0, 1)) pages.push(`/runs/${e(r.id)}`);
+  for (const p of (await list("/predictions?limit=5")).slice(0, 1)) pages.push(`/predictions/${e(p.id)}`);
+  for (const i of (await list("/incidents")).slice(0, 1)) pages.push(`/incidents/${e(i.id)}`);
+  return pages.filter((p) => only.test(p));
+}
+
+/** What is wrong with the page as it stands. */
+async function faults(page, kind) {
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const result = await window.axe.run(document, { resultTypes: ["violations"] });
+    return {
+      axe: result.violations.filter((v) => v.impact === "serious" || v.impact === "critical").map((v) => `${v.impact} ${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target.join(" ") + " " + (n.any[0]?.message ?? "")).join(" | ")}`),
+      h1: [...document.querySelectorAll("h1")].filter((h) => h.offsetParent !== null || h.getClientRects().length).length,
+      main: document.querySelectorAll("main").length,
+      sideways: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      title: document.title,
+      busy: document.querySelectorAll("[aria-busy=true]").length,
+    };
+  });
+  const wrong = [...found.axe];
+  if (found.h1 !== 1) wrong.push(`${found.h1} visible h1`);
+  if (found.main !== 1) wrong.push(`${found.main} main`);
+  if (found.sideways > 0) wrong.push(`scrolls sideways by ${found.sideways} px`);
+  if (!/ · keelson$/.test(found.title)) wrong.push(`title "${found.title}"`);
+  if (found.busy) wrong.push(`${kind}: still loading`);
+  return wrong;
+}
+
+for (const theme of ["light", "dark"]) {
+  for (const width of [1280, 390]) {
+    const stranger = await open({ width, theme });
+    await stranger.page.goto("/models");
+    await stranger.page.locator("h1").first().waitFor();
+    await check(`sign-in ${theme} ${width}`, async () => {
+      await stranger.page.screenshot({ path: join(shots, `signin-${theme}-${width}.png`) });
+      const wrong = await faults(stranger.page, "sign-in");
+      assert(wrong.length === 0, wrong.join("\n"));
+    });
+    await stranger.context.close();
+    const window = await as(role, { width, theme });
+    for (const address of await addresses(window)) {
+      await check(`${address} ${theme} ${width}`, async () => {
+        window.errors.length = 0;
+        await window.page.goto(address);
+        await window.page.locator("h1").first().waitFor();
+        await window.page.waitForFunction(() => !document.querySelector("[aria-busy=true]"), null, { timeout: 8000 });
+        await window.page.waitForFunction(() => document.title.includes("keelson"));
+        const name = address.replace(/[^a-z0-9]+/gi, "_").replace(/^_|_$/g, "").slice(0, 60) || "home";
+        await window.page.screenshot({ path: join(shots, `${name}-${theme}-${width}.png`), fullPage: true });
+        const wrong = [...(await faults(window.page, address)), ...window.errors];
+        assert(wrong.length === 0, wrong.join("\n"));
+      });
+    }
+    await window.context.close();
+  }
+}
+console.log(`screenshots: ${shots}`);
+await finish();

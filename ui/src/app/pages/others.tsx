@@ -1,0 +1,27 @@
+import { DatasetPage, DataVersionPage } from "../../features/datasets/DataPages";
+import { DeploymentPage } from "../../features/deployments/DeploymentsPage";
+import { IncidentPage } from "../../features/incidents/IncidentsPage";
+import { PredictionPage } from "../../features/predictions/PredictionsPage";
+import { SettingsPage } from "../../features/settings/SettingsPage";
+import { ExperimentPage, TrackingRunPage } from "../../features/tracking/TrackingPages";
+import { usePart } from "./part";
+
+export { AuditPage } from "../../features/audit/AuditPage";
+export { DataPage } from "../../features/datasets/DataPages";
+export { DeploymentsPage } from "../../features/deployments/DeploymentsPage";
+export { IncidentsPage } from "../../features/incidents/IncidentsPage";
+export { AlertsPage } from "../../features/monitoring/Alerts";
+export { MonitoringPage } from "../../features/monitoring/MonitoringPage";
+export { PredictionsPage } from "../../features/predictions/PredictionsPage";
+export { ExperimentsPage } from "../../features/tracking/TrackingPages";
+
+export const DeploymentOne = () => <DeploymentPage endpoint={usePart("id")} />;
+export const IncidentOne = () => <IncidentPage id={usePart("id")} />;
+export const PredictionOne = () => <PredictionPage id={usePart("id")} />;
+export const DatasetOne = () => <DatasetPage name={usePart("name")} />;
+export const DataVersionOne = () => <DataVersionPage name={usePart("name")} v={usePart("v")} />;
+export const ExperimentOne = () => <ExperimentPage id={usePart("id")} />;
+export const TrackingRunOne = () => <TrackingRunPage id={usePart("id")} />;
+export const SettingsProfile = () => <SettingsPage tab="" />;
+export const SettingsUsers = () => <SettingsPage tab="users" />;
+export const SettingsTokens = () => <SettingsPage tab="tokens" />;

@@ -1,0 +1,116 @@
+import type { ReactNode } from "react";
+import { m } from "../../messages";
+import { Await } from "../../ui/Await";
+import { Chip, Empty, Facts, Id, Panel, Time, type Tone } from "../../ui/Bits";
+import { DataTable, type Column } from "../../ui/DataTable";
+import { bytes, number, text } from "../../ui/format";
+import { Go } from "../../ui/Go";
+import { useTopics } from "../../ui/hooks";
+import { Note } from "../../ui/Note";
+import { Page } from "../../ui/Page";
+import { Source } from "../../ui/Source";
+import { paths } from "../../ui/url";
+import { useEvaluations, useVersion } from "./api";
+import { EvaluationChip, StateChip } from "./Versions";
+import type { Evaluation, Version } from "./types";
+
+type Test = NonNullable<Evaluation["tests"]>[number];
+type Tensor = NonNullable<NonNullable<Version["signature"]>["inputs"]>[number];
+const testTones: Record<string, Tone> = { passed: "ok", failed: "bad", skipped: "neutral", running: "info" };
+
+/** One version: what it is made of, what was tested, who approved it, where it runs. */
+export function VersionPage({ name, v, approvals, actions }: { name: string; v: string; approvals: ReactNode; actions: (version: Version) => ReactNode }) {
+  useTopics(`model:${name}`, "approval");
+  const query = useVersion(name, v);
+  return (
+    <Page title={`${name} v${v}`} kind={m.version.kind} crumbs={[{ label: m.models.title, to: paths.models }, { label: name, to: paths.model(name) }, { label: m.model.versions, to: paths.model(name, "versions") }]}
+      status={query.data && <><StateChip state={query.data.state} /><EvaluationChip evaluation={query.data.evaluation} /></>} actions={query.data && actions(query.data)}>
+      <Await query={query} lines={10}>{(version) => <Body version={version} approvals={approvals} />}</Await>
+    </Page>
+  );
+}
+
+function Body({ version: v, approvals }: { version: Version; approvals: ReactNode }) {
+  return (
+    <div className="stack gap16" style={{ marginTop: 12 }}>
+      {v.state === "failed" && <Note tone="bad" title={m.version.failed}><p>{v.reason}</p></Note>}
+      {v.state === "pending" && <Note title={m.version.pending} />}
+      {v.state === "retired" && <Note tone="neutral" title={m.version.retired}>{v.reason && <p>{v.reason}</p>}</Note>}
+      <div className="grid2">
+        <Panel title={m.version.origin} id="origin">
+          <Facts rows={[[m.version.by, v.created_by], [m.version.authors, (v.authors ?? []).join(", ")], [m.created, <Time key="t" at={v.created_at} full />], [m.version.source, <Source key="s" source={v.source} />],
+            [m.version.run, v.run_id ? <Go key="r" to={paths.trackingRun(v.run_id)}>{v.run_id}</Go> : undefined], [m.version.deployed, (v.deployed ?? []).length ? (v.deployed ?? []).join(", ") : m.nothingLive],
+            [m.version.aliases, (v.aliases ?? []).join(", ")], [m.model.tags, Object.entries(v.tags ?? {}).map(([k, t]) => `${k}: ${t}`).join(", ")]]} />
+        </Panel>
+        <Panel title={m.version.artifact} id="artifact">
+          <Facts rows={[[m.version.format, `${v.format || m.none}${v.engine ? ` · ${v.engine}` : ""}`], [m.version.size, bytes(v.size ?? 0)], [m.version.artifactDigest, <Id key="a" value={v.artifact_digest} what={m.version.digest} />], [m.version.contentDigest, v.content_digest ? <Id key="c" value={v.content_digest} what={m.version.digest} /> : undefined]]} />
+          <Golden golden={v.golden} />
+        </Panel>
+      </div>
+      <Evaluations name={v.model} v={String(v.version)} />
+      <div className="grid2">
+        <Panel title={m.version.inputs} id="inputs" flush><div style={{ maxHeight: 420, overflowY: "auto" }}><Signature label={m.version.inputs} rows={v.signature?.inputs ?? []} /></div></Panel>
+        <Panel title={m.version.outputs} id="outputs" flush><Signature label={m.version.outputs} rows={v.signature?.outputs ?? []} /></Panel>
+      </div>
+      <div className="grid2">
+        <Panel title={m.version.files} id="files" flush><Files version={v} /></Panel>
+        <Panel title={m.version.dependencies} id="deps" flush><Dependencies version={v} /></Panel>
+      </div>
+      <Panel title={m.version.approvals} id="approvals" flush>{approvals}</Panel>
+    </div>
+  );
+}
+
+function Golden({ golden }: { golden: Version["golden"] }) {
+  if (!golden?.rows) return <p className="small dim" style={{ marginTop: 12 }}>{m.version.noGolden}</p>;
+  const good = golden.max_error <= golden.limit;
+  return <div style={{ marginTop: 12 }}><Note tone={good ? "ok" : "bad"} title={m.version.golden(good)}><p className="small">{m.version.goldenDetail(golden.rows, number(golden.max_error, 9), number(golden.limit, 9))}</p></Note></div>;
+}
+
+function Evaluations({ name, v }: { name: string; v: string }) {
+  const query = useEvaluations(name, v);
+  const columns: Column<Test>[] = [
+    { key: "state", head: m.version.state, cell: (t) => <Chip tone={testTones[t.state]}>{m.testState[t.state] ?? t.state}</Chip> },
+    { key: "name", head: m.version.test, cell: (t) => <b>{t.name}</b> },
+    { key: "kind", head: m.models.kind, cell: (t) => t.kind },
+    { key: "value", head: m.version.value, right: true, cell: (t) => number(t.value) },
+    { key: "limit", head: m.version.limit, right: true, cell: (t) => text(t.limit) },
+    { key: "detail", head: m.version.detail, cell: (t) => <span className="wrap">{t.detail}</span> },
+  ];
+  return (
+    <Panel title={m.version.evaluation} id="evaluation" flush>
+      <Await query={query} lines={3}>{(all) => (all.length === 0 ? <Empty>{m.version.noEvaluation}</Empty> : (
+        <>{all.map((e) => {
+          const tests = e.tests ?? [];
+          const metrics = Object.entries(e.metrics ?? {});
+          return (
+            <div key={e.id}>
+              <p className="row" style={{ padding: "12px 16px 4px" }}><Chip tone={testTones[e.state]}>{m.evaluationState[e.state] ?? e.state}</Chip><b>{m.version.suite(e.suite)}</b><span className="dim">{m.version.passedOf(tests.filter((t) => t.state === "passed").length, tests.length)} · {e.by} · <Time at={e.started_at} /></span></p>
+              {metrics.length > 0 && <p className="row small dim" style={{ padding: "0 16px 8px" }}>{metrics.map(([k, x]) => <span key={k} className="tag num">{k} {number(x)}</span>)}</p>}
+              <DataTable label={m.version.suite(e.suite)} rows={tests} columns={columns} rowKey={(t) => t.name} />
+            </div>
+          );
+        })}</>
+      ))}</Await>
+    </Panel>
+  );
+}
+
+function Signature({ label, rows }: { label: string; rows: Tensor[] }) {
+  return <DataTable label={label} rows={rows} rowKey={(t) => t.name} empty={<Empty>{m.version.noSignature}</Empty>} columns={[
+    { key: "name", head: m.name, cell: (t) => <code>{t.name}</code> }, { key: "type", head: m.version.datatype, cell: (t) => t.datatype },
+    { key: "shape", head: m.version.shape, cell: (t) => <code>[{(t.shape ?? []).map((n) => (n < 0 ? "n" : n)).join(", ")}]</code> }]} />;
+}
+
+function Files({ version }: { version: Version }) {
+  return <DataTable label={m.version.files} rows={version.files ?? []} rowKey={(f) => f.path} empty={<Empty>{m.version.noFiles}</Empty>} columns={[
+    { key: "path", head: m.version.path, cell: (f) => <code className="wrap">{f.path}</code> }, { key: "size", head: m.version.size, right: true, cell: (f) => bytes(f.size) }, { key: "digest", head: m.version.digest, cell: (f) => <Id value={f.digest} what={m.version.digest} /> }]} />;
+}
+
+function Dependencies({ version }: { version: Version }) {
+  type Dep = NonNullable<Version["dependencies"]>[number];
+  const name = (d: Dep) => (d.kind === "data" ? <Go to={paths.dataset(d.name, d.version)}>{d.name}</Go> : d.kind === "run" ? <Go to={paths.trackingRun(d.name)}>{d.name}</Go> : d.kind === "model" ? <Go to={paths.model(d.name)}>{d.name}</Go> : d.name);
+  return <DataTable label={m.version.dependencies} rows={version.dependencies ?? []} rowKey={(d) => d.kind + d.name + d.version} empty={<Empty>{m.version.noDependencies}</Empty>} columns={[
+    { key: "kind", head: m.models.kind, cell: (d) => m.dependencyKind[d.kind] ?? d.kind }, { key: "name", head: m.name, cell: (d) => <span className="wrap">{name(d)}</span> },
+    { key: "version", head: m.version.version, cell: (d) => d.version || m.none }, { key: "digest", head: m.version.digest, cell: (d) => (d.digest ? <Id value={d.digest} what={m.version.digest} /> : <span className="dim">{m.none}</span>) }]} />;
+}

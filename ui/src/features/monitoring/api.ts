@@ -1,0 +1,31 @@
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { api, call, items } from "../../api/client";
+import { usePages } from "../../api/query";
+import type { Alert, Monitor, MonitorState, Window } from "../../api/types";
+import { useRefresh } from "../../ui/hooks";
+
+export function useMonitors() {
+  return useQuery<Monitor[]>({ queryKey: ["monitors", "list"], queryFn: async () => items(await call(api.GET("/api/v1/monitors", { params: { query: { limit: 200 } } }))) });
+}
+
+export function useMonitor(endpoint: string) {
+  return useQuery<MonitorState>({ queryKey: ["monitors", endpoint], queryFn: () => call(api.GET("/api/v1/monitors/{endpoint}", { params: { path: { endpoint } } })) });
+}
+
+export function useWindow(endpoint: string, id?: string) {
+  return useQuery<Window>({ queryKey: ["monitors", endpoint, "windows", id], enabled: !!id, staleTime: 60_000, queryFn: () => call(api.GET("/api/v1/monitors/{endpoint}/windows/{id}", { params: { path: { endpoint, id: id! } } })) });
+}
+
+export function useAlerts(state: string) {
+  return usePages<Alert>(["alerts", state], (cursor) => call(api.GET("/api/v1/alerts", { params: { query: { state: state || undefined, limit: 100, cursor } } })));
+}
+
+export function useAck(id: string) {
+  const refresh = useRefresh("alerts", "monitors", "audit");
+  return useMutation({ mutationFn: (reason: string) => call(api.POST("/api/v1/alerts/{id}/ack", { params: { path: { id } }, body: { reason } })), onSuccess: refresh });
+}
+
+export function useSilence(id: string) {
+  const refresh = useRefresh("alerts", "monitors", "audit");
+  return useMutation({ mutationFn: (body: { reason: string; until: string }) => call(api.POST("/api/v1/alerts/{id}/silence", { params: { path: { id } }, body })), onSuccess: refresh });
+}

@@ -1,0 +1,157 @@
+/** Everything the interface says, in English. */
+const list = (words: string[]) => (words.length < 2 ? (words[0] ?? "") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
+const s = (n: number, one: string, many = one + "s") => `${n} ${n === 1 ? one : many}`;
+type Named = Record<string, string | undefined>;
+type Detail = Record<string, unknown>;
+
+const roles: Named = {
+  executive: "executive", "business-owner": "business owner", "data-scientist": "data scientist", "data-engineer": "data engineer", "ml-engineer": "ML engineer",
+  "it-operations": "IT operations", "risk-compliance": "risk and compliance", auditor: "auditor", administrator: "administrator", service: "service",
+};
+
+/** Phrases for the actions of the audit log: "alice PHRASE approval 218". */
+const did: Record<string, string | ((d: Detail) => string) | undefined> = {
+  "approval.opened": "asked for a change:", "approval.voted": (d) => (d.grant === false ? "refused" : "approved"), "approval.vote": (d) => (d.grant === false ? "refused" : "approved"), "approval.approved": "completed the approval of",
+  "approval.refused": "refused", "approval.withdrawn": "withdrew", "approval.commented": "commented on", "approval.void": "voided", "approval.voided": "voided", "approval.expired": "let expire", "approval.executed": "carried out",
+  "deployment.created": "deployed", "deployment.executed": "deployed", "deployment.advanced": "moved the rollout on for", "deployment.rolledback": "rolled back", "deployment.rollback": "rolled back", "deployment.rolled_back": "rolled back", "deployment.suspended": "suspended", "deployment.resumed": "resumed", "deployment.retired": "took out of service",
+  "model.created": "registered the model", "model.updated": "changed the record of", "version.created": "handed in", "version.ready": "found ready", "version.failed": "could not accept", "version.retired": "retired", "alias.set": "set an alias on", "alias.deleted": "removed an alias from",
+  "evaluation.started": "began to evaluate", "evaluation.passed": "evaluated, passed:", "evaluation.failed": "evaluated, failed:", "evaluation.finished": "finished evaluating",
+  "monitor.set": "set the watch over", "monitor.breached": "saw a shift at", "monitor.recovered": "saw a return to normal at", "alert.opened": "opened an alert for", "alert.acknowledged": "acknowledged", "alert.silenced": "silenced", "alert.recovered": "closed, recovered:",
+  "pipeline.set": "stored the pipeline", "pipeline.created": "stored the pipeline", "pipeline.run": "started", "pipeline.started": "started", "pipeline-run.started": "started", "pipeline-run.finished": "finished", "pipeline-run.failed": "failed at", "pipeline-run.cancelled": "cancelled",
+  "dataset.created": "created the data set", "dataset.updated": "changed the record of", "dataset.imported": "imported data into", "dataset.version": "imported data into",
+  "incident.opened": "opened", "incident.acknowledged": "took on", "incident.closed": "closed", "session.opened": "signed in as", "session.closed": "signed out as", "user.created": "created the account", "user.updated": "changed the account", "token.created": "made a token", "token.deleted": "revoked a token", "audit.exported": "exported",
+};
+
+export const en = {
+  none: "–", never: "never", yes: "yes", no: "no", id: "Id", name: "Name", created: "Created", actions: "Actions", reason: "Reason", reasonHelp: "Kept in the audit log, beside your name.", reasonMissing: "Say why, in a few words.",
+  cancel: "Cancel", close: "Close", tryAgain: "Try again", loading: "Loading", loadMore: "Load more", copied: "Copied", command: "Command", copyCommand: "Copy the command", exportCSV: "Export CSV", removeFilters: "Remove filters", since: "From day", until: "To day",
+  justNow: "just now", commit: "commit", dirty: "uncommitted changes", clean: "clean", nothingLive: "not live",
+  copyOf: (what: string, short: string) => `Copy ${what.toLowerCase()} ${short}`,
+  clear: (what: string) => `Clear ${what}`,
+  words: list,
+  role: (r: string) => roles[r] ?? r,
+  via: (v: string) => (({ ui: "in the browser", cli: "on the command line", api: "by API", mlflow: "by MLflow client", oip: "by inference call", system: "by itself" }) as Named)[v] ?? v,
+  noRight: (permission: string, mine: string) => `Your account lacks the right "${permission}"${mine ? ` (you are: ${mine})` : ""}. Ask an administrator for a role that has it.`,
+  slot: { live: "live", canary: "canary", shadow: "shadow" } as Named,
+  modelKind: { ml: "machine learning", statistical: "statistical", rules: "rules", optimisation: "optimisation", graph: "knowledge graph", external: "runs elsewhere" } as Named,
+  verdict: { yes: "Healthy", watch: "Warning", no: "Failing", unknown: "Unknown" },
+  verdictSentence: { yes: "Its answers can be relied on.", watch: "It works, but something needs a look.", no: "Do not rely on its answers now.", unknown: "Nothing is known yet about how well it works." },
+  versionState: { pending: "Being checked", ready: "Ready", failed: "Not accepted", retired: "Retired" } as Named,
+  evaluationState: { passed: "Evaluation passed", failed: "Evaluation failed", running: "Evaluating", none: "Not evaluated" } as Named,
+  testState: { passed: "Passed", failed: "Failed", skipped: "Left out" } as Named,
+  requestState: { open: "Waiting", approved: "Approved", refused: "Refused", withdrawn: "Withdrawn", executed: "Carried out", expired: "Expired", void: "Void" } as Record<string, string>,
+  changeKind: { deploy: "Deploy", retire: "Retire", suspend: "Suspend", rollback: "Roll back" } as Record<string, string>,
+  deploymentState: { pending: "Starting", rolling: "Rolling out", live: "Live", suspended: "Suspended", retired: "Retired", failed: "Failed" } as Named,
+  runState: { queued: "Queued", running: "Running", succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled", waiting: "Waiting", skipped: "Left out", cached: "Unchanged" } as Named,
+  trackingState: { FINISHED: "Finished", RUNNING: "Running", FAILED: "Failed", KILLED: "Stopped", SCHEDULED: "Scheduled" } as Named,
+  alertState: { open: "Open", acknowledged: "Acknowledged", silenced: "Silenced", recovered: "Recovered" } as Record<string, string>,
+  incidentState: { open: "Open", acknowledged: "Taken on", closed: "Closed" } as Record<string, string>,
+  incidentKind: { "loader.refused": "A release was refused by the loader", "monitor.breached": "A limit was breached", "audit.broken": "The audit log does not add up", "engine.panic": "A model broke while answering" } as Named,
+  dependencyKind: { data: "data", run: "run", library: "library", model: "model", code: "code" } as Named,
+  durability: { group: "Calls are kept in groups, a few milliseconds apart", sync: "Each call is on disk before it is answered", async: "Calls are kept after they are answered" } as Named,
+  glossary: {
+    psi: "Population stability index: how much the shares of values in equal-sized bins differ from the reference. 0 means not at all; above 0.25 usually calls for action.",
+    ks: "Kolmogorov-Smirnov distance: the largest gap between the two cumulative distributions, between 0 and 1.",
+    js: "Jensen-Shannon distance: how easily the two distributions can be told apart, between 0 and 1.",
+  } as Named,
+  did,
+
+  problem: {
+    unknown: "The server gave no reason.", noAnswerTitle: "No answer", noAnswer: "The server did not answer. Check that it runs and that the network reaches it; the page tries again when you ask.", request: "Request", copy: "Copy details",
+    status: (n: number) => `The server answered with status ${n} and no explanation.`,
+    heading: (n: number) => (n === 0 ? "No answer from the server" : n === 403 ? "You may not do this" : n === 404 ? "Not found" : n === 409 || n === 422 ? "Refused" : n === 401 ? "Not signed in" : n === 429 ? "Too many requests" : n >= 500 ? "The server could not do this" : "Not accepted"),
+  },
+  signIn: { title: "Sign in", lead: "Your organisation's models, from data to decision.", name: "Account name", password: "Password", show: "Show password", submit: "Sign in", redeeming: "Signing you in with the link…", help: "No account yet? An administrator makes one, or sends a link that works once." },
+  shell: {
+    skip: "Skip to content", menu: "Open navigation", navigation: "Navigation", navigationDrawer: "All pages", breadcrumbs: "Where you are", find: "Search or jump to", waiting: "waiting", workspace: "Workspace", signOut: "Sign out",
+    overview: "Overview", build: "Build", operate: "Operate", govern: "Govern", themes: { auto: "System theme", light: "Light theme", dark: "Dark theme" },
+    inbox: (n: number) => (n ? `Inbox, ${n} waiting for you` : "Inbox"), workspaceIs: (w: string) => `${w} workspace, change`, themeIs: (t: string) => `Theme: ${t}`, profileOf: (n: string) => `${n}, profile`,
+    stale: (t: string) => `Not live since ${t}, trying again. What you see may have changed.`,
+  },
+  palette: { page: "page", hint: "Model or page…", results: "Results", none: "Nothing by that name." },
+  notFound: { title: "No such page", text: "This address leads nowhere. The thing may have another name, or the link is old.", toModels: "Go to the models" },
+  chart: {
+    asTable: "Show as table", asChart: "Show as chart", csv: "Download CSV", bin: "Values", reference: "Reference", current: "Now", referenceShare: "Reference share", currentShare: "Share now", other: "other", window: "Window",
+    referenceN: (n: string) => `Reference, n = ${n}`, currentN: (n: string) => `This window, n = ${n}`, pairHelp: "Same bins and scale on both sides; the dashed outline is the other side.",
+    summary: (label: string, bin: string, share: string) => `${label}: most values in ${bin} (${share}).`, keys: (t: string) => `${t}. Left and right arrow keys read the values.`,
+  },
+
+  models: {
+    title: "Models", lead: "Every model of the organisation, whatever its kind: what it is for, who answers for it, and whether it can be relied on.", name: "Model", health: "Health", accountable: "Accountable", nobody: "Nobody", tier: "Tier", live: "Live", kind: "Kind", owner: "Owner", area: "Area", used: "Last used", changed: "Last change",
+    filter: "Filter models", filterHint: "Filter by name, owner, area…", anyHealth: "Any health", noMatch: "No model matches the filters.", empty: "Models appear here as soon as one is registered, from a training run, a file or only as a record. This command brings in a model file and gives it an address.",
+    count: (n: number, of: number) => (n === of ? s(of, "model") : `${n} of ${s(of, "model")}`),
+  },
+  model: {
+    kind: "model", overview: "Overview", versions: "Versions", deployments: "Deployments", monitoring: "Monitoring", timeline: "Timeline", health: "Health", toMonitoring: "Monitoring", lately: "Lately", wholeTimeline: "Whole timeline", whoWhatWhen: "Who changed what, when", people: "Who answers for it", accountable: "Accountable", responsible: "Responsible", consulted: "Consulted", informed: "Informed",
+    purpose: "What it is for", useCase: "Use case", intended: "Meant for", forbidden: "Not for", tags: "Tags", latest: "Newest version", usedBy: "Used by", caller: "Caller", calls: "Calls", lastCall: "Last call", noCallers: "Nobody has called it yet.", waiting: "Waiting for approval",
+    tier: (n: number) => `Tier ${n}`, tabs: (n: string) => `Pages of ${n}`,
+  },
+  version: {
+    kind: "version", version: "Version", state: "State", evaluation: "Evaluation", deployed: "Deployed to", aliases: "Aliases", format: "Format", size: "Size", digest: "Digest", by: "By", empty: "No version yet. A version is a model file that was checked and can be deployed.", failed: "This version was not accepted", pending: "The golden rows are being run; the version is ready when they pass.", retired: "This version is retired: it no longer loads, its files and log stay.",
+    origin: "Where it comes from", authors: "Authors", source: "Source", run: "Training run", artifact: "The file", artifactDigest: "Artifact digest", contentDigest: "Content digest", noGolden: "No golden rows were handed in with this version.", test: "Test", value: "Value", limit: "Limit", detail: "Detail", noEvaluation: "This version has not been evaluated yet. The suite is declared in keelson.yaml under evaluate.",
+    inputs: "Inputs", outputs: "Outputs", datatype: "Type", shape: "Shape", noSignature: "No signature.", files: "Files", path: "Path", noFiles: "No files yet.", dependencies: "Made of", noDependencies: "Nothing recorded.", approvals: "Approvals", noApprovals: "Nobody has asked to deploy this version yet.",
+    golden: (good: boolean) => (good ? "Golden rows agree" : "Golden rows differ too much"), goldenDetail: (n: number, error: string, limit: string) => `${s(n, "row")}, largest error ${error}, limit ${limit}.`, suite: (n: string) => `Suite ${n || "default"}`, passedOf: (n: number, of: number) => `${n} of ${s(of, "test")} passed`,
+  },
+  inbox: { title: "Inbox", lead: "What waits for your vote, oldest first.", empty: "Nothing waits for you." },
+  approvals: {
+    title: "Approvals", lead: "Changes to what is live, asked for and decided. Nothing reaches production from a menu alone.", kind: "approval", request: "Request", state: "State", votes: "Votes", missing: "Still missing", author: "Asked by", opened: "Opened", expires: "Expires", anyState: "Any state", model: "Model", environment: "Environment",
+    noMatch: "No request matches the filters.", empty: "Requests for deployment appear here. Open one from a model's page or with this command.", planAll: "all calls at once", planShadow: "beside the live version, answers not used", planThenAll: "then all calls",
+    planStep: (share: number, hold: string) => (share === 100 ? "then all calls" : `${share} % of calls${hold ? ` until ${hold}` : ""}`), rows: (n: string) => `${n} rows`, seconds: (n: string) => `${n} s have passed`,
+    asks: (kind: string, model: string, v: number, env: string) => `${kind} ${model}${v ? ` v${v}` : ""}${env ? ` ${kind === "Deploy" ? "to" : "in"} ${env}` : ""}`, of: (n: number, of: number) => `${n} of ${of}`, missingWords: (w: string[]) => list(w),
+    why: "The reason given", changes: "Changes", noChanges: "Nothing to compare: there is no earlier version in this environment.", fromTo: (a: number, b: number) => `From version ${a}, which is live, to version ${b}.`, first: (b: number) => `Version ${b} is the first in this environment; there is nothing to compare it with.`, rowCount: (n: number) => s(n, "line"), seen: "Seen", markSeen: (t: string) => `I have looked at ${t}`,
+    what: "What", before: "Before", after: "After", noteHead: "Note", better: "better", worse: "worse", checks: (n: number, of: number) => `Checks ${n} of ${of}`, allowed: "Policy satisfied", blocked: "Policy not satisfied", policy: (n: string, v: number) => `Policy ${n}, version ${v}, in its own words:`, met: "Met", notMet: "Not met", noChecks: "The policy has no clause for this.",
+    noVotes: "No vote yet.", grantedWord: "Approved", refusedWord: "Refused", stillMissing: "Still missing:", conversation: "Conversation", noComments: "No comment yet.", comment: "Comment", sendComment: "Comment", commentEmpty: "Write something first.", askedBy: "Asked by", decision: "Decision", binds: "What the approval is bound to", plan: "Rollout", planDigest: "Plan digest", needs: "Needs",
+    need: (n: number, r: string[]) => `${s(n, "vote")}${r.length ? ` from: ${r.join(", ")}` : ""}`, cannotVote: "May not vote", goesLive: "Goes live", whenApproved: "by itself, with the last vote", byHand: "when somebody carries it out", withdraw: "Withdraw", withdrawTitle: "Withdraw this request", withdrawOnly: (a: string) => `Only ${a}, who asked, can withdraw it.`, execute: "Deploy now",
+  },
+  vote: {
+    form: "Your vote", approve: "Approve", refuse: "Refuse", mayNot: "The policy does not let you vote on this request.", youMayNot: "You cannot vote on this request", reasonHelp: "What you looked at, and what convinced you.", settled: (state: string) => `This request is settled: ${state.toLowerCase()}.`,
+    effectNow: (v: number, env: string, plan: string) => `With the last vote version ${v} goes to ${env}: ${plan}.`, effectLater: (v: number, env: string) => `Once approved, version ${v} can be put into ${env} by IT operations.`,
+  },
+  propose: {
+    button: "Propose…", noVersion: "There is no version to propose yet.", kind: "What should happen", all: "All calls at once", canary: "A part of the calls first", shadow: "Beside the live version", share: "First share of calls", hold: "Hold for rows", holdHelp: "0: until somebody advances it", auto: "Put it live by itself with the last vote", submit: "Ask for approval", reasonHelp: "Reviewers read this first.",
+    title: (n: string) => `Propose a change of ${n}`, environment: (t: string, auto: boolean) => (auto ? `${t} (approves by itself)` : t),
+  },
+  deploy: {
+    title: "Deployments", lead: "What answers calls, where, and with which version.", kind: "deployment", endpoint: "Endpoint", traffic: "Traffic", changed: "Last change", anyEnvironment: "All environments", empty: "Nothing is deployed yet. This command brings a model file to an address in the dev environment.", serial: "Release", previous: "Version before", durability: "Prediction log", call: "How to call it", callHelp: "Open Inference Protocol v2, JSON or binary tensors.", seeCalls: "Its calls", releases: "Releases", noReleases: "No release yet.", byRequest: "approved request",
+    noPrevious: "There is no earlier approved version to go back to.", rollback: "Roll back", now: "Now", advance: "Next step", advancePlan: "The rollout goes to its next share of calls at once.", suspend: "Suspend", suspendPlan: "Calls are refused until somebody resumes the endpoint.", resume: "Resume", suspendedNote: "Calls to this endpoint are refused until somebody resumes it.",
+    noneForModel: (n: string) => `${n} is not deployed anywhere.`, rollbackTitle: (e: string) => `Roll back ${e}`, rollbackConfirm: (v: number) => `Roll back to v${v}`, rollbackPlan: (e: string, v: number) => `After this, version ${v} answers all calls to ${e}. It was approved before, so no vote is needed; the change is in the audit log.`, advanceTitle: (e: string) => `Next step for ${e}`, suspendTitle: (e: string) => `Suspend ${e}`, resumeTitle: (e: string) => `Resume ${e}`,
+  },
+  monitor: {
+    title: "Monitoring", lead: "Which models are watched, against which data, and what the watch says.", endpoint: "Endpoint", reference: "Reference", windowSize: "Window", onBreach: "On a breach", alertOnly: "alert only", empty: "Nothing is watched yet. A watch compares what a model is asked now with the data it was made for.", verdict: "Verdict", against: "against", windowsRegion: "Windows, oldest first", feature: "Input", shift: "Shift", missing: "Missing", limit: "Limit", moved: "moved", steady: "steady", featureTable: "Inputs of this window", noFeatures: "No input was compared in this window.", distributions: "Distributions", noHistogram: "This window kept no distribution for this input.",
+    performance: "Were the answers right?", labelsLate: "Not known yet: no outcome has been reported for these windows. A shift of the inputs alone is not an error.", accuracy: "Accuracy", noLabels: "no outcomes yet", within: "within limits", breach: "limit breached", heightHelp: "height: largest shift (PSI) of any input",
+    rows: (n: string) => `${n} rows`, retrains: (p: string) => `starts pipeline ${p}`, notWatched: (n: string) => `${n} is not watched yet. A watch compares what it is asked now with the data it was made for.`, noWindows: (n: string) => `No window is full yet: the first verdict comes after ${n} rows.`, windows: (n: number) => `Last ${s(n, "window")}`,
+    features: (n: number, of: number) => (n ? `${n} of ${s(of, "input")} moved` : `None of ${s(of, "input")} moved`), distribution: (f: string) => `Distribution of ${f}`, windowWords: (n: string, v: string) => `${n} rows, ${v}`, performanceTitle: (a: string, n: string, c: string) => `Accuracy ${a} of ${n} known outcomes (${c} of the calls have one)`, limitAt: (v: string) => `limit ${v}`, labelNote: (n: string, c: string) => `n = ${n}, ${c} labelled`,
+    windowLabel: (i: number, b: boolean, psi: string, n: string, to: string) => `Window ${i}: ${b ? "limit breached" : "within limits"}, largest PSI ${psi}, ${n} rows, to ${to}`, movedSentence: (f: string, v: string, l: string) => `${f} is distributed differently from the reference: PSI ${v}, limit ${l}.`, steadySentence: (f: string, v: string, l: string) => `${f} looks like the reference: PSI ${v}, limit ${l}.`, pairTitle: "Reference beside this window",
+  },
+  alerts: { title: "Alerts", lead: "Limits that were breached, what moved, and the rows behind it.", what: "What happened", value: "Value", limit: "Limit", opened: "Since", rowsBehind: "Rows", seeRows: "See the rows", ack: "Acknowledge", ackTitle: "Acknowledge this alert", silence: "Silence a day", silenceTitle: "Silence this alert for 24 hours", noMatch: "No alert in this state.", empty: "No limit has been breached.", none: "No alert for this endpoint.", moved: (f: string) => `${f} has moved`, metric: (x: string) => `${x} is out of its limit` },
+  incidents: { title: "Incidents", lead: "What went wrong, who took it on, how it ended.", one: "incident", what: "What happened", severity: "Severity", empty: "No incident.", story: "What happened", ack: "Take on", ackTitle: "Take on this incident", close: "Close incident", closeTitle: "Close this incident" },
+  pipeline: {
+    title: "Pipelines", lead: "From data to an evaluated version, step by step, repeatable.", kind: "pipeline", runKind: "pipeline run", lastRun: "Last run", steps: "Steps", empty: "Pipelines are declared in keelson.yaml. This command stores and runs the one of your folder.", run: "Run", runs: "Runs", noRuns: "This pipeline has not run yet.", startedBy: "Started by", started: "Started", took: "Took", content: "Content digest", start: "Run now", graph: "Steps from left to right", list: "Steps in time", step: "Step", needs: "Needs", attempts: "Tries", when: "When", repeat: "What it ran on", environment: "Environment", seed: "Seed", data: "Data", cancel: "Cancel run", retry: "Retry from the failed step", byMonitor: "the watch over", bySchedule: "schedule",
+    failedAt: (n: string) => `at step ${n}`, attempt: (n: number) => `try ${n}`, runTitle: (n: string) => `Run ${n}`, stepTitle: (n: string) => `Step ${n}`, stepFailed: (n: string, code: number | null) => `Step ${n} failed${code === null ? "" : ` with exit code ${code}`}`, waits: (n: string) => (n ? `Waits for ${n}.` : "Waits for its turn."), ganttLabel: (from: string, took: string) => `begins after ${from}, takes ${took}`,
+  },
+  log: { label: "Log of the step", find: "Find in the log", wrap: "Wrap lines", follow: "Follow the end", live: "live", download: "Download", waiting: "Waiting for the first line…", empty: "The step wrote nothing.", lines: (n: number) => s(n, "line"), matches: (n: number, of: number) => `${n} of ${s(of, "line")}` },
+  audit: {
+    title: "Audit", lead: "Who did what to which thing, when. Nothing here can be edited; every entry is in a signed log.", when: "When", who: "Who", did: "Did", to: "To", models: "Models", leaf: "Leaf hash", details: "Details", export: "Export signed bundle", verify: "Verify now", verifyAgain: "Verify again", table: "Table", feed: "As sentences", views: "Views", noneYet: "Nothing has happened yet.", unknown: "Unknown: the check could not be made", unknownDetail: "Whether the log is intact is not known until a check succeeds.", notYet: "Not verified in this session", brokenDetail: "The entries named here are not what was recorded. Keep the database as it is and inform the people responsible.",
+    filter: { actor: "Who", action: "Action", model: "Model", object: "Object" },
+    noMatch: (n: number) => `No entry matches ${s(n, "filter")}.`, notYetDetail: (n: string) => `The log has ${n} entries. Verifying reads all of them and compares them with the signed checkpoint.`, broken: (i?: number) => (i === undefined ? "Broken: the log does not match its signed checkpoint" : `Broken at entry ${i}`), verified: (n: string, t: string) => `Verified to entry ${n} at ${t}`, verifiedDetail: (n: string, p: string) => `${n} entries checked against the signed checkpoint, ${p} waiting to be sealed.`,
+  },
+  predict: { title: "Predictions", lead: "Every call, with its version, caller, inputs and answer.", kind: "prediction", rows: "Rows", latency: "Took", answer: "Answer", answered: "answered", noMatch: "No call matches the filters.", empty: "Calls appear here as soon as a model answers one.", call: "Call", application: "Application", purpose: "Purpose", subject: "Subject", compute: "Computing", trace: "Trace", fired: "Rules that fired", outcomes: "What turned out to be true", noOutcome: "No outcome has been reported for this call.", row: "Row", notKept: "Not kept.", one: (id: string) => `Call ${id}`, moreValues: (n: number) => `and ${n} more` },
+  data: {
+    title: "Data", lead: "Data sets and their versions; a version never changes.", kind: "data set", filter: "Filter data sets", noMatch: "No data set matches the filter.", empty: "Data sets appear here after the first import. A file that breaks a rule is refused.", noOwner: "no owner", sensitivity: "Sensitivity", columns: "Columns", rules: "Rules", note: "Note", about: "About", source: "Source", target: "Target", noRules: "No rules are declared.", noVersions: "No version yet.", parents: "Made from", rulesPassed: "Rules this version kept", profile: "Columns", noProfile: "No profile.", column: "Column", type: "Type", distribution: "Distribution", missing: "Missing", distinct: "Distinct", min: "Lowest", median: "Median", mean: "Mean", sd: "Std. dev.", max: "Highest", download: "Download the file",
+    histogramLabel: (n: string, a: string, b: string, c: string) => `Distribution of ${n}: 5 % below ${a}, half below ${b}, 95 % below ${c}`,
+    rule: (check: string, column: string, r: { min?: number; max?: number; max_share?: number; type?: string; values: string }) => {
+      const range = r.min !== undefined && r.max !== undefined ? `between ${r.min} and ${r.max}` : r.min !== undefined ? `at least ${r.min}` : r.max !== undefined ? `at most ${r.max}` : "";
+      switch (check) {
+        case "type": return `${column} is of type ${r.type}`;
+        case "range": return `${column} is ${range}`;
+        case "null_share": return `at most ${((r.max_share ?? 0) * 100).toFixed(0)} % of ${column} is missing`;
+        case "allowed": return `${column} is one of ${r.values}`;
+        case "unique": return `${column} has no value twice`;
+        case "rows": return `the number of rows is ${range}`;
+        default: return `${column}: ${check}`;
+      }
+    },
+  },
+  tracking: { title: "Experiments", lead: "Training runs with their parameters, metrics and data.", experiment: "experiment", run: "Run", runKind: "run", runs: "Runs", lastRun: "Last run", recent: "Newest runs", filter: "Filter runs", noRuns: "No run yet. Point your MLflow client here and start one.", empty: "Experiments appear with the first run. Point your MLflow client here:", user: "By", data: "Data", about: "About", pipelineRun: "Pipeline run", metrics: "Metrics", params: "Parameters", artifacts: "Artifacts", noMetrics: "No metric was logged.", noParams: "No parameter was logged.", noArtifacts: "No artifact was logged.", noTags: "No tags." },
+  settings: { title: "Settings", profile: "Profile", users: "Accounts", tokens: "Tokens", account: "Account", roles: "Roles", permissions: "What you may do", auth: "Sign-in", authOff: "off: everybody is an administrator", authOn: "on", addUser: "Add account", noUsers: "No account.", disabled: "Disabled", active: "Active", enable: "Enable", disable: "Disable", email: "E-mail", addToken: "New token", tokenName: "What for", days: "Valid days", revoke: "Revoke", noTokens: "No token. Programs sign in with one.", tokenOnce: "Copy it now: it is shown only once." },
+};

@@ -1,0 +1,2 @@
+/** The words of the interface. Another language is another file of the same shape. */
+export { en as m } from "./en";
