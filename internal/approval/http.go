@@ -81,21 +81,22 @@ func (s *Service) postOpen(ctx context.Context, in *openInput) (View, error) {
 	return s.shown(ctx, r, err)
 }
 
-type refInput struct {
+// RefInput names a change request in a path.
+type RefInput struct {
 	ID string `path:"id" maxLength:"40" doc:"id or number of the change request"`
 }
 
-func (s *Service) getOne(ctx context.Context, in *refInput) (View, error) {
+func (s *Service) getOne(ctx context.Context, in *RefInput) (View, error) {
 	r, err := s.Get(ctx, in.ID)
 	return s.shown(ctx, r, err)
 }
 
-func (s *Service) getChanges(ctx context.Context, in *refInput) (Changes, error) {
+func (s *Service) getChanges(ctx context.Context, in *RefInput) (Changes, error) {
 	return s.Changes(ctx, in.ID)
 }
 
 type voteInput struct {
-	refInput
+	RefInput
 	Body struct {
 		Grant  bool   `json:"grant"`
 		Reason string `json:"reason" minLength:"1" maxLength:"2000" doc:"why; the author reads it"`
@@ -108,7 +109,7 @@ func (s *Service) postVote(ctx context.Context, in *voteInput) (View, error) {
 }
 
 type reasonInput struct {
-	refInput
+	RefInput
 	Body struct {
 		Reason string `json:"reason" maxLength:"2000"`
 	}
@@ -126,7 +127,7 @@ func (s *Service) shown(ctx context.Context, r Request, err error) (View, error)
 	return s.View(ctx, r)
 }
 
-func (s *Service) getComments(ctx context.Context, in *refInput) (rest.Page[Comment], error) {
+func (s *Service) getComments(ctx context.Context, in *RefInput) (rest.Page[Comment], error) {
 	var page rest.Page[Comment]
 	err := s.DB.Read(ctx, func(tx db.Scope) error {
 		r, _, err := s.store().get(tx, in.ID)
@@ -140,7 +141,7 @@ func (s *Service) getComments(ctx context.Context, in *refInput) (rest.Page[Comm
 }
 
 type commentInput struct {
-	refInput
+	RefInput
 	Body struct {
 		Text string `json:"text" minLength:"1" maxLength:"4000"`
 	}

@@ -14,6 +14,7 @@ import (
 	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/event"
+	"keelson/internal/inventory"
 	"keelson/internal/job"
 	"keelson/internal/policy"
 	"keelson/internal/problem"
@@ -70,7 +71,7 @@ type Proposal struct {
 	Version      int    `json:"version" minimum:"1"`
 	Environment  string `json:"environment" minLength:"1"`
 	Plan         Plan   `json:"plan,omitzero"`
-	Reason       string `json:"reason" maxLength:"2000"`
+	Reason       string `json:"reason" required:"false" maxLength:"2000"`
 	WhenApproved bool   `json:"when_approved,omitempty" doc:"execute by itself as soon as it is approved"`
 }
 
@@ -133,6 +134,9 @@ func (s *Service) Open(ctx context.Context, p Proposal) (Request, error) {
 	if err := s.fits(ctx, p, env, v); err != nil {
 		return r, err
 	}
+	if err := s.whole(ctx, p, v); err != nil {
+		return r, err
+	}
 	now := s.now()
 	r = Request{
 		ID: db.NewID(), Workspace: caller.Workspace(ctx), Kind: p.Kind, Model: p.Model, Version: p.Version, Environment: env.Name,
@@ -171,6 +175,20 @@ func blocked(kind problem.Kind, r Request, reasons []policy.Reason) error {
 	}
 	e.Detail = fmt.Sprintf("The policy %s forbids this %s of %s: %s", r.Policy.Name, r.Kind, r.VersionName(), strings.Join(words, " "))
 	return e
+}
+
+// whole refuses a version whose list of files does not hash to its artifact digest: somebody changed its record.
+func (s *Service) whole(ctx context.Context, p Proposal, v Version) error {
+	files := make([]inventory.File, 0, len(v.Files))
+	for _, f := range v.Files {
+		files = append(files, inventory.File{Path: f.Path, Digest: f.Digest, Size: f.Size})
+	}
+	if v.State != "ready" || inventory.ArtifactDigest(files) == v.ArtifactDigest {
+		return nil
+	}
+	name := fmt.Sprintf("%s/%d", p.Model, p.Version)
+	err := problem.New(problem.Conflict, "The files of version %s do not fit its artifact digest; its record was changed outside Keelson. Register it again.", name)
+	return errors.Join(err, s.Alarms.Tampered(ctx, p.Model, "", "model/"+name, "its files do not fit its artifact digest"))
 }
 
 // fits refuses a change that makes no sense where the endpoint stands.

@@ -12,6 +12,7 @@ import (
 	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/db/dbtest"
+	"keelson/internal/inventory"
 	"keelson/internal/policy"
 	"keelson/internal/problem"
 	"keelson/internal/release"
@@ -63,9 +64,10 @@ type bench struct {
 }
 
 func version(n int) Version {
+	file := inventory.File{Path: "model.json", Digest: release.Digest([]byte{byte(n), 1}), Size: 10}
 	return Version{
 		Model: policy.Model{Kind: "ml", Tier: 2, Accountable: "grace"}, Number: n, State: "ready", Format: "xgboost-json", Size: 10,
-		ArtifactDigest: release.Digest([]byte{byte(n)}), Files: []release.File{{Path: "model.json", Digest: release.Digest([]byte{byte(n), 1}), Size: 10}},
+		ArtifactDigest: inventory.ArtifactDigest([]inventory.File{file}), Files: []release.File{{Path: file.Path, Digest: file.Digest, Size: file.Size}},
 		Authors: []string{"ada", "alan"}, CreatedBy: "ada", Golden: policy.Golden{Rows: 8, MaxError: 1e-9, Limit: 1e-6},
 		Evaluation: Evaluation{State: "passed", ID: "e1", Tests: []Test{{Name: "accuracy", Kind: "metric", State: "passed", Value: 0.96, Limit: 0.9}}},
 		Metrics:    map[string]float64{"accuracy": 0.9 + float64(n)/100},
@@ -222,6 +224,11 @@ func TestOpeningIsRefused(t *testing.T) {
 			}, problem.Invalid, "recall-of-young: 0.7 is below 0.9"},
 			"when there is no evaluation": {ada, func(b *bench, p *Proposal) { v := version(2); v.Evaluation = Evaluation{}; b.shelf[2] = v }, problem.Invalid, "never evaluated"},
 			"when the version is pending": {ada, func(b *bench, p *Proposal) { v := version(2); v.State = "pending"; b.shelf[2] = v }, problem.Invalid, "is pending"},
+			"when its files were exchanged with SQL": {ada, func(b *bench, p *Proposal) {
+				v := version(2)
+				v.Files[0].Digest = release.Digest([]byte("evil"))
+				b.shelf[2] = v
+			}, problem.Conflict, "do not fit its artifact digest"},
 			"for an unknown version":      {ada, func(b *bench, p *Proposal) { p.Version = 9 }, problem.NotFound, "screening/9"},
 			"for an unknown environment":  {ada, func(b *bench, p *Proposal) { p.Environment = "moon" }, problem.Invalid, "dev, prod"},
 			"for an unknown kind":         {ada, func(b *bench, p *Proposal) { p.Kind = "launch" }, problem.Invalid, "launch"},

@@ -210,16 +210,17 @@ func (s *Service) getList(ctx context.Context, in *listInput) (rest.Page[View], 
 	return rest.Paged(list, in.Limit, func(v View) string { return v.Endpoint }), err
 }
 
-type endpointInput struct {
+// EndpointInput names an endpoint in a path.
+type EndpointInput struct {
 	Endpoint string `path:"endpoint" maxLength:"200"`
 }
 
-func (s *Service) getOne(ctx context.Context, in *endpointInput) (View, error) {
+func (s *Service) getOne(ctx context.Context, in *EndpointInput) (View, error) {
 	return s.Get(ctx, in.Endpoint)
 }
 
 type reasonInput struct {
-	endpointInput
+	EndpointInput
 	Body struct {
 		Reason string `json:"reason" minLength:"1" maxLength:"2000"`
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"keelson/internal/incident"
 	"keelson/internal/policy"
 	"keelson/internal/problem"
+	"keelson/internal/release"
 	"keelson/internal/seal"
 )
 
@@ -132,17 +134,24 @@ func (s *Service) Execute(ctx context.Context, ref string) (Result, error) {
 	return out, nil
 }
 
-// apply makes the change of r on f.
+// apply makes the change of r on f. A suspension names a version that answers, a rollback the one that it leads to.
 func (s *Service) apply(f *found, r approval.Request) (string, error) {
 	switch r.Kind {
 	case approval.Deploy:
 		err := f.deploy(r, s.now())
 		return f.words(), err
 	case approval.Suspend:
+		if !slices.ContainsFunc(f.slots(), func(x release.Slot) bool { return x.Version == r.Version }) {
+			return "", problem.New(problem.Conflict, "Version %s does not answer at %s; nothing was suspended.", r.VersionName(), f.Endpoint)
+		}
 		err := f.suspend()
 		return f.words(), err
 	case approval.Rollback:
-		return f.rollback()
+		words, err := f.rollback()
+		if err == nil && f.Current.Slot.Version != r.Version {
+			err = problem.New(problem.Conflict, "A rollback of %s leads to version %d, not to version %d, which was approved.", f.Endpoint, f.Current.Slot.Version, r.Version)
+		}
+		return words, err
 	}
 	return "", problem.New(problem.Unsupported, "A change of the kind %s cannot be executed.", r.Kind)
 }
@@ -222,7 +231,7 @@ func (s *Service) executeRetirement(ctx context.Context, r approval.Request) (Re
 			return err
 		}
 		return errors.Join(s.Inventory.Retire(tx, r.Model, r.Version, r.Reason),
-			audit.Record(tx, "version.retired", fmt.Sprintf("model/%s/%d", r.Model, r.Version), map[string]any{"request": r.ID, "number": r.Number, "callers": out.Callers, "reason": r.Reason}))
+			audit.Record(tx, "deployment.version-retired", fmt.Sprintf("model/%s/%d", r.Model, r.Version), map[string]any{"request": r.ID, "number": r.Number, "callers": out.Callers, "words": words}))
 	})
 	if err != nil {
 		return out, fmt.Errorf("execute request %d: %w", r.Number, err)

@@ -17,6 +17,7 @@ import (
 	"keelson/internal/db/dbtest"
 	"keelson/internal/event"
 	"keelson/internal/incident"
+	"keelson/internal/inventory"
 	"keelson/internal/policy"
 	"keelson/internal/problem"
 	"keelson/internal/release"
@@ -37,8 +38,9 @@ func (s *shelf) Version(_ context.Context, model string, n int) (approval.Versio
 	if n < 1 || n > 5 {
 		return approval.Version{}, problem.New(problem.NotFound, "There is no version %s/%d.", model, n)
 	}
-	v := approval.Version{Model: policy.Model{Kind: "ml", Accountable: "grace"}, Number: n, State: "ready", Format: "cel", Size: 1, ArtifactDigest: release.Digest([]byte{byte(n)}),
-		Files: []release.File{{Path: "m", Digest: release.Digest([]byte{byte(n), 1}), Size: 1}}, Signature: json.RawMessage(`{"inputs": [ ]}`), Authors: []string{"ada"},
+	file := inventory.File{Path: "m", Digest: release.Digest([]byte{byte(n), 1}), Size: 1}
+	v := approval.Version{Model: policy.Model{Kind: "ml", Accountable: "grace"}, Number: n, State: "ready", Format: "cel", Size: 1, ArtifactDigest: inventory.ArtifactDigest([]inventory.File{file}),
+		Files: []release.File{{Path: file.Path, Digest: file.Digest, Size: file.Size}}, Signature: json.RawMessage(`{"inputs": [ ]}`), Authors: []string{"ada"},
 		Evaluation: approval.Evaluation{State: "passed"}}
 	if s.retired[n] {
 		v.State = "retired"
@@ -78,7 +80,7 @@ func newBench(d *db.DB) *bench {
 	hist := &audit.Log{DB: d}
 	app := &approval.Service{DB: d, Key: testKey, Log: log, Now: now, Policies: pol, Versions: b.shelf, Alarms: inc, History: hist}
 	b.Service = &Service{DB: d, Key: testKey, Log: log, Now: now, Approvals: app, Policies: pol, Incidents: inc, Inventory: b.shelf, Rows: b.traffic, Callers: b.traffic, History: hist}
-	app.Endpoints = b.Service
+	app.Endpoints, pol.Past, inc.Model = b.Service, app, b.ModelOf
 	return b
 }
 
@@ -513,9 +515,18 @@ func TestActsOfOnePerson(t *testing.T) {
 		if _, err := b.Incidents.Close(rita, list[0].ID, "all fine"); err != nil {
 			t.Fatal(err)
 		}
+		// A rollback by request leads where people approved it to lead.
+		b.execute(t, approval.Proposal{Version: 2})
+		if _, err := b.Execute(otto, b.approve(t, approval.Proposal{Version: 3, Kind: approval.Rollback})); problem.KindOf(err) != problem.Conflict || !strings.Contains(err.Error(), "leads to version 1") {
+			t.Fatal(err)
+		}
+		b.execute(t, approval.Proposal{Version: 1, Kind: approval.Rollback})
 		// By an approved request nobody has to review.
 		b.execute(t, approval.Proposal{Version: 1, Kind: approval.Suspend})
 		b.stands(t, "screening", "suspended: 1@100 live <")
+		if _, err := b.Execute(otto, b.approve(t, approval.Proposal{Version: 3, Kind: approval.Suspend})); problem.KindOf(err) != problem.Conflict {
+			t.Fatalf("a version that does not answer was suspended: %v", err)
+		}
 		res := b.execute(t, approval.Proposal{Version: 1, Kind: approval.Retire})
 		if res.Deployments[0].State != Retired || b.newest(t, "screening").State != release.Retired {
 			t.Fatalf("%+v", res)

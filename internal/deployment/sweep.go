@@ -15,7 +15,7 @@ import (
 // Jobs registers the work that goes on by itself.
 func (s *Service) Jobs(r *job.Runner) {
 	r.Every("deployment.rollout", time.Second, s.Roll)
-	r.Every("deployment.renewal", time.Minute, s.Refresh)
+	r.Every("deployment.renewal", 10*time.Second, s.Refresh)
 }
 
 // Roll moves every canary on whose step is due, in all workspaces.
@@ -55,7 +55,7 @@ func (s *Service) Roll(ctx context.Context) error {
 }
 
 // Refresh verifies every deployment of all workspaces, raises the alarm for what does not fit, and signs releases anew
-// that expire soon. It runs once a minute and should run at start before serving loads.
+// that expire soon. It runs every ten seconds and should run at start before serving loads.
 func (s *Service) Refresh(ctx context.Context) error {
 	return s.each(ctx, "", func(ctx context.Context, endpoint string) error {
 		f, ok, err := s.read(ctx, endpoint)

@@ -218,16 +218,17 @@ func (s *Service) getList(ctx context.Context, in *listInput) (rest.Page[Inciden
 	return rest.Paged(list, in.Limit, func(i Incident) string { return i.ID }), err
 }
 
-type idInput struct {
+// IDInput names an incident in a path.
+type IDInput struct {
 	ID string `path:"id" maxLength:"40"`
 }
 
-func (s *Service) getOne(ctx context.Context, in *idInput) (Incident, error) {
+func (s *Service) getOne(ctx context.Context, in *IDInput) (Incident, error) {
 	return s.Get(ctx, in.ID)
 }
 
 type reasonInput struct {
-	idInput
+	IDInput
 	Body struct {
 		Reason string `json:"reason,omitempty" maxLength:"4000"`
 	}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,11 @@ type past interface {
 	Past(ctx context.Context, policy string, limit int) ([]Recorded, error)
 }
 
+// history is the audit log; audit.Log has it.
+type history interface {
+	List(ctx context.Context, q audit.Query) ([]audit.Entry, error)
+}
+
 // Recorded is a request of the past with what was known when it was opened.
 type Recorded struct {
 	Number  int     `json:"number"`
@@ -33,13 +39,14 @@ type Recorded struct {
 	Context Context `json:"context"`
 }
 
-// Service keeps policies and environments. All fields but Past are required.
+// Service keeps policies and environments. All fields but Past and History are required.
 type Service struct {
-	DB   *db.DB
-	Key  *seal.Key
-	Log  *slog.Logger
-	Now  func() time.Time
-	Past past // nil: no dry runs
+	DB      *db.DB
+	Key     *seal.Key
+	Log     *slog.Logger
+	Now     func() time.Time
+	Past    past    // nil: no dry runs
+	History history // nil: a newest version that was deleted with SQL goes unnoticed
 
 	mu       sync.Mutex
 	ensured  map[string]bool
@@ -140,8 +147,37 @@ func (s *Service) Policy(ctx context.Context, name string, version int) (p Polic
 	if err := s.ensure(ctx); err != nil {
 		return p, err
 	}
+	var known int
+	if version == 0 {
+		if known, err = s.known(ctx, name); err != nil {
+			return p, err
+		}
+	}
 	err = s.DB.Read(ctx, func(tx db.Scope) error { p, err = s.store().policy(tx, name, version); return err })
+	if err == nil && known > p.Version {
+		err = tampered("policy", name, fmt.Errorf("the audit log knows of version %d, the database has %d", known, p.Version))
+	}
 	return p, err
+}
+
+// known is the newest version of a policy that the audit log tells of.
+func (s *Service) known(ctx context.Context, name string) (version int, err error) {
+	if s.History == nil {
+		return 0, nil
+	}
+	entries, err := s.History.List(ctx, audit.Query{Object: "policy/" + name, Action: "policy.", Limit: 5})
+	if err != nil {
+		return 0, fmt.Errorf("read the audit log about policy %s: %w", name, err)
+	}
+	for _, e := range entries {
+		var d struct {
+			Version int `json:"version"`
+		}
+		if json.Unmarshal(e.Detail, &d) == nil {
+			version = max(version, d.Version)
+		}
+	}
+	return version, nil
 }
 
 // Compiled gives a version ready to be evaluated; 0 is the one in force.

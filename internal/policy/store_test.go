@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"keelson/internal/audit"
 	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/db/dbtest"
@@ -103,9 +104,39 @@ func TestWhatWasChangedWithSQLIsNotObeyed(t *testing.T) {
 		if err := read(); problem.KindOf(err) != problem.Conflict {
 			t.Fatal("the dev policy was taken for the prod policy", err)
 		}
+		exec(`DELETE FROM policy WHERE name = 'prod'`)
+		exec(`INSERT INTO policy SELECT workspace, 'prod', version, doc, seal FROM policy WHERE name = 'dev'`)
+		if err := read(); problem.KindOf(err) != problem.Conflict {
+			t.Fatal("the dev policy was put in the prod policy's place", err)
+		}
 		exec(`UPDATE environment SET doc = REPLACE(doc, '"auto_approve":false', '"auto_approve":true')`)
 		if _, err := s.Environment(ctx, "prod"); problem.KindOf(err) != problem.Conflict {
 			t.Fatal(err)
+		}
+	})
+}
+
+func TestADeletedVersionIsMissed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := caller.With(context.Background(), caller.Caller{Name: "rita", Kind: caller.Person})
+		s := service(d)
+		s.History = &audit.Log{DB: d}
+		p, err := s.Policy(ctx, "prod", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Approvals = `{'count': 3, 'roles': []}`
+		if _, err := s.Put(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		if p, err = s.Policy(ctx, "prod", 0); err != nil || p.Version != 2 {
+			t.Fatal(p.Version, err)
+		}
+		if err := d.Write(ctx, func(tx db.Scope) error { _, err := tx.Exec("DELETE FROM policy WHERE version = 2"); return err }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Compiled(ctx, "prod", 0); problem.KindOf(err) != problem.Conflict {
+			t.Fatalf("the weaker policy of before is in force: %v", err)
 		}
 	})
 }

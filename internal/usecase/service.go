@@ -204,16 +204,17 @@ func (s *Service) postNew(ctx context.Context, in *newInput) (UseCase, error) {
 	return s.Create(ctx, u)
 }
 
-type nameInput struct {
+// NameInput names a use case in a path.
+type NameInput struct {
 	Name string `path:"name" maxLength:"100"`
 }
 
-func (s *Service) getOne(ctx context.Context, in *nameInput) (UseCase, error) {
+func (s *Service) getOne(ctx context.Context, in *NameInput) (UseCase, error) {
 	return s.Get(ctx, in.Name)
 }
 
 type patchInput struct {
-	nameInput
+	NameInput
 	Body Change
 }
 
