@@ -1,0 +1,132 @@
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"keelson/internal/caller"
+	"keelson/internal/db"
+	"keelson/internal/engine"
+	"keelson/internal/prediction"
+	"keelson/internal/problem"
+)
+
+// Predictions is the prediction log as the monitor reads it: calls taken apart into named columns. Service,
+// DB and Now are required; without Versions matrices have columns f0, f1, ….
+type Predictions struct {
+	Service  *prediction.Service
+	DB       *db.DB
+	Versions versions
+	Now      func() time.Time
+
+	mu         sync.Mutex
+	signatures map[string]engine.Signature
+}
+
+var _ Log = (*Predictions)(nil)
+
+// Scan is described at Log.
+func (p *Predictions) Scan(ctx context.Context, endpoint, after string, limit int, fn func(*Call) error) error {
+	return p.Service.Scan(ctx, prediction.Query{Endpoint: endpoint, After: after, Limit: limit}, func(r prediction.Record) error {
+		c := &Call{ID: r.ID, At: r.At, Model: r.Model, Version: r.Version}
+		if r.Error != "" || r.Slot == prediction.SlotShadow {
+			return fn(c)
+		}
+		sig, err := p.signature(ctx, r.Model, r.Version)
+		if err != nil {
+			return err
+		}
+		c.Rows = r.Rows
+		c.Inputs = sig.Columns(r.Inputs)
+		c.Outputs = engine.Signature{Inputs: sig.Outputs}.Columns(r.Outputs)
+		return fn(c)
+	})
+}
+
+// signature reads a version's signature once; it never changes. A model served elsewhere has none.
+func (p *Predictions) signature(ctx context.Context, model string, version int) (engine.Signature, error) {
+	if p.Versions == nil || version < 1 {
+		return engine.Signature{}, nil
+	}
+	key := caller.Workspace(ctx) + "\x00" + model + "\x00" + strconv.Itoa(version)
+	p.mu.Lock()
+	s, ok := p.signatures[key]
+	p.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	v, err := p.Versions.Version(ctx, model, version)
+	if problem.Is(err, problem.NotFound) {
+		return s, nil // it may be registered later
+	}
+	if err != nil {
+		return s, fmt.Errorf("read the signature of %s/%d: %w", model, version, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.signatures == nil || len(p.signatures) > 1000 {
+		p.signatures = map[string]engine.Signature{}
+	}
+	p.signatures[key] = v.Signature
+	return v.Signature, nil
+}
+
+// Outcomes is described at Log.
+func (p *Predictions) Outcomes(ctx context.Context, ids []string) (map[string]map[int]any, error) {
+	found, err := p.Service.Outcomes(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]map[int]any, len(found))
+	for id, list := range found {
+		out[id] = make(map[int]any, len(list))
+		for _, o := range list {
+			var v any
+			if err := json.Unmarshal(o.Value, &v); err != nil {
+				return nil, fmt.Errorf("outcome of %s: %w", id, err)
+			}
+			out[id][o.Row] = v
+		}
+	}
+	return out, nil
+}
+
+// settled is how old an outcome is before it is listed on PostgreSQL, where a transaction may commit after
+// one that recorded its outcomes later; SQLite has one writer.
+const settled = 5 * time.Second
+
+// Labelled is described at Log. A place is the time of recording, the prediction and the row.
+func (p *Predictions) Labelled(ctx context.Context, endpoint, after string, limit int) (ids []string, next string, err error) {
+	at, id, row := int64(0), "", 0
+	if parts := strings.Split(after, "/"); len(parts) == 3 {
+		at, _ = strconv.ParseInt(parts[0], 10, 64) // written below
+		id = parts[1]
+		row, _ = strconv.Atoi(parts[2])
+	}
+	next = after
+	until := p.Now()
+	if p.DB.Postgres() {
+		until = until.Add(-settled)
+	}
+	err = p.DB.Read(ctx, func(tx db.Scope) error {
+		return tx.Each(`SELECT recorded_at, prediction, row_no FROM prediction_outcome
+			WHERE workspace = $1 AND endpoint = $2 AND recorded_at >= $3 AND recorded_at <= $4 AND (recorded_at > $3 OR prediction > $5 OR prediction = $5 AND row_no > $6)
+			ORDER BY recorded_at, prediction, row_no LIMIT $7`, []any{tx.Workspace, endpoint, at, db.Micros(until), id, row, limit},
+			func(scan func(...any) error) error {
+				if err := scan(&at, &id, &row); err != nil {
+					return err
+				}
+				next = fmt.Sprintf("%d/%s/%d", at, id, row)
+				if len(ids) == 0 || ids[len(ids)-1] != id {
+					ids = append(ids, id)
+				}
+				return nil
+			})
+	})
+	return ids, next, err
+}

@@ -1,0 +1,265 @@
+package monitor
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+
+	"keelson/internal/score"
+)
+
+// Performance is how good the predictions of a window turned out to be, as far as outcomes have arrived.
+type Performance struct {
+	Kind     string                 `json:"kind" enum:"binary,multiclass,regression"`
+	Accuracy *float64               `json:"accuracy"`
+	AUC      *float64               `json:"auc"`
+	N        int                    `json:"n" doc:"rows with an outcome"`
+	Coverage float64                `json:"label_coverage" doc:"share of the window's rows with an outcome, 0..1"`
+	Metrics  map[string]score.Value `json:"metrics" doc:"all measures; null where undefined"`
+	Why      map[string]string      `json:"why,omitempty" doc:"why a measure is undefined"`
+}
+
+// labelled is one row whose outcome is known.
+type labelled struct {
+	outputs []outputValue // in the order of the model's outputs
+	truth   any           // float64, string or bool
+}
+
+type outputValue struct {
+	name   string
+	number float64 // NaN when it is a word
+	word   string
+}
+
+// evaluate measures the predictions of a window; nil without any outcome. What is measured follows from
+// the outcomes: 0/1 or true/false with a first output that is a number or truth value is a two-class model
+// whose score that output is (of two outputs that add up to 1 it is the second); words are classes; other
+// numbers are a regression. Rows whose outcome does not fit the others are left out.
+func evaluate(rows []labelled, all int) *Performance {
+	if len(rows) == 0 {
+		return nil
+	}
+	p := &Performance{Coverage: float64(len(rows)) / float64(max(all, len(rows)))}
+	switch kindOf(rows) {
+	case "binary":
+		p.binary(rows)
+	case "multiclass":
+		p.multiclass(rows)
+	default:
+		p.regression(rows)
+	}
+	for name, v := range p.Metrics {
+		if _, ok, why := v.Get(); !ok {
+			if p.Why == nil {
+				p.Why = map[string]string{}
+			}
+			p.Why[name] = why
+		}
+	}
+	get := func(name string) *float64 {
+		if v, ok := p.Metrics[name]; ok && v.OK() {
+			return &v.V
+		}
+		return nil
+	}
+	p.Accuracy, p.AUC = get("accuracy"), get("roc_auc")
+	return p
+}
+
+func kindOf(rows []labelled) string {
+	binary, words := true, false
+	for _, r := range rows {
+		switch t := r.truth.(type) {
+		case bool:
+		case float64:
+			binary = binary && (t == 0 || t == 1)
+		default:
+			binary, words = false, true
+		}
+		if len(r.outputs) == 0 || math.IsNaN(r.outputs[0].number) {
+			binary, words = false, true
+		}
+		if len(r.outputs) > 2 && isDistribution(r.outputs) {
+			return "multiclass"
+		}
+	}
+	switch {
+	case binary:
+		return "binary"
+	case words:
+		return "multiclass"
+	}
+	return "regression"
+}
+
+// isDistribution reports whether the outputs are probabilities that add up to 1.
+func isDistribution(outputs []outputValue) bool {
+	sum := 0.0
+	for _, o := range outputs {
+		if !(o.number >= 0 && o.number <= 1) {
+			return false
+		}
+		sum += o.number
+	}
+	return math.Abs(sum-1) < 1e-3
+}
+
+func (p *Performance) binary(rows []labelled) {
+	p.Kind = "binary"
+	var truth []bool
+	var scores []float64
+	for _, r := range rows {
+		y, s := truthNumber(r.truth), r.outputs[0].number
+		if len(r.outputs) == 2 && isDistribution(r.outputs) {
+			s = r.outputs[1].number
+		}
+		if math.IsNaN(y) || math.IsNaN(s) || math.IsInf(s, 0) {
+			continue
+		}
+		truth, scores = append(truth, y == 1), append(scores, s)
+	}
+	p.N = len(truth)
+	b, err := score.NewBinary(truth, scores, 0.5)
+	if err != nil { // NaN and infinity were left out above
+		p.Metrics = map[string]score.Value{"accuracy": score.Undefined(err.Error())}
+		return
+	}
+	p.Metrics = b.Metrics()
+}
+
+func (p *Performance) multiclass(rows []labelled) {
+	p.Kind = "multiclass"
+	var truth, predicted []string
+	for _, r := range rows {
+		if len(r.outputs) == 0 {
+			continue
+		}
+		y := ""
+		switch t := r.truth.(type) {
+		case string:
+			y = t
+		case bool:
+			y = strconv.FormatBool(t)
+		case float64:
+			y = strconv.FormatFloat(t, 'g', -1, 64)
+		}
+		guess := r.outputs[0].word
+		switch {
+		case isDistribution(r.outputs) && len(r.outputs) > 1:
+			best := 0
+			for i, o := range r.outputs {
+				if o.number > r.outputs[best].number {
+					best = i
+				}
+			}
+			guess = strconv.Itoa(best)
+		case !math.IsNaN(r.outputs[0].number):
+			guess = strconv.FormatFloat(r.outputs[0].number, 'g', -1, 64)
+			if _, isBool := r.truth.(bool); isBool {
+				guess = strconv.FormatBool(r.outputs[0].number != 0)
+			}
+		}
+		truth, predicted = append(truth, y), append(predicted, guess)
+	}
+	p.N = len(truth)
+	m, err := score.NewMulticlass(truth, predicted)
+	if err != nil {
+		p.Metrics = map[string]score.Value{"accuracy": score.Undefined(err.Error())}
+		return
+	}
+	p.Metrics = m.Metrics()
+}
+
+func (p *Performance) regression(rows []labelled) {
+	p.Kind = "regression"
+	var truth, predicted []float64
+	for _, r := range rows {
+		y, v := truthNumber(r.truth), r.outputs[0].number
+		if !math.IsNaN(y) && !math.IsInf(y, 0) && !math.IsNaN(v) && !math.IsInf(v, 0) {
+			truth, predicted = append(truth, y), append(predicted, v)
+		}
+	}
+	p.N = len(truth)
+	r, err := score.NewRegression(truth, predicted)
+	if err != nil { // NaN and infinity were left out above
+		p.Metrics = map[string]score.Value{"rmse": score.Undefined(err.Error())}
+		return
+	}
+	p.Metrics = r.Metrics()
+}
+
+func truthNumber(t any) float64 {
+	switch t := t.(type) {
+	case float64:
+		return t
+	case bool:
+		if t {
+			return 1
+		}
+		return 0
+	}
+	return nan
+}
+
+// yardstick is the performance later windows are held against: that of the version's first window with
+// enough outcomes.
+type yardstick struct {
+	Metric string  `json:"metric"` // accuracy or rmse
+	Value  float64 `json:"value"`
+	N      int     `json:"n"`
+	Window string  `json:"window"`
+}
+
+// enoughLabels is how many outcomes a window needs before its result counts.
+const enoughLabels = 50
+
+// measure names the measure by which the result is judged.
+func (p *Performance) measure() (metric string, value float64, ok bool) {
+	metric = "accuracy"
+	if p.Kind == "regression" {
+		metric = "rmse"
+	}
+	v, ok, _ := p.Metrics[metric].Get()
+	return metric, v, ok && p.N >= enoughLabels
+}
+
+// worse says whether the result fell below its limit: the declared one, or else the yardstick minus the
+// larger of 0.05 and three standard errors of a difference of two shares (plus 25 % for an error). The
+// cause is nil while the result holds or is not known.
+func (p *Performance) worse(l Limits, y *yardstick) *Cause {
+	if p == nil {
+		return nil
+	}
+	metric, value, ok := p.measure()
+	if !ok {
+		return nil
+	}
+	c := &Cause{Kind: "result", Metric: metric, Value: value}
+	switch {
+	case metric == "accuracy" && l.Accuracy != nil:
+		c.Limit = *l.Accuracy
+	case metric == "rmse" && l.RMSE != nil:
+		c.Limit = *l.RMSE
+	case y == nil || y.Metric != metric:
+		return nil
+	case metric == "accuracy":
+		a := min(max(y.Value, 0.01), 0.99)
+		c.Limit = y.Value - max(0.05, 3*math.Sqrt(a*(1-a)*(1/float64(y.N)+1/float64(p.N))))
+	default:
+		c.Limit = 1.25 * y.Value
+	}
+	if metric == "accuracy" && value >= c.Limit || metric == "rmse" && value <= c.Limit {
+		return nil
+	}
+	return c
+}
+
+func (p *Performance) text() string {
+	metric, value, _ := p.measure()
+	if p.AUC != nil && p.Kind == "binary" {
+		return fmt.Sprintf("%s %.3f, AUC %.3f on %d rows", metric, value, *p.AUC, p.N)
+	}
+	return fmt.Sprintf("%s %.4g on %d rows", metric, value, p.N)
+}
+
+var nan = math.NaN()

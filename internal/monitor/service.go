@@ -1,0 +1,262 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"keelson/internal/audit"
+	"keelson/internal/dataset"
+	"keelson/internal/db"
+	"keelson/internal/inventory"
+	"keelson/internal/job"
+	"keelson/internal/problem"
+)
+
+// Log is what the monitor needs of the prediction log.
+type Log interface {
+	// Scan calls fn for the calls of an endpoint behind a place ("" is the beginning), in the order of
+	// arrival, up to limit of them (0: all). Calls that do not count – failed ones, copies for a shadow –
+	// have no rows. An error of fn ends it and is returned.
+	Scan(ctx context.Context, endpoint, after string, limit int, fn func(*Call) error) error
+	// Outcomes returns what is known of the given predictions, by prediction and row.
+	Outcomes(ctx context.Context, predictions []string) (map[string]map[int]any, error)
+	// Labelled lists predictions of an endpoint that outcomes arrived for behind a place in the outcomes, and
+	// the place behind them. A prediction may be listed again.
+	Labelled(ctx context.Context, endpoint, after string, limit int) (predictions []string, next string, err error)
+}
+
+// data is what the monitor needs of its neighbour; dataset.Service has it.
+type data interface {
+	Get(ctx context.Context, name string) (dataset.Dataset, error)
+	Version(ctx context.Context, name string, version int) (dataset.Version, error)
+	ByDigest(ctx context.Context, name, digest string) (dataset.Version, error)
+	Open(ctx context.Context, name string, version int) (*dataset.Table, error)
+}
+
+// versions tells what a model version was made from; inventory.Service has it.
+type versions interface {
+	Version(ctx context.Context, model string, number int) (inventory.Version, error)
+}
+
+// Service watches endpoints. All fields but Versions are required; without it a version's training data is
+// known only to those who tell EnsureFor.
+type Service struct {
+	DB       *db.DB
+	Log      *slog.Logger
+	Now      func() time.Time
+	Calls    Log
+	Data     data
+	Versions versions
+
+	mu    sync.Mutex
+	tails map[[2]string]*tail // by workspace and endpoint
+}
+
+// every is the pause between two looks at the log. Requests are in a window within this and the time the
+// window takes.
+const every = time.Second
+
+// Jobs registers the worker; it runs in one process at a time.
+func (s *Service) Jobs(r *job.Runner) { r.Every("monitor", every, s.Tick) }
+
+// EnsureFor makes sure that an endpoint is watched and that a version is compared with its training data.
+// With an empty ref the version's own data dependency is taken, and where there is none, its first quiet
+// window. Calling it again changes nothing.
+func (s *Service) EnsureFor(ctx context.Context, endpoint, model string, version int, ref dataset.Ref) error {
+	if ref.Dataset == "" && s.Versions != nil && version > 0 {
+		v, err := s.Versions.Version(ctx, model, version)
+		if err != nil && !problem.Is(err, problem.NotFound) {
+			return err
+		}
+		ref = s.trainedOn(ctx, v)
+	}
+	if ref.Dataset != "" {
+		v, err := s.Data.Version(ctx, ref.Dataset, ref.Version)
+		if err != nil {
+			return err
+		}
+		ref.Version = v.Version
+	}
+	return s.DB.Write(ctx, func(tx db.Scope) error {
+		m, _, err := get(tx, endpoint)
+		fresh := problem.Is(err, problem.NotFound)
+		if err != nil && !fresh {
+			return err
+		}
+		known, err := states(tx, endpoint)
+		if err != nil {
+			return err
+		}
+		old := known[version]
+		if !fresh && m.Model == model && old != nil && old.ref == ref && m.Version >= version {
+			return nil
+		}
+		if fresh {
+			m = Monitor{Endpoint: endpoint, CreatedAt: s.now()}
+			m.fill()
+		}
+		m.Model, m.UpdatedAt = model, s.now()
+		if version >= m.Version {
+			m.Version = version
+			if !m.Pinned {
+				m.Reference = ref
+			}
+		}
+		if err := m.Check(); err != nil {
+			return err
+		}
+		action := "monitor.changed"
+		if fresh {
+			action = "monitor.created"
+		}
+		return errors.Join(put(tx, m), putVersion(tx, endpoint, version, ref),
+			audit.Record(tx, action, "monitor/"+endpoint, map[string]any{"model": model, "version": version, "reference": ref, "limits": m.Limits, "window": m.Window}))
+	})
+}
+
+// trainedOn finds the training data among a version's dependencies: the first data set that is there.
+func (s *Service) trainedOn(ctx context.Context, v inventory.Version) dataset.Ref {
+	for _, d := range v.Dependencies {
+		if d.Kind != "data" {
+			continue
+		}
+		ref, err := dataset.ParseRef(strings.TrimSpace(d.Name))
+		if err != nil {
+			continue
+		}
+		if n, err := strconv.Atoi(d.Version); err == nil && n > 0 {
+			ref.Version = n
+		}
+		known, err := s.Data.Version(ctx, ref.Dataset, ref.Version)
+		if d.Digest != "" {
+			known, err = s.Data.ByDigest(ctx, ref.Dataset, d.Digest)
+		}
+		if err == nil {
+			return dataset.Ref{Dataset: known.Dataset, Version: known.Version}
+		}
+	}
+	return dataset.Ref{}
+}
+
+// Change is what may be set of a monitor; nil leaves a thing as it is.
+type Change struct {
+	Model     *string
+	Reference *dataset.Ref // an empty data set: each version's own training data
+	Window    *Window
+	Limits    *Limits
+	Features  *[]string
+	OnBreach  **OnBreach
+}
+
+// Put makes a monitor or changes it. A reference that is set here holds for every version.
+func (s *Service) Put(ctx context.Context, endpoint string, c Change) (m Monitor, err error) {
+	if c.Reference != nil && c.Reference.Dataset != "" {
+		v, err := s.Data.Version(ctx, c.Reference.Dataset, c.Reference.Version)
+		if err != nil {
+			return m, err
+		}
+		c.Reference = &dataset.Ref{Dataset: v.Dataset, Version: v.Version}
+	}
+	err = s.DB.Write(ctx, func(tx db.Scope) error {
+		var known map[int]*versionState
+		m, _, err = get(tx, endpoint)
+		action := "monitor.changed"
+		switch {
+		case problem.Is(err, problem.NotFound):
+			action = "monitor.created"
+			model, _, _ := strings.Cut(endpoint, ".")
+			m = Monitor{Endpoint: endpoint, Model: model, CreatedAt: s.now()}
+		case err != nil:
+			return err
+		}
+		if known, err = states(tx, endpoint); err != nil {
+			return err
+		}
+		if c.Model != nil && *c.Model != "" {
+			m.Model = *c.Model
+		}
+		if c.Reference != nil {
+			m.Reference, m.Pinned = *c.Reference, c.Reference.Dataset != ""
+			if v := known[m.Version]; !m.Pinned && v != nil {
+				m.Reference = v.ref
+			}
+		}
+		if c.Window != nil {
+			m.Window = *c.Window
+		}
+		if c.Limits != nil {
+			m.Limits = *c.Limits
+		}
+		if c.Features != nil {
+			m.Features = *c.Features
+		}
+		if c.OnBreach != nil {
+			m.OnBreach = *c.OnBreach
+		}
+		m.fill()
+		if err := m.Check(); err != nil {
+			return err
+		}
+		m.UpdatedAt = s.now()
+		return errors.Join(put(tx, m), audit.Record(tx, action, "monitor/"+endpoint, map[string]any{"model": m.Model, "reference": m.Reference, "pinned": m.Pinned,
+			"window": m.Window, "limits": m.Limits, "features": m.Features, "on_breach": m.OnBreach}))
+	})
+	return m, err
+}
+
+// Get returns a monitor; NotFound when there is none.
+func (s *Service) Get(ctx context.Context, endpoint string) (m Monitor, err error) {
+	err = s.DB.Read(ctx, func(tx db.Scope) error { m, _, err = get(tx, endpoint); return err })
+	return m, err
+}
+
+// Window returns a window with its histograms; NotFound when there is none.
+func (s *Service) Window(ctx context.Context, endpoint, id string) (r Result, err error) {
+	err = s.DB.Read(ctx, func(tx db.Scope) error { r, err = window(tx, endpoint, id); return err })
+	return r, err
+}
+
+// shown is how many windows a verdict looks back over and a page shows.
+const shown = 50
+
+// Verdict answers whether what an endpoint serves works the way it should.
+func (s *Service) Verdict(ctx context.Context, endpoint string) (v Verdict, err error) {
+	err = s.DB.Read(ctx, func(tx db.Scope) error { v, _, err = verdict(tx, endpoint, s.now()); return err })
+	return v, err
+}
+
+func verdict(tx db.Scope, endpoint string, now time.Time) (Verdict, []Result, error) {
+	all, err := windows(tx, endpoint, anyVersion, "", shown)
+	if err != nil {
+		return Verdict{}, nil, err
+	}
+	return judge(all, now), all, nil
+}
+
+// Health answers for a model over all its endpoints: the worst verdict with its reasons (no, watch, yes,
+// unknown); a model that nothing watches is unknown.
+func (s *Service) Health(ctx context.Context, model string) (v Verdict, err error) {
+	v = Verdict{"unknown", []string{"Nothing watches this model."}}
+	rank := map[string]int{"unknown": 0, "yes": 1, "watch": 2, "no": 3}
+	err = s.DB.Read(ctx, func(tx db.Scope) error {
+		all, err := list(tx, model, "", 1000)
+		for i, m := range all {
+			if err != nil {
+				return err
+			}
+			var one Verdict
+			if one, _, err = verdict(tx, m.Endpoint, s.now()); i == 0 || rank[one.Verdict] > rank[v.Verdict] {
+				v = one
+			}
+		}
+		return err
+	})
+	return v, err
+}
+
+func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }

@@ -1,0 +1,314 @@
+package monitor
+
+import (
+	"database/sql"
+	"errors"
+
+	"keelson/internal/dataset"
+	"keelson/internal/db"
+	"keelson/internal/problem"
+)
+
+// settings is the part of a monitor that is stored as a document.
+type settings struct {
+	Reference dataset.Ref `json:"reference"`
+	Pinned    bool        `json:"pinned"`
+	Window    Window      `json:"window"`
+	Limits    Limits      `json:"limits"`
+	Features  []string    `json:"features"`
+	OnBreach  *OnBreach   `json:"on_breach"`
+}
+
+// progress is how far a monitor has come.
+type progress struct {
+	generation    int64
+	low, outcomes string
+	versions      map[int]*versionState
+}
+
+// versionState is what is kept of one version at an endpoint.
+type versionState struct {
+	ref      dataset.Ref
+	place    string
+	baseline baseline
+}
+
+// baseline is what was learned from the version's own traffic.
+type baseline struct {
+	Inputs    *profile   `json:"inputs,omitempty"` // only where the training data is not known
+	Outputs   *profile   `json:"outputs,omitempty"`
+	Yardstick *yardstick `json:"yardstick,omitempty"`
+}
+
+const monitorColumns = "endpoint, model, version, config, created_at, updated_at, generation, low, outcomes"
+
+func scanMonitor(scan func(...any) error) (m Monitor, p progress, err error) {
+	var config string
+	var created, updated int64
+	if err = scan(&m.Endpoint, &m.Model, &m.Version, &config, &created, &updated, &p.generation, &p.low, &p.outcomes); err != nil {
+		return m, p, err
+	}
+	var s settings
+	err = db.FromJSON(config, &s)
+	m.Reference, m.Pinned, m.Window, m.Limits, m.Features, m.OnBreach = s.Reference, s.Pinned, s.Window, s.Limits, s.Features, s.OnBreach
+	m.CreatedAt, m.UpdatedAt = db.Time(created), db.Time(updated)
+	m.fill()
+	return m, p, err
+}
+
+// get reads a monitor; NotFound when there is none.
+func get(tx db.Scope, endpoint string) (Monitor, progress, error) {
+	m, p, err := scanMonitor(tx.QueryRow("SELECT "+monitorColumns+" FROM monitor WHERE workspace = $1 AND endpoint = $2", tx.Workspace, endpoint).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return m, p, problem.New(problem.NotFound, "Nothing watches the endpoint %q; make a monitor with: keelson monitor set %s.", endpoint, endpoint)
+	}
+	return m, p, err
+}
+
+// states reads what is kept of the versions.
+func states(tx db.Scope, endpoint string) (map[int]*versionState, error) {
+	out := map[int]*versionState{}
+	err := tx.Each("SELECT version, dataset, revision, place, baseline FROM monitor_version WHERE workspace = $1 AND endpoint = $2",
+		[]any{tx.Workspace, endpoint}, func(scan func(...any) error) error {
+			var n int
+			var base string
+			v := &versionState{}
+			if err := scan(&n, &v.ref.Dataset, &v.ref.Version, &v.place, &base); err != nil {
+				return err
+			}
+			out[n] = v
+			return db.FromJSON(base, &v.baseline)
+		})
+	return out, err
+}
+
+// list reads up to limit monitors by endpoint; a model narrows it.
+func list(tx db.Scope, model, after string, limit int) (out []Monitor, err error) {
+	q, args := "SELECT "+monitorColumns+" FROM monitor WHERE workspace = $1 AND endpoint > $2", []any{tx.Workspace, after, limit}
+	if model != "" {
+		q, args = q+" AND model = $4", append(args, model)
+	}
+	err = tx.Each(q+" ORDER BY endpoint LIMIT $3", args, func(scan func(...any) error) error {
+		m, _, err := scanMonitor(scan)
+		out = append(out, m)
+		return err
+	})
+	return out, err
+}
+
+// put stores a monitor and makes workers start over from what is stored.
+func put(tx db.Scope, m Monitor) error {
+	config := db.ToJSON(settings{m.Reference, m.Pinned, m.Window, m.Limits, m.Features, m.OnBreach})
+	_, err := tx.Exec(`INSERT INTO monitor (workspace, endpoint, model, version, config, generation, low, outcomes, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, 1, '', '', $6, $7)
+		ON CONFLICT (workspace, endpoint) DO UPDATE SET model = excluded.model, version = excluded.version, config = excluded.config,
+			generation = monitor.generation + 1, updated_at = excluded.updated_at`,
+		tx.Workspace, m.Endpoint, m.Model, m.Version, config, db.Micros(m.CreatedAt), db.Micros(m.UpdatedAt))
+	return err
+}
+
+// putVersion keeps a version's reference; what is known of its traffic stays.
+func putVersion(tx db.Scope, endpoint string, version int, ref dataset.Ref) error {
+	_, err := tx.Exec(`INSERT INTO monitor_version (workspace, endpoint, version, dataset, revision, place, baseline)
+		VALUES ($1, $2, $3, $4, $5, '', '{}')
+		ON CONFLICT (workspace, endpoint, version) DO UPDATE SET dataset = excluded.dataset, revision = excluded.revision`,
+		tx.Workspace, endpoint, version, ref.Dataset, ref.Version)
+	return err
+}
+
+// advance moves a version's place in the log; false when somebody else has moved it.
+func advance(tx db.Scope, endpoint string, version int, from, to string) (bool, error) {
+	done, err := tx.Exec("UPDATE monitor_version SET place = $5 WHERE workspace = $1 AND endpoint = $2 AND version = $3 AND place = $4",
+		tx.Workspace, endpoint, version, from, to)
+	if err != nil {
+		return false, err
+	}
+	n, err := done.RowsAffected()
+	return n == 1, err
+}
+
+func setBaseline(tx db.Scope, endpoint string, version int, b baseline) error {
+	_, err := tx.Exec("UPDATE monitor_version SET baseline = $4 WHERE workspace = $1 AND endpoint = $2 AND version = $3",
+		tx.Workspace, endpoint, version, db.ToJSON(b))
+	return err
+}
+
+func setLow(tx db.Scope, endpoint, low string) error {
+	_, err := tx.Exec("UPDATE monitor SET low = $3 WHERE workspace = $1 AND endpoint = $2", tx.Workspace, endpoint, low)
+	return err
+}
+
+func setOutcomes(tx db.Scope, endpoint, place string) error {
+	_, err := tx.Exec("UPDATE monitor SET outcomes = $3 WHERE workspace = $1 AND endpoint = $2", tx.Workspace, endpoint, place)
+	return err
+}
+
+// storedProfile reads the profile of a data version; nil when it was not made yet.
+func storedProfile(tx db.Scope, ref dataset.Ref) (*profile, error) {
+	var text string
+	err := tx.QueryRow("SELECT profile FROM monitor_profile WHERE workspace = $1 AND dataset = $2 AND revision = $3", tx.Workspace, ref.Dataset, ref.Version).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := &profile{}
+	return p, db.FromJSON(text, p)
+}
+
+func storeProfile(tx db.Scope, ref dataset.Ref, p *profile, at int64) error {
+	_, err := tx.Exec("INSERT INTO monitor_profile (workspace, dataset, revision, profile, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+		tx.Workspace, ref.Dataset, ref.Version, db.ToJSON(p), at)
+	return err
+}
+
+// summary is the part of a window that lists show.
+type summary struct {
+	Features    []Feature `json:"features"`
+	Predictions []Feature `json:"predictions"`
+	Causes      []Cause   `json:"causes"`
+	Reasons     []string  `json:"reasons"`
+}
+
+// pictures are the histograms of a window, in the order of its features and predictions.
+type pictures struct {
+	Features    []*Histogram `json:"features"`
+	Predictions []*Histogram `json:"predictions"`
+}
+
+func (r *Result) split() (summary, pictures) {
+	strip := func(all []Feature) (out []Feature, pics []*Histogram) {
+		out = make([]Feature, len(all))
+		for i, f := range all {
+			pics = append(pics, f.Histogram)
+			f.Histogram = nil
+			out[i] = f
+		}
+		return out, pics
+	}
+	var s summary
+	var p pictures
+	s.Features, p.Features = strip(r.Features)
+	s.Predictions, p.Predictions = strip(r.Predictions)
+	s.Causes, s.Reasons = r.Causes, r.Reasons
+	return s, p
+}
+
+func insertWindow(tx db.Scope, r *Result) error {
+	s, p := r.split()
+	_, err := tx.Exec(`INSERT INTO monitor_window (workspace, id, endpoint, model, version, from_at, to_at, rows, first, last, place, until, dataset, revision,
+			breached, verdict, summary, histograms, performance, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
+		tx.Workspace, r.ID, r.Endpoint, r.Model, r.Version, db.Micros(r.From), db.Micros(r.To), r.Rows, r.First, r.Last, r.after, r.until, r.Reference.Dataset, r.Reference.Version,
+		flag(r.Breached), r.Verdict, db.ToJSON(s), db.ToJSON(p), db.ToJSON(r.Performance), db.Micros(r.CreatedAt))
+	return err
+}
+
+// updateWindow stores what outcomes changed.
+func updateWindow(tx db.Scope, r *Result) error {
+	s, _ := r.split()
+	_, err := tx.Exec("UPDATE monitor_window SET breached = $3, verdict = $4, summary = $5, performance = $6 WHERE workspace = $1 AND id = $2",
+		tx.Workspace, r.ID, flag(r.Breached), r.Verdict, db.ToJSON(s), db.ToJSON(r.Performance))
+	return err
+}
+
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+const windowColumns = "id, endpoint, model, version, from_at, to_at, rows, first, last, place, until, dataset, revision, breached, verdict, summary, performance, created_at"
+
+func scanWindow(scan func(...any) error, more ...any) (r Result, err error) {
+	var from, to, created int64
+	var breached int
+	var text, performance string
+	err = scan(append([]any{&r.ID, &r.Endpoint, &r.Model, &r.Version, &from, &to, &r.Rows, &r.First, &r.Last, &r.after, &r.until, &r.Reference.Dataset, &r.Reference.Version,
+		&breached, &r.Verdict, &text, &performance, &created}, more...)...)
+	if err != nil {
+		return r, err
+	}
+	r.From, r.To, r.CreatedAt, r.Breached = db.Time(from), db.Time(to), db.Time(created), breached != 0
+	var s summary
+	err = errors.Join(db.FromJSON(text, &s), db.FromJSON(performance, &r.Performance))
+	r.Features, r.Predictions, r.Causes, r.Reasons = s.Features, s.Predictions, s.Causes, s.Reasons
+	return r, err
+}
+
+// anyVersion asks windows for those of every version.
+const anyVersion = -1
+
+// windows reads up to limit windows of an endpoint, newest first, below an id; a version narrows it unless it is anyVersion.
+func windows(tx db.Scope, endpoint string, version int, below string, limit int) (out []Result, err error) {
+	q, args := "SELECT "+windowColumns+" FROM monitor_window WHERE workspace = $1 AND endpoint = $2", []any{tx.Workspace, endpoint, limit}
+	if below != "" {
+		q, args = q+" AND id < $4", append(args, below)
+	}
+	if version != anyVersion {
+		args = append(args, version)
+		q += map[int]string{4: " AND version = $4", 5: " AND version = $5"}[len(args)]
+	}
+	err = tx.Each(q+" ORDER BY id DESC LIMIT $3", args, func(scan func(...any) error) error {
+		r, err := scanWindow(scan)
+		out = append(out, r)
+		return err
+	})
+	return out, err
+}
+
+// window reads one window with its histograms; NotFound when there is none.
+func window(tx db.Scope, endpoint, id string) (Result, error) {
+	var text string
+	r, err := scanWindow(tx.QueryRow("SELECT "+windowColumns+", histograms FROM monitor_window WHERE workspace = $1 AND endpoint = $2 AND id = $3", tx.Workspace, endpoint, id).Scan, &text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return r, problem.New(problem.NotFound, "The monitor of %q has no window %q.", endpoint, id)
+	}
+	if err != nil {
+		return r, err
+	}
+	var p pictures
+	err = db.FromJSON(text, &p)
+	for i := range r.Features {
+		if i < len(p.Features) {
+			r.Features[i].Histogram = p.Features[i]
+		}
+	}
+	for i := range r.Predictions {
+		if i < len(p.Predictions) {
+			r.Predictions[i].Histogram = p.Predictions[i]
+		}
+	}
+	return r, err
+}
+
+// holding reads the windows that a prediction may be in.
+func holding(tx db.Scope, endpoint, prediction string) (out []Result, err error) {
+	err = tx.Each("SELECT "+windowColumns+" FROM monitor_window WHERE workspace = $1 AND endpoint = $2 AND first <= $3 AND last >= $3 ORDER BY id",
+		[]any{tx.Workspace, endpoint, prediction}, func(scan func(...any) error) error {
+			r, err := scanWindow(scan)
+			out = append(out, r)
+			return err
+		})
+	return out, err
+}
+
+// everywhere lists the monitors of all workspaces, for the worker, which acts in each one's own.
+func everywhere(tx db.Scope) (out [][2]string, err error) {
+	err = tx.Each("SELECT workspace, endpoint FROM monitor ORDER BY workspace, endpoint", nil, func(scan func(...any) error) error {
+		var at [2]string
+		err := scan(&at[0], &at[1])
+		out = append(out, at)
+		return err
+	})
+	return out, err
+}
+
+// firstSeen makes a place for a version that nobody announced.
+func firstSeen(tx db.Scope, endpoint string, version int) error {
+	_, err := tx.Exec(`INSERT INTO monitor_version (workspace, endpoint, version, dataset, revision, place, baseline)
+		VALUES ($1, $2, $3, '', 0, '', '{}') ON CONFLICT DO NOTHING`, tx.Workspace, endpoint, version)
+	return err
+}
