@@ -539,3 +539,40 @@ func TestActsOfOnePerson(t *testing.T) {
 		}
 	})
 }
+
+func TestTheEventBusDeploysWhatIsApproved(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		b := newBench(d)
+		bus := &event.Bus{DB: d, Log: slog.New(slog.DiscardHandler), Node: "n1", Poll: 10 * time.Millisecond}
+		bus.On("deployment", approval.Settled, b.Settled)
+		bus.On("incident", Released, b.Incidents.Follow)
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := bus.Run(ctx, true); err != nil {
+				t.Error(err)
+			}
+		})
+		defer wg.Wait()
+		defer cancel()
+		id := b.approve(t, approval.Proposal{Version: 1, WhenApproved: true})
+		deadline := time.After(20 * time.Second)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			r, err := b.Approvals.Get(ctx, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.State(b.now()) == approval.Executed {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-deadline:
+				t.Fatalf("request %d is still %s", r.Number, r.State(b.now()))
+			}
+		}
+		b.stands(t, "screening", "live: 1@100 live <")
+	})
+}
