@@ -1,0 +1,246 @@
+package prediction
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"keelson/internal/audit"
+	"keelson/internal/caller"
+	"keelson/internal/db"
+	"keelson/internal/usage"
+)
+
+// Run files segments as they become old or large and takes over those of processes that died, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	ctx = caller.System(ctx, "prediction")
+	tick := time.NewTicker(min(s.fileAfter()/4, 2*time.Second))
+	defer tick.Stop()
+	looked := s.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if s.Now().Sub(looked) > 10*time.Second {
+			looked = s.Now()
+			s.Log.Adopt()
+		}
+		s.Log.Rotate(s.fileAfter())
+		if err := s.fileAll(ctx); err != nil && ctx.Err() == nil {
+			s.Logger.ErrorContext(ctx, "the prediction log could not be filed; it stays in its segments", "error", err)
+			select { // a store that is down is not asked again at once
+			case <-ctx.Done():
+				return nil
+			case <-time.After(min(s.fileAfter(), 10*time.Second)):
+			}
+		}
+	}
+}
+
+func (s *Service) fileAfter() time.Duration {
+	if s.FileAfter == 0 {
+		return 5 * time.Minute
+	}
+	return s.FileAfter
+}
+
+// File files everything that was appended before the call.
+func (s *Service) File(ctx context.Context) error {
+	s.Log.Rotate(0)
+	return s.fileAll(caller.System(ctx, "prediction"))
+}
+
+func (s *Service) fileAll(ctx context.Context) error {
+	s.filing.Lock()
+	defer s.filing.Unlock()
+	_, full := s.Log.segments()
+	for _, seg := range full {
+		if err := s.fileSegment(ctx, seg); err != nil {
+			return fmt.Errorf("file segment %s: %w", seg.id, err)
+		}
+	}
+	return nil
+}
+
+// place is where a group of records goes: one endpoint, one hour of arrival.
+type place struct {
+	workspace, endpoint string
+	hour                time.Time
+}
+
+// name is the file's name in the blob store. It follows from the segment and the place, so that filing a segment again
+// after a crash writes the same names.
+func (p place) name(segment string) string {
+	sum := sha256.Sum256([]byte(segment + "\x00" + p.workspace + "\x00" + p.endpoint + "\x00" + p.hour.Format(time.RFC3339)))
+	id := uuid.UUID(sum[:16])
+	id[6], id[8] = id[6]&0x0F|0x80, id[8]&0x3F|0x80 // UUIDv8
+	prefix := ""
+	if p.workspace != caller.DefaultWorkspace {
+		prefix = "w/" + p.workspace + "/"
+	}
+	return fmt.Sprintf("%spredictions/%s/dt=%s/hour=%s/%s.parquet", prefix, p.endpoint, p.hour.Format("2006-01-02"), p.hour.Format("15"), id)
+}
+
+// fileSegment turns a closed segment into Parquet files, then into rows of prediction_file, then removes it.
+func (s *Service) fileSegment(ctx context.Context, seg *segment) error {
+	b, err := s.Log.read(seg, "")
+	if err != nil {
+		return err
+	}
+	groups := map[place][][]byte{}
+	for len(b) > 0 {
+		payload, rest, err := nextFrame(b)
+		if err != nil {
+			return err
+		}
+		b = rest
+		id, workspace, endpoint := peek(payload)
+		at, _ := idTime(string(id))
+		p := place{string(workspace), string(endpoint), at.Truncate(time.Hour)}
+		groups[p] = append(groups[p], payload)
+	}
+	places := make([]place, 0, len(groups))
+	for p := range groups {
+		places = append(places, p)
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.workspace, b.workspace), cmp.Compare(a.endpoint, b.endpoint), a.hour.Compare(b.hour))
+	})
+	done, err := s.isFiled(ctx, places, seg.id)
+	if err != nil {
+		return err
+	}
+	if !done && len(places) > 0 {
+		if err := s.fileGroups(ctx, seg, places, groups); err != nil {
+			return err
+		}
+	}
+	return s.Log.drop(seg)
+}
+
+// isFiled tells whether a crash came between filing the segment and removing it. All workspaces are filed at once, so
+// the first one tells.
+func (s *Service) isFiled(ctx context.Context, places []place, segment string) (done bool, err error) {
+	if len(places) == 0 {
+		return true, nil
+	}
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) {
+		done, err = s.store.filed(tx.In(places[0].workspace), segment)
+		return err
+	})
+	return done, err
+}
+
+var errFiled = errors.New("the segment has been filed by another process")
+
+func (s *Service) fileGroups(ctx context.Context, seg *segment, places []place, groups map[place][][]byte) error {
+	files := make([]file, len(places))
+	uses := make([]map[useKey]useCount, len(places))
+	for i, p := range places {
+		payloads := groups[p]
+		slices.SortStableFunc(payloads, func(a, b []byte) int { return bytes.Compare(a[1:1+idLen], b[1:1+idLen]) })
+		f := file{ID: db.NewID(), Endpoint: p.endpoint, Name: p.name(seg.id), Segment: seg.id, Predictions: int64(len(payloads)), Created: s.Now()}
+		uses[i] = map[useKey]useCount{}
+		data, digest, chunks, err := writeParquet(len(payloads), func(k int) (Record, error) {
+			r, err := decode(payloads[k], true)
+			if err != nil {
+				return r, err
+			}
+			if k == 0 {
+				f.First, f.From, f.To = r.ID, r.At, r.At
+			}
+			f.Last = r.ID
+			if r.At.Before(f.From) {
+				f.From = r.At
+			}
+			if r.At.After(f.To) {
+				f.To = r.At
+			}
+			f.DataRows += int64(r.Rows)
+			count(uses[i], &r)
+			return r, nil
+		})
+		if err != nil {
+			return err
+		}
+		f.Bytes, f.Digest, f.Chunks = int64(len(data)), digest, chunks
+		if err := s.Blobs.PutNamed(ctx, f.Name, bytes.NewReader(data)); err != nil {
+			return fmt.Errorf("store %s: %w", f.Name, err)
+		}
+		files[i] = f
+	}
+	err := s.DB.Write(ctx, func(tx db.Scope) error {
+		if done, err := s.store.filed(tx.In(places[0].workspace), seg.id); err != nil || done {
+			return errors.Join(err, errFiled)
+		}
+		for i, f := range files {
+			if err := s.index(tx.In(places[i].workspace), f, uses[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errFiled) {
+		return nil
+	}
+	if err == nil {
+		s.Logger.InfoContext(ctx, "segment filed", "segment", seg.id, "predictions", seg.frames.Load(), "files", len(files))
+	}
+	return err
+}
+
+// index writes what SQL knows of a file: its row, who called, what it cost, and its digest for the audit.
+func (s *Service) index(tx db.Scope, f file, uses map[useKey]useCount) error {
+	if err := s.store.insertFile(tx, f); err != nil {
+		return err
+	}
+	calls, compute := map[string]int64{}, map[string]int64{}
+	for k, c := range uses {
+		if err := s.store.addUse(tx, k, c); err != nil {
+			return err
+		}
+		calls[k.Model] += c.Calls
+		compute[k.Model] += c.ComputeUS
+	}
+	ref := "prediction-file/" + f.ID
+	for _, model := range slices.Sorted(func(yield func(string) bool) {
+		for m := range calls {
+			if !yield(m) {
+				return
+			}
+		}
+	}) {
+		if err := errors.Join(usage.Book(tx, model, usage.Calls, float64(calls[model]), ref),
+			usage.Book(tx, model, usage.ComputeSeconds, float64(compute[model])/1e6, ref)); err != nil {
+			return err
+		}
+	}
+	return audit.Record(tx, "prediction.filed", ref, map[string]any{
+		"endpoint": f.Endpoint, "file": f.Name, "digest": f.Digest, "predictions": f.Predictions, "rows": f.DataRows,
+		"first": f.First, "last": f.Last, "segment": f.Segment})
+}
+
+// count adds a record to the uses. Shadow copies are nobody's use.
+func count(uses map[useKey]useCount, r *Record) {
+	if r.Slot == SlotShadow {
+		return
+	}
+	k := useKey{Model: r.Model, Day: r.At.Truncate(24 * time.Hour), Caller: r.Caller, Application: r.Application, Version: r.Version}
+	c := uses[k]
+	c.Calls++
+	c.Rows += int64(r.Rows)
+	c.ComputeUS += r.Compute.Microseconds()
+	if r.At.After(c.LastAt) {
+		c.LastAt = r.At
+	}
+	uses[k] = c
+}

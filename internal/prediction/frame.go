@@ -1,0 +1,141 @@
+package prediction
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"keelson/internal/tensor"
+)
+
+// A frame is length (4 bytes, little-endian, of the payload), CRC-32C of the payload (4 bytes), payload. The payload is
+// a version byte, the identifier (26 bytes), the time (8 bytes, microseconds), then texts and numbers behind varints.
+const (
+	frameHead    = 8
+	frameVersion = 1
+	idAt         = frameHead + 1
+	timeAt       = idAt + idLen
+	bodyAt       = timeAt + 8
+	maxFrame     = 1 << 30
+)
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	errFrame   = errors.New("not a frame of the prediction log")
+)
+
+// appendFrame appends r with an empty identifier, time and head, which stamp fills in.
+func appendFrame(dst []byte, r *Record) []byte {
+	start := len(dst)
+	dst = append(dst, make([]byte, bodyAt)...)
+	dst[start+frameHead] = frameVersion
+	for _, s := range [...]string{r.Workspace, r.Endpoint, r.Model, r.Environment, r.Slot, r.Caller, r.Application, r.Purpose, r.Subject, r.Request, r.Error, r.Trace, r.Segment, r.Override} {
+		s = cut(s)
+		dst = binary.AppendUvarint(dst, uint64(len(s)))
+		dst = append(dst, s...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(r.Fired)))
+	dst = append(dst, r.Fired...)
+	for _, n := range [...]int64{int64(r.Version), int64(r.Rows), r.Latency.Microseconds(), r.Compute.Microseconds()} {
+		dst = binary.AppendUvarint(dst, uint64(max(n, 0)))
+	}
+	dst = tensor.AppendFrame(dst, r.Inputs)
+	return tensor.AppendFrame(dst, r.Outputs)
+}
+
+// cut makes a text fit MaxField and UTF-8. Nothing is copied when it does already.
+func cut(s string) string {
+	if len(s) > MaxField {
+		s = s[:MaxField]
+	}
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "")
+	}
+	return s
+}
+
+// stamp gives a frame its identifier and time and closes it with length and checksum.
+func stamp(frame []byte, c *clock, at time.Time) (id string, t time.Time) {
+	t = c.next(frame[idAt : idAt+idLen])
+	if !at.IsZero() {
+		t = at.UTC().Truncate(time.Microsecond)
+	}
+	binary.LittleEndian.PutUint64(frame[timeAt:], uint64(t.UnixMicro()))
+	binary.LittleEndian.PutUint32(frame, uint32(len(frame)-frameHead))
+	binary.LittleEndian.PutUint32(frame[4:], crc32.Checksum(frame[frameHead:], castagnoli))
+	return string(frame[idAt : idAt+idLen]), t
+}
+
+// nextFrame gives the payload of the first whole frame of b and what follows; errFrame at a torn or damaged one.
+func nextFrame(b []byte) (payload, rest []byte, err error) {
+	if len(b) < frameHead {
+		return nil, nil, errFrame
+	}
+	n := int(binary.LittleEndian.Uint32(b))
+	if n < bodyAt-frameHead || n > maxFrame || n > len(b)-frameHead {
+		return nil, nil, errFrame
+	}
+	payload = b[frameHead : frameHead+n]
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) || payload[0] != frameVersion {
+		return nil, nil, errFrame
+	}
+	return payload, b[frameHead+n:], nil
+}
+
+// peek reads what decides whether a payload is wanted, sharing its bytes.
+func peek(payload []byte) (id, workspace, endpoint []byte) {
+	b := payload[bodyAt-frameHead:]
+	workspace, b, _ = field(b)
+	endpoint, _, _ = field(b)
+	return payload[1 : 1+idLen], workspace, endpoint
+}
+
+func field(b []byte) (value, rest []byte, err error) {
+	n, w := binary.Uvarint(b)
+	if w <= 0 || n > uint64(len(b)-w) {
+		return nil, nil, errFrame
+	}
+	return b[w : w+int(n)], b[w+int(n):], nil
+}
+
+// decode reads a payload. Without tensors Inputs and Outputs stay empty.
+func decode(payload []byte, tensors bool) (r Record, err error) {
+	r.ID = string(payload[1 : 1+idLen])
+	r.At = time.UnixMicro(int64(binary.LittleEndian.Uint64(payload[1+idLen:]))).UTC()
+	b := payload[bodyAt-frameHead:]
+	for _, p := range [...]*string{&r.Workspace, &r.Endpoint, &r.Model, &r.Environment, &r.Slot, &r.Caller, &r.Application, &r.Purpose, &r.Subject, &r.Request, &r.Error, &r.Trace, &r.Segment, &r.Override} {
+		var v []byte
+		if v, b, err = field(b); err != nil {
+			return r, err
+		}
+		*p = string(v)
+	}
+	var fired []byte
+	if fired, b, err = field(b); err != nil {
+		return r, err
+	}
+	if len(fired) > 0 {
+		r.Fired = append([]byte(nil), fired...)
+	}
+	var n [4]int64
+	for i := range n {
+		v, w := binary.Uvarint(b)
+		if w <= 0 {
+			return r, errFrame
+		}
+		n[i], b = int64(v), b[w:]
+	}
+	r.Version, r.Rows = int(n[0]), int(n[1])
+	r.Latency, r.Compute = time.Duration(n[2])*time.Microsecond, time.Duration(n[3])*time.Microsecond
+	if !tensors {
+		return r, nil
+	}
+	if r.Inputs, b, err = tensor.ReadFrame(b); err != nil {
+		return r, err
+	}
+	r.Outputs, _, err = tensor.ReadFrame(b)
+	return r, err
+}

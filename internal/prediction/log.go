@@ -1,0 +1,439 @@
+package prediction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options of a Log. Dir and Logger are required.
+type Options struct {
+	Dir          string // folder of the segments; made when first needed
+	Node         string // unique to the process, letters and digits; in the names of segments
+	SegmentBytes int64  // size at which a segment is closed; default 16 MiB
+	SyncEvery    time.Duration
+	Ring         int // records that may wait in async mode; default 8192
+	Logger       *slog.Logger
+	Metrics      prometheus.Registerer // nil registers nothing
+	Now          func() time.Time
+}
+
+// Log appends records. Make it with OpenLog; close it after the last Append.
+//
+// One lock covers a few microseconds per call: giving the identifier, the checksum and one write(2). That order is what
+// makes identifiers a cursor.
+type Log struct {
+	o      Options
+	mu     sync.Mutex
+	clock  clock
+	active *segment
+	closed []*segment // full or taken over, oldest first, waiting to be filed
+	wait   []chan error
+	stop   bool
+	broken atomic.Pointer[error] // the last failure to write or sync, nil after a success
+
+	buffers sync.Pool
+	ringMu  sync.Mutex
+	ring    chan []byte
+	ringEnd bool
+	nudge   chan struct{}
+	done    sync.WaitGroup
+	quit    chan struct{}
+
+	appended, failed, dropped, torn, replayed prometheus.Counter
+}
+
+// OpenLog takes over what earlier processes left in the folder and is ready for Append. A folder that cannot be read or
+// written is no error here: each Append tells.
+func OpenLog(o Options) (*Log, error) {
+	if o.Dir == "" || o.Logger == nil {
+		return nil, errors.New("prediction log: folder and logger are required")
+	}
+	if o.Node == "" {
+		o.Node = "node"
+	}
+	if strings.ContainsFunc(o.Node, func(c rune) bool { return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9') }) {
+		return nil, fmt.Errorf("prediction log: node %q is not letters and digits", o.Node)
+	}
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = 16 << 20
+	}
+	if o.SyncEvery == 0 {
+		o.SyncEvery = 25 * time.Millisecond
+	}
+	if o.Ring == 0 {
+		o.Ring = 8192
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	l := &Log{o: o, clock: clock{now: o.Now}, ring: make(chan []byte, o.Ring), nudge: make(chan struct{}, 1), quit: make(chan struct{})}
+	l.buffers.New = func() any { return new([]byte) }
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "keelson", Subsystem: "prediction_log", Name: name, Help: help})
+		if o.Metrics != nil {
+			if err := o.Metrics.Register(c); err != nil {
+				var have prometheus.AlreadyRegisteredError
+				if errors.As(err, &have) {
+					return have.ExistingCollector.(prometheus.Counter)
+				}
+			}
+		}
+		return c
+	}
+	l.appended = counter("records_total", "Predictions written to the log.")
+	l.failed = counter("failures_total", "Predictions that could not be written.")
+	l.dropped = counter("dropped_total", "Predictions dropped by durability async because the queue was full.")
+	l.torn = counter("torn_bytes_total", "Bytes cut from the ends of segments of processes that died.")
+	l.replayed = counter("replayed_total", "Predictions taken over from processes that died.")
+	l.Adopt()
+	l.done.Add(2)
+	go l.syncLoop()
+	go l.ringLoop()
+	return l, nil
+}
+
+// Adopt takes over segments in the folder that no process holds any more.
+func (l *Log) Adopt() {
+	names, err := filepath.Glob(filepath.Join(l.o.Dir, "*"+segmentExt))
+	if err != nil {
+		return
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if l.holds(name) {
+			continue
+		}
+		s, torn, err := adopt(name)
+		if err != nil {
+			l.o.Logger.Error("a segment of the prediction log cannot be taken over", "file", filepath.Base(name), "error", err)
+			continue
+		}
+		if s == nil {
+			continue
+		}
+		l.torn.Add(float64(torn))
+		l.replayed.Add(float64(s.frames.Load()))
+		l.o.Logger.Info("segment taken over", "segment", s.id, "predictions", s.frames.Load(), "torn_bytes", torn)
+		l.mu.Lock()
+		l.clock.last = max(l.clock.last, tickOf(s.lastID))
+		l.closed = append(l.closed, s)
+		l.mu.Unlock()
+	}
+}
+
+func (l *Log) holds(path string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.active != nil && l.active.path == path || slices.ContainsFunc(l.closed, func(s *segment) bool { return s.path == path })
+}
+
+// Append writes r and sets r.ID and r.At. With Group the record survives the death of the process, with Sync that of the
+// machine, when Append has returned nil. After an error nothing was written.
+func (l *Log) Append(ctx context.Context, r *Record, durability string) error {
+	buffer := l.buffers.Get().(*[]byte)
+	frame := appendFrame((*buffer)[:0], r)
+	defer func() {
+		if cap(frame) <= 1<<20 {
+			*buffer = frame[:0]
+			l.buffers.Put(buffer)
+		}
+	}()
+	if len(frame) > maxFrame {
+		return fmt.Errorf("a prediction of %d bytes is too large for the log", len(frame))
+	}
+	if durability == Async {
+		return l.queue(r, frame)
+	}
+	var done chan error
+	l.mu.Lock()
+	id, at := stamp(frame, &l.clock, time.Time{})
+	err := l.writeLocked(frame, 1)
+	if err == nil && durability == Sync {
+		done = make(chan error, 1)
+		l.wait = append(l.wait, done)
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return l.fail(err)
+	}
+	r.ID, r.At = id, at
+	l.appended.Inc()
+	return l.await(ctx, done)
+}
+
+// AppendAll writes several records at once, all or none, and waits until they are on disk. A record whose At is set
+// keeps it.
+func (l *Log) AppendAll(ctx context.Context, list []Record) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var b []byte
+	ends := make([]int, len(list))
+	for i := range list {
+		b = appendFrame(b, &list[i])
+		ends[i] = len(b)
+	}
+	done := make(chan error, 1)
+	l.mu.Lock()
+	start := 0
+	for i := range list {
+		list[i].ID, list[i].At = stamp(b[start:ends[i]], &l.clock, list[i].At)
+		start = ends[i]
+	}
+	err := l.writeLocked(b, len(list))
+	if err == nil {
+		l.wait = append(l.wait, done)
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return l.fail(err)
+	}
+	l.appended.Add(float64(len(list)))
+	return l.await(ctx, done)
+}
+
+func (l *Log) fail(err error) error {
+	l.failed.Inc()
+	l.broken.Store(&err)
+	return fmt.Errorf("write the prediction log: %w", err)
+}
+
+// Healthy gives the failure that stopped the last write or sync, nil when it went well.
+func (l *Log) Healthy() error {
+	if p := l.broken.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (l *Log) await(ctx context.Context, done chan error) error {
+	if done == nil {
+		return nil
+	}
+	select {
+	case l.nudge <- struct{}{}:
+	default:
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			return l.fail(err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the prediction log: %w", ctx.Err())
+	}
+}
+
+// writeLocked puts stamped frames into the active segment, opening or changing it where needed.
+func (l *Log) writeLocked(frames []byte, count int) error {
+	if l.stop {
+		return errors.New("the log is closed")
+	}
+	if s := l.active; s != nil && s.frames.Load() > 0 && s.size.Load()+int64(len(frames)) > l.o.SegmentBytes {
+		l.rotateLocked()
+	}
+	if l.active == nil {
+		s, err := newSegment(l.o.Dir, l.o.Node, l.o.Now())
+		if err != nil {
+			return err
+		}
+		l.active = s
+	}
+	broken, err := l.active.write(frames, count)
+	if broken {
+		l.rotateLocked()
+	}
+	if err == nil && l.broken.Load() != nil {
+		l.broken.Store(nil)
+	}
+	return err
+}
+
+func (l *Log) rotateLocked() {
+	if l.active != nil {
+		l.closed = append(l.closed, l.active)
+		l.active = nil
+	}
+}
+
+// Rotate closes the active segment if it has records older than age, so that it can be filed.
+func (l *Log) Rotate(age time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.active; s != nil && s.frames.Load() > 0 && l.o.Now().Sub(s.created) >= age {
+		l.rotateLocked()
+	}
+}
+
+// queue is Append in async mode. The identifier is given under the same lock as the place in the queue.
+func (l *Log) queue(r *Record, frame []byte) error {
+	own := slices.Clone(frame)
+	l.ringMu.Lock()
+	defer l.ringMu.Unlock()
+	if l.ringEnd {
+		return errors.New("write the prediction log: the log is closed")
+	}
+	l.mu.Lock()
+	r.ID, r.At = stamp(own, &l.clock, time.Time{})
+	l.mu.Unlock()
+	select {
+	case l.ring <- own:
+	default:
+		l.dropped.Inc()
+	}
+	return nil
+}
+
+func (l *Log) ringLoop() {
+	defer l.done.Done()
+	write := func(frame []byte) {
+		l.mu.Lock()
+		err := l.writeLocked(frame, 1)
+		l.mu.Unlock()
+		if err != nil {
+			l.dropped.Inc()
+			l.broken.Store(&err)
+		} else {
+			l.appended.Inc()
+		}
+	}
+	for {
+		select {
+		case frame := <-l.ring:
+			write(frame)
+		case <-l.quit:
+			for {
+				select {
+				case frame := <-l.ring:
+					write(frame)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (l *Log) syncLoop() {
+	defer l.done.Done()
+	tick := time.NewTicker(l.o.SyncEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-l.nudge:
+		case <-l.quit:
+			return
+		}
+		l.sync()
+	}
+}
+
+// sync brings everything written so far to disk and wakes those who wait for it.
+func (l *Log) sync() {
+	l.mu.Lock()
+	wait := l.wait
+	l.wait = nil
+	var dirty []*segment
+	for _, s := range append(slices.Clone(l.closed), l.active) {
+		if s != nil && s.dirty {
+			s.dirty = false
+			dirty = append(dirty, s)
+		}
+	}
+	l.mu.Unlock()
+	var err error
+	for _, s := range dirty {
+		if e := s.file.Sync(); e != nil && !errors.Is(e, os.ErrClosed) {
+			err = errors.Join(err, e)
+			l.o.Logger.Error("the prediction log could not be synced", "segment", s.id, "error", e)
+		}
+	}
+	if err != nil {
+		// After a failed fsync the kernel may have dropped the pages: nothing more goes into these files.
+		l.failed.Inc()
+		l.broken.Store(&err)
+		l.mu.Lock()
+		if slices.Contains(dirty, l.active) {
+			l.rotateLocked()
+		}
+		l.mu.Unlock()
+	}
+	for _, w := range wait {
+		w <- err
+	}
+}
+
+// segments gives all segments of this process, oldest first, for readers; full gives only those to be filed.
+func (l *Log) segments() (all, full []*segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full = slices.Clone(l.closed)
+	all = full
+	if l.active != nil {
+		all = append(slices.Clone(full), l.active)
+	}
+	return all, full
+}
+
+// read gives the frames of s that may hold identifiers above after.
+func (l *Log) read(s *segment, after string) ([]byte, error) {
+	l.mu.Lock()
+	from := int64(len(segmentMagic))
+	for _, m := range s.marks {
+		if m.id > after {
+			break
+		}
+		from = m.at
+	}
+	to := s.size.Load()
+	l.mu.Unlock()
+	b := make([]byte, to-from)
+	if _, err := s.file.ReadAt(b, from); err != nil && len(b) > 0 {
+		return nil, fmt.Errorf("read segment %s: %w", s.id, err)
+	}
+	return b, nil
+}
+
+// drop removes a segment that has been filed.
+func (l *Log) drop(s *segment) error {
+	l.mu.Lock()
+	l.closed = slices.DeleteFunc(l.closed, func(o *segment) bool { return o == s })
+	l.mu.Unlock()
+	return s.remove()
+}
+
+// Close writes what is queued, syncs and gives the segments free. Append fails afterwards.
+func (l *Log) Close() error {
+	l.ringMu.Lock()
+	ended := l.ringEnd
+	l.ringEnd = true
+	l.ringMu.Unlock()
+	if ended {
+		return nil
+	}
+	close(l.quit)
+	l.done.Wait()
+	l.mu.Lock()
+	l.stop = true
+	l.mu.Unlock()
+	l.sync()
+	all, _ := l.segments()
+	var err error
+	for _, s := range all {
+		err = errors.Join(err, s.file.Close())
+	}
+	return err
+}

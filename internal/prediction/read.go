@@ -1,0 +1,358 @@
+package prediction
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"keelson/internal/caller"
+	"keelson/internal/db"
+)
+
+// source is a sorted run of records of which more and more is known: a page of files, a file, a row group, records.
+// key is the identifier of its next record or a bound before which it has none.
+type source struct {
+	key   string
+	open  func() ([]*source, error) // nil once records are at hand
+	count int
+	at    int
+	id    func(i int) string
+	get   func(i int) (Record, error)
+}
+
+type sources struct {
+	list       []*source
+	descending bool
+}
+
+func (s *sources) Len() int      { return len(s.list) }
+func (s *sources) Swap(i, j int) { s.list[i], s.list[j] = s.list[j], s.list[i] }
+func (s *sources) Push(x any)    { s.list = append(s.list, x.(*source)) }
+func (s *sources) Pop() any {
+	last := s.list[len(s.list)-1]
+	s.list = s.list[:len(s.list)-1]
+	return last
+}
+func (s *sources) Less(i, j int) bool {
+	a, b := s.list[i], s.list[j]
+	if a.key == b.key {
+		return a.open != nil && b.open == nil // what may still hide equal identifiers comes first
+	}
+	return (a.key < b.key) != s.descending
+}
+
+// reading is one pass over the log in the order of identifiers.
+type reading struct {
+	s            *Service
+	ctx          context.Context
+	workspace    string
+	q            Query
+	descending   bool
+	above, below string // exclusive, empty is open
+}
+
+// order says in which direction to read, and before which identifier an ascending reading ends.
+type order struct {
+	newestFirst bool
+	below       string
+}
+
+// read calls fn for every record that q selects until fn gives false. Filed and unfiled records are merged; one that is
+// seen in both, because its segment was filed meanwhile, is given once.
+func (s *Service) read(ctx context.Context, q Query, o order, fn func(Record) (bool, error)) error {
+	r := &reading{s: s, ctx: ctx, workspace: caller.Workspace(ctx), q: q, descending: o.newestFirst, below: o.below}
+	if r.descending {
+		r.below = q.After
+	} else {
+		r.above = q.After
+	}
+	if !q.Since.IsZero() {
+		// Records arrive after their time, but for clocks that differ a little.
+		r.above = max(r.above, floorID(q.Since.Add(-clockSkew)))
+	}
+	h := &sources{descending: r.descending}
+	// Segments first: one that is filed between the two looks is then seen twice rather than not at all.
+	unfiled, err := r.unfiled()
+	if err != nil {
+		return err
+	}
+	h.list = append(unfiled, r.page("", true))
+	heap.Init(h)
+	last := ""
+	for h.Len() > 0 {
+		top := h.list[0]
+		if top.open != nil {
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("read the prediction log: %w", err)
+			}
+			more, err := top.open()
+			if err != nil {
+				return err
+			}
+			heap.Pop(h)
+			for _, m := range more {
+				heap.Push(h, m)
+			}
+			continue
+		}
+		id := top.key
+		if id != last {
+			last = id
+			rec, err := top.get(top.at)
+			if err != nil {
+				return err
+			}
+			if q.matches(&rec) {
+				if goOn, err := fn(rec); err != nil || !goOn {
+					return err
+				}
+			}
+		}
+		if top.at++; top.at == top.count {
+			heap.Pop(h)
+		} else {
+			top.key = top.id(top.at)
+			heap.Fix(h, 0)
+		}
+	}
+	return nil
+}
+
+// clockSkew is how far a record's time may lie after its arrival.
+const clockSkew = 5 * time.Minute
+
+func (r *reading) wants(id string) bool {
+	return id > r.above && (r.below == "" || id < r.below)
+}
+
+// unfiled gives the wanted records of the segments of this process.
+func (r *reading) unfiled() ([]*source, error) {
+	if r.s.Log == nil {
+		return nil, nil
+	}
+	var out []*source
+	all, _ := r.s.Log.segments()
+	for _, seg := range all {
+		b, err := r.s.Log.read(seg, r.above)
+		if errors.Is(err, os.ErrClosed) {
+			continue // filed since segments was called
+		}
+		if err != nil {
+			return nil, err
+		}
+		var kept [][]byte
+		for len(b) > 0 {
+			payload, rest, err := nextFrame(b)
+			if err != nil {
+				return nil, fmt.Errorf("segment %s: %w", seg.id, err)
+			}
+			b = rest
+			id, workspace, endpoint := peek(payload)
+			if string(workspace) == r.workspace && (r.q.Endpoint == "" || string(endpoint) == r.q.Endpoint) && r.wants(string(id)) {
+				kept = append(kept, payload)
+			}
+		}
+		if len(kept) == 0 {
+			continue
+		}
+		for i, p := range kept { // lets go of the rest of the segment
+			kept[i] = slices.Clone(p)
+		}
+		// Records of one process arrive in order, but async ones may overtake each other across durabilities.
+		slices.SortStableFunc(kept, func(a, b []byte) int { return r.order(string(a[1:1+idLen]), string(b[1:1+idLen])) })
+		src := &source{count: len(kept), id: func(i int) string { return string(kept[i][1 : 1+idLen]) }, get: func(i int) (Record, error) { return decode(kept[i], true) }}
+		src.key = src.id(0)
+		out = append(out, src)
+	}
+	return out, nil
+}
+
+func (r *reading) order(a, b string) int {
+	c := 0
+	if a < b {
+		c = -1
+	} else if a > b {
+		c = 1
+	}
+	if r.descending {
+		return -c
+	}
+	return c
+}
+
+// page gives a source that learns of the next files when its turn comes.
+func (r *reading) page(from string, first bool) *source {
+	src := &source{key: from}
+	if first && r.descending {
+		src.key = "~" // behind every identifier
+	}
+	if first && !r.descending {
+		from = hourBefore(r.above)
+	}
+	src.open = func() ([]*source, error) {
+		var files []file
+		err := r.s.DB.Read(r.ctx, func(tx db.Scope) (err error) {
+			files, err = r.s.store.files(tx, bounds{r.q.Endpoint, r.above, r.below, r.q.Since, r.q.Until}, r.descending, from)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("find the files of the prediction log: %w", err)
+		}
+		var out []*source
+		for _, f := range files {
+			for i, c := range f.Chunks {
+				if c.Last > r.above && (r.below == "" || c.First < r.below) {
+					out = append(out, r.chunk(f, i))
+				}
+			}
+		}
+		if len(files) == pageFiles {
+			end := files[len(files)-1].First
+			if r.descending {
+				end = files[len(files)-1].Last
+			}
+			out = append(out, r.page(end, false))
+		}
+		return out, nil
+	}
+	return src
+}
+
+func (r *reading) chunk(f file, i int) *source {
+	src := &source{key: f.Chunks[i].First}
+	if r.descending {
+		src.key = f.Chunks[i].Last
+	}
+	src.open = func() ([]*source, error) {
+		rows, err := fetch[row](r.ctx, r.s, f, i)
+		if err != nil {
+			return nil, err
+		}
+		rows = slices.DeleteFunc(rows, func(w row) bool { return !r.wants(w.PredictionID) })
+		if len(rows) == 0 {
+			return nil, nil
+		}
+		sort.SliceStable(rows, func(a, b int) bool { return r.order(rows[a].PredictionID, rows[b].PredictionID) < 0 })
+		out := &source{count: len(rows), id: func(i int) string { return rows[i].PredictionID }, get: func(i int) (Record, error) { return rows[i].record() }}
+		out.key = out.id(0)
+		return []*source{out}, nil
+	}
+	return src
+}
+
+// fetch reads a row group of a file in the blob store.
+func fetch[T any](ctx context.Context, s *Service, f file, i int) ([]T, error) {
+	rd, size, err := s.Blobs.OpenNamed(ctx, f.Name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", f.Name, err)
+	}
+	defer rd.Close()
+	rows, err := readChunk[T](rd, size, i)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
+	}
+	return rows, nil
+}
+
+// head is what can be told of a prediction without its tensors.
+type head struct {
+	endpoint, model string
+	version         int
+	rows            int
+}
+
+// heads finds predictions by identifier; those that do not exist are not in the answer.
+func (s *Service) heads(ctx context.Context, ids []string) (map[string]head, error) {
+	out := map[string]head{}
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	if len(ids) == 0 {
+		return out, nil
+	}
+	workspace := caller.Workspace(ctx)
+	if s.Log != nil {
+		all, _ := s.Log.segments()
+		for _, seg := range all {
+			b, err := s.Log.read(seg, before(ids[0]))
+			if errors.Is(err, os.ErrClosed) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			for len(b) > 0 {
+				payload, rest, err := nextFrame(b)
+				if err != nil {
+					return nil, fmt.Errorf("segment %s: %w", seg.id, err)
+				}
+				b = rest
+				id, ws, _ := peek(payload)
+				if _, found := slices.BinarySearch(ids, string(id)); !found || string(ws) != workspace {
+					continue
+				}
+				r, err := decode(payload, false)
+				if err != nil {
+					return nil, err
+				}
+				out[r.ID] = head{r.Endpoint, r.Model, r.Version, r.Rows}
+			}
+		}
+	}
+	missing := slices.DeleteFunc(ids, func(id string) bool { _, ok := out[id]; return ok })
+	if len(missing) == 0 {
+		return out, nil
+	}
+	from := hourBefore(missing[0])
+	for {
+		var files []file
+		err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
+			files, err = s.store.files(tx, bounds{above: before(missing[0]), below: missing[len(missing)-1] + "~"}, false, from)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("find the files of the prediction log: %w", err)
+		}
+		for _, f := range files {
+			for i, c := range f.Chunks {
+				at, exact := slices.BinarySearch(missing, c.First)
+				if !exact && (at == len(missing) || missing[at] > c.Last) {
+					continue
+				}
+				rows, err := fetch[headRow](ctx, s, f, i)
+				if err != nil {
+					return nil, err
+				}
+				for _, w := range rows {
+					if _, found := slices.BinarySearch(missing, w.PredictionID); found {
+						out[w.PredictionID] = head{w.Endpoint, w.Model, int(w.Version), int(w.Rows)}
+					}
+				}
+			}
+		}
+		if len(files) < pageFiles {
+			return out, nil
+		}
+		from = files[len(files)-1].First
+	}
+}
+
+// before is a text just below id, for bounds that exclude.
+func before(id string) string {
+	if id == "" {
+		return ""
+	}
+	return id[:len(id)-1]
+}
+
+// hourBefore bounds the files that can hold identifiers above one: no file's identifiers span more than an hour.
+func hourBefore(id string) string {
+	if at, ok := idTime((id + strings.Repeat("0", idLen))[:idLen]); ok && id != "" {
+		return floorID(at.Add(-time.Hour))
+	}
+	return ""
+}

@@ -1,0 +1,150 @@
+package prediction
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"keelson/internal/db"
+)
+
+const (
+	segmentMagic = "KEELSEG1"
+	segmentExt   = ".seg"
+)
+
+// segment is one file of frames. Only its writer changes it, under Log.mu; size says how far it may be read.
+type segment struct {
+	id      string // identifier of the segment, part of the names of the files made of it
+	path    string
+	file    *os.File // open and locked while the segment exists, so that no other process takes it over
+	created time.Time
+	size    atomic.Int64
+	frames  atomic.Int64
+	dirty   bool // has bytes that were not synced
+	marks   []mark
+	marked  int64 // size at the last mark
+	lastID  string
+}
+
+// mark says that the frame at a place has an identifier; there is one about every markEvery bytes.
+type mark struct {
+	id string
+	at int64
+}
+
+const markEvery = 128 << 10
+
+// note remembers the frame that was put at a place.
+func (s *segment) note(id []byte, at int64) {
+	if len(s.marks) == 0 || at-s.marked >= markEvery {
+		s.marks = append(s.marks, mark{string(id), at})
+		s.marked = at
+	}
+}
+
+// newSegment makes <node>-<id>.seg in dir, making dir if missing, and locks it.
+func newSegment(dir, node string, now time.Time) (*segment, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &segment{id: db.NewID(), created: now, dirty: true}
+	s.path = filepath.Join(dir, node+"-"+s.id+segmentExt)
+	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s.file = f
+	if ok, err := lock(f); err != nil || !ok {
+		return nil, errors.Join(fmt.Errorf("lock %s", filepath.Base(s.path)), err, s.remove())
+	}
+	if _, err := f.WriteAt([]byte(segmentMagic), 0); err != nil {
+		return nil, errors.Join(err, s.remove())
+	}
+	s.size.Store(int64(len(segmentMagic)))
+	if d, err := os.Open(dir); err == nil { // the name itself must survive a power cut
+		_ = d.Sync()
+		_ = d.Close()
+	}
+	return s, nil
+}
+
+// write appends whole frames, or nothing: after a short write the file is cut back. When even that fails the segment
+// must not be written any more (broken), but its first size bytes stay good.
+func (s *segment) write(frames []byte, count int) (broken bool, err error) {
+	at := s.size.Load()
+	if _, err := s.file.WriteAt(frames, at); err != nil {
+		if cut := s.file.Truncate(at); cut != nil {
+			return true, errors.Join(err, cut)
+		}
+		return false, err
+	}
+	s.dirty = true
+	s.note(frames[idAt:idAt+idLen], at)
+	s.frames.Add(int64(count))
+	s.size.Store(at + int64(len(frames)))
+	return false, nil
+}
+
+func (s *segment) remove() error {
+	err := os.Remove(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, s.file.Close())
+}
+
+// adopt takes over the segment file of a process that is gone: it locks it, walks its frames and cuts what is torn.
+// It gives nil, nil when another process holds the file, and says how many bytes were cut.
+func adopt(path string) (s *segment, torn int64, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, 0, nil
+		}
+		return nil, 0, err
+	}
+	ok, err := lock(f)
+	if err != nil || !ok {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	base := strings.TrimSuffix(filepath.Base(path), segmentExt)
+	s = &segment{id: base[strings.LastIndex(base, "-")+1:], path: path, file: f}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	s.created = info.ModTime()
+	b := make([]byte, info.Size())
+	if _, err := f.ReadAt(b, 0); err != nil && len(b) > 0 {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	good := 0
+	if strings.HasPrefix(string(b[:min(len(b), len(segmentMagic))]), segmentMagic) {
+		good = len(segmentMagic)
+		for rest := b[good:]; len(rest) > 0; {
+			payload, next, err := nextFrame(rest)
+			if err != nil {
+				break
+			}
+			s.lastID = string(payload[1 : 1+idLen])
+			s.note(payload[1:1+idLen], int64(good))
+			good += frameHead + len(payload)
+			s.frames.Add(1)
+			rest = next
+		}
+	}
+	torn = int64(len(b) - good)
+	if torn > 0 {
+		if err := f.Truncate(int64(good)); err != nil {
+			return nil, torn, errors.Join(err, f.Close())
+		}
+	}
+	s.size.Store(int64(max(good, len(segmentMagic))))
+	return s, torn, nil
+}
