@@ -51,7 +51,7 @@ function ReasonForm({ ask, onDone }: { ask: Asked; onDone: () => void }) {
   return (
     <form className="stack gap16" onSubmit={(e) => { e.preventDefault(); void submit(); }}>
       {ask.children}
-      <Textarea label={m.reason} description={m.reasonHelp} value={reason} onChange={(e) => setReason(e.currentTarget.value)} autosize minRows={3} required={!ask.optional}
+      <Textarea label={m.reason} description={m.reasonHelp} value={reason} onChange={(e) => setReason(e.currentTarget.value)} rows={3} resize="vertical" required={!ask.optional}
         error={tried && missing ? m.reasonMissing : undefined} data-autofocus withAsterisk={!ask.optional} />
       <ProblemNote problem={problem} />
       <div className="row between">

@@ -55,7 +55,7 @@ function ProposeForm({ model, latest, version, onCancel }: Props & { onCancel: (
         {kind === "deploy" && mode === "canary" && <NumberInput label={m.propose.share} min={1} max={99} suffix=" %" value={share} onChange={(x) => setShare(Number(x) || 1)} />}
         {kind === "deploy" && mode === "canary" && <NumberInput label={m.propose.hold} description={m.propose.holdHelp} min={0} value={rows} onChange={(x) => setRows(Number(x) || 0)} />}
       </div>
-      <Textarea label={m.reason} description={m.propose.reasonHelp} withAsterisk required value={reason} onChange={(e) => setReason(e.currentTarget.value)} autosize minRows={3} error={tried && !reason.trim() ? m.reasonMissing : undefined} />
+      <Textarea label={m.reason} description={m.propose.reasonHelp} withAsterisk required value={reason} onChange={(e) => setReason(e.currentTarget.value)} rows={3} resize="vertical" error={tried && !reason.trim() ? m.reasonMissing : undefined} />
       <Checkbox label={m.propose.auto} checked={auto} onChange={(e) => setAuto(e.currentTarget.checked)} />
       <ProblemNote problem={propose.error} />
       <div className="row between"><Button variant="default" onClick={onCancel}>{m.cancel}</Button><Button type="submit" loading={propose.isPending}>{m.propose.submit}</Button></div>

@@ -111,7 +111,7 @@ export function CommentsPanel({ id }: { id: string }) {
           {all.length === 0 && <li className="dim">{m.approvals.noComments}</li>}</ul>
       )}</Await>
       <form className="stack" style={{ marginTop: 12 }} onSubmit={(e) => { e.preventDefault(); if (draft.trim() && !why) send(); }}>
-        <Textarea label={m.approvals.comment} value={draft} onChange={(e) => setDraft(e.currentTarget.value)} autosize minRows={2} disabled={!!why} description={why} />
+        <Textarea label={m.approvals.comment} value={draft} onChange={(e) => setDraft(e.currentTarget.value)} rows={2} resize="vertical" disabled={!!why} description={why} />
         <ProblemNote problem={comment.error} />
         <div className="row"><Action type="submit" variant="default" why={why ?? (draft.trim() ? undefined : m.approvals.commentEmpty)} loading={comment.isPending}>{m.approvals.sendComment}</Action></div>
       </form>

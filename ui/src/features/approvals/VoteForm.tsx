@@ -28,7 +28,7 @@ export function VoteForm({ request: r }: { request: ChangeRequest }) {
     <form className="stack gap16" onSubmit={(e) => e.preventDefault()} aria-label={m.vote.form}>
       <p className="small">{r.when_approved ? m.vote.effectNow(r.version, r.environment, planWords(r.plan)) : m.vote.effectLater(r.version, r.environment)}</p>
       {why ? <Note tone="warn" title={m.vote.youMayNot}><p>{why}</p></Note>
-        : <Textarea ref={field} label={m.reason} description={m.vote.reasonHelp} withAsterisk required value={reason} onChange={(e) => setReason(e.currentTarget.value)} autosize minRows={2} error={tried && missing ? m.reasonMissing : undefined} />}
+        : <Textarea ref={field} label={m.reason} description={m.vote.reasonHelp} withAsterisk required value={reason} onChange={(e) => setReason(e.currentTarget.value)} rows={2} resize="vertical" error={tried && missing ? m.reasonMissing : undefined} />}
       <ProblemNote problem={vote.error} />
       <div className="row">
         <Action why={why} leftSection={<IconCheck size={16} />} loading={vote.isPending && vote.variables?.grant} onClick={() => send(true)}>{m.vote.approve}</Action>

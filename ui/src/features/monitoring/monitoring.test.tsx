@@ -1,0 +1,66 @@
+import { screen, within } from "@testing-library/react";
+import user from "@testing-library/user-event";
+import { expect, it } from "vitest";
+import type { Window } from "../../api/types";
+import { feature } from "../../test/documents";
+import { findings, me, serve, show } from "../../test/show";
+import { FeaturePanel } from "./FeaturePanel";
+import { ModelMonitoring } from "./ModelMonitoring";
+
+const win = (id: string, breached: boolean, more: Partial<Window> = {}): Window => ({ id, endpoint: "screening", from: "2026-03-02T10:00:00Z", to: `2026-03-02T1${id.slice(1)}:00:00Z`, rows: 400, version: 1, breached, features: [feature({ histogram: null, shift: breached ? "moved" : "none", psi: breached ? 0.31 : 0.02 }), feature({ name: "texture", shift: "none", psi: 0.05, histogram: null })], performance: null, ...more });
+const monitor = { endpoint: "screening", model: "screening", reference: { dataset: "patients", version: 1 }, window: { rows: 400, min_rows: 200 }, limits: { psi: 0.25 }, features: null, on_breach: null };
+const routes = (windows: Window[] | null) => ({
+  "GET /api/v1/me": me(["monitor.read"]),
+  "GET /api/v1/monitors": { items: [monitor] },
+  "GET /api/v1/monitors/screening": { monitor, verdict: { verdict: "watch", reasons: ["1 of 2 inputs moved."] }, windows },
+  "GET /api/v1/monitors/screening/windows/w2": { ...win("w2", true), features: [feature(), feature({ name: "texture", shift: "none", psi: 0.05 })] },
+  "GET /api/v1/monitors/screening/windows/w1": { ...win("w1", false), features: [feature({ shift: "none", psi: 0.02 })] },
+  "GET /api/v1/alerts": { items: [{ id: "a1", endpoint: "screening", model: "screening", window: "w2", feature: "mean radius", metric: "psi", value: 0.31, limit: 0.25, state: "open", opened_at: "2026-03-02T12:00:00Z", link: "/api/v1/predictions?endpoint=screening&since=2026-03-02T10:00:00Z" }] },
+});
+
+it("shows the verdict, the newest window, its inputs by shift and both distributions with their counts", async () => {
+  serve(routes([win("w1", false), win("w2", true)]));
+  show(<ModelMonitoring model="screening" />);
+  expect(await screen.findByText("1 of 2 inputs moved.")).toBeTruthy();
+  expect(await screen.findByText("Reference, n = 100")).toBeTruthy();
+  expect(screen.getByText("This window, n = 400")).toBeTruthy();
+  const table = screen.getByRole("table", { name: "Inputs of this window" });
+  expect(within(table).getAllByRole("link").map((l) => l.textContent)).toEqual(["mean radius", "texture"]);
+  expect(screen.getByRole("link", { name: /Window 2: limit breached/ }).getAttribute("aria-current")).toBe("true");
+  expect(screen.getByText(/no outcome has been reported/)).toBeTruthy();
+  expect(await findings()).toEqual([]);
+});
+
+it("links an alert to the rows it was computed from", async () => {
+  serve(routes([win("w2", true)]));
+  show(<ModelMonitoring model="screening" />);
+  const table = await screen.findByRole("table", { name: "Alerts" });
+  expect(within(table).getByRole("link", { name: "See the rows" }).getAttribute("href")).toBe("/predictions?endpoint=screening&since=2026-03-02T10:00:00Z");
+  expect(within(table).getByRole("link", { name: "mean radius has moved" }).getAttribute("href")).toContain("window=w2");
+});
+
+it("opens the window of the address", async () => {
+  history.replaceState(null, "", "/models/screening/monitoring?window=w1");
+  serve(routes([win("w2", true), win("w1", false)]));
+  show(<ModelMonitoring model="screening" />);
+  expect(await screen.findByText(/mean radius looks like the reference/)).toBeTruthy();
+});
+
+it("says when the first verdict comes while no window is full", async () => {
+  serve(routes(null));
+  show(<ModelMonitoring model="screening" />);
+  expect(await screen.findByText(/after 400 rows/)).toBeTruthy();
+});
+
+it("shows the realised performance with how many outcomes are known", async () => {
+  serve(routes([win("w2", true, { performance: { accuracy: 0.92, auc: null, n: 120, label_coverage: 0.3 } })]));
+  show(<ModelMonitoring model="screening" />);
+  expect(await screen.findByText("Accuracy 92.0 % of 120 known outcomes (30 % of the calls have one)")).toBeTruthy();
+});
+
+it("has a table with the same numbers as the pair of histograms", async () => {
+  show(<FeaturePanel feature={feature()} endpoint="screening" />);
+  await user.click(screen.getByRole("button", { name: "Show as table" }));
+  const row = screen.getByText("20 – 30").closest("tr")!;
+  expect(within(row).getAllByRole("cell").map((c) => c.textContent)).toEqual(["20 – 30", "10", "75", "10.0 %", "75.0 %"]);
+});
