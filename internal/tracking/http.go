@@ -35,7 +35,7 @@ func (s *Service) listExperiments(ctx context.Context, in *struct{ rest.Paging }
 	if err != nil {
 		return rest.Page[experimentView]{}, err
 	}
-	list, next, err := s.SearchExperiments(ctx, Search{Limit: in.Limit, Token: makeToken(offset)})
+	list, next, err := s.SearchExperiments(ctx, Search{Limit: in.Limit, Token: MakeToken(offset)})
 	if err != nil {
 		return rest.Page[experimentView]{}, err
 	}
@@ -281,7 +281,7 @@ func (s *Service) getHistory(ctx context.Context, in *struct {
 	if err != nil {
 		return rest.Page[pointView]{}, err
 	}
-	list, next, err := s.History(ctx, in.ID, in.Key, makeToken(offset), in.Limit)
+	list, next, err := s.History(ctx, in.ID, in.Key, MakeToken(offset), in.Limit)
 	if err != nil {
 		return rest.Page[pointView]{}, err
 	}

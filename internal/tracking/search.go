@@ -24,7 +24,8 @@ type token struct {
 	Offset int `json:"offset"`
 }
 
-func parseToken(s string) (int, error) {
+// ParseToken reads a page token; the empty one is the first page.
+func ParseToken(s string) (int, error) {
 	if s == "" {
 		return 0, nil
 	}
@@ -39,7 +40,8 @@ func parseToken(s string) (int, error) {
 	return t.Offset, nil
 }
 
-func makeToken(offset int) string {
+// MakeToken makes the token of the page that starts at offset.
+func MakeToken(offset int) string {
 	b, _ := json.Marshal(token{offset})
 	return base64.StdEncoding.EncodeToString(b)
 }
@@ -186,7 +188,7 @@ func page(tx db.Scope, table, t string, s side, g Grammar, v Search, scope func(
 	if err != nil {
 		return nil, "", err
 	}
-	offset, err := parseToken(v.Token)
+	offset, err := ParseToken(v.Token)
 	if err != nil {
 		return nil, "", err
 	}
@@ -216,7 +218,7 @@ func page(tx db.Scope, table, t string, s side, g Grammar, v Search, scope func(
 		return nil
 	})
 	if len(ids) > limit {
-		ids, next = ids[:limit], makeToken(offset+limit)
+		ids, next = ids[:limit], MakeToken(offset+limit)
 	}
 	return ids, next, err
 }

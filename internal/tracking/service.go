@@ -538,7 +538,7 @@ func (s *Service) SearchRuns(ctx context.Context, v Search) (out []Run, next str
 // History gives points of one metric of a run, sorted by (time, step, value) as MLflow does, identical ones once;
 // limit 0 means all.
 func (s *Service) History(ctx context.Context, run, key, page string, limit int) (out []Point, next string, err error) {
-	offset, err := parseToken(page)
+	offset, err := ParseToken(page)
 	if err != nil {
 		return nil, "", err
 	}
@@ -555,7 +555,7 @@ func (s *Service) History(ctx context.Context, run, key, page string, limit int)
 	byTime(out)
 	out = out[min(offset, len(out)):]
 	if limit > 0 && len(out) > limit {
-		out, next = out[:limit], makeToken(offset+limit)
+		out, next = out[:limit], MakeToken(offset+limit)
 	}
 	return out, next, nil
 }
