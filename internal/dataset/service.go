@@ -43,7 +43,7 @@ type ImportRequest struct {
 }
 
 // Imported is the event of a new version.
-const Imported = "data.imported"
+const Imported = "dataset.imported"
 
 // Import checks a file and stores it as the next version of its data set. A file that breaks a rule is
 // refused with problem.Invalid, whose Fields name rule, column and rows; nothing is stored then. The same
@@ -113,7 +113,7 @@ func (s *Service) Import(ctx context.Context, in ImportRequest) (Version, error)
 		switch {
 		case problem.Is(err, problem.NotFound):
 			now = Dataset{Name: in.Dataset, Owner: v.CreatedBy, Rules: []Rule{}, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, UpdatedAt: v.CreatedAt}
-			if err := errors.Join(put(tx, now), audit.Record(tx, "data.created", "data/"+in.Dataset, map[string]any{"owner": now.Owner})); err != nil {
+			if err := errors.Join(put(tx, now), audit.Record(tx, "dataset.created", "dataset/"+in.Dataset, map[string]any{"owner": now.Owner})); err != nil {
 				return err
 			}
 		case err != nil:
@@ -133,7 +133,7 @@ func (s *Service) Import(ctx context.Context, in ImportRequest) (Version, error)
 			return err
 		}
 		told := map[string]any{"dataset": v.Dataset, "version": v.Version, "digest": v.Digest, "rows": v.Rows, "size": v.Size, "note": v.Note, "run": v.Run, "parents": v.Parents}
-		object := fmt.Sprintf("data/%s/%d", v.Dataset, v.Version)
+		object := fmt.Sprintf("dataset/%s/%d", v.Dataset, v.Version)
 		return errors.Join(audit.Record(tx, Imported, object, told), event.Publish(tx, Imported, object, told))
 	})
 	if err != nil {
@@ -211,6 +211,11 @@ func (s *Service) inspect(ctx context.Context, f io.ReaderAt, size int64, format
 
 // spool writes body to a temporary file and hashes it on the way.
 func (s *Service) spool(body io.Reader) (f *os.File, digest string, size int64, err error) {
+	if s.TempDir != "" {
+		if err = os.MkdirAll(s.TempDir, 0o700); err != nil {
+			return nil, "", 0, onDisk(err)
+		}
+	}
 	if f, err = os.CreateTemp(s.TempDir, "keelson-data-*"); err != nil {
 		return nil, "", 0, onDisk(err)
 	}
@@ -254,10 +259,10 @@ func (s *Service) Put(ctx context.Context, d Dataset) (Dataset, error) {
 	}
 	err := s.DB.Write(ctx, func(tx db.Scope) error {
 		old, err := get(tx, d.Name)
-		action := "data.changed"
+		action := "dataset.updated"
 		switch {
 		case problem.Is(err, problem.NotFound):
-			action = "data.created"
+			action = "dataset.created"
 			d.CreatedBy, d.CreatedAt = who, s.now()
 			if d.Owner == "" {
 				d.Owner = who
@@ -278,7 +283,7 @@ func (s *Service) Put(ctx context.Context, d Dataset) (Dataset, error) {
 		}
 		d.UpdatedAt = s.now()
 		detail := map[string]any{"owner": d.Owner, "sensitivity": d.Sensitivity, "source": d.Source, "target": d.Target, "description": d.Description, "rules": d.Rules}
-		if err := errors.Join(put(tx, d), audit.Record(tx, action, "data/"+d.Name, detail)); err != nil {
+		if err := errors.Join(put(tx, d), audit.Record(tx, action, "dataset/"+d.Name, detail), event.Publish(tx, action, "dataset/"+d.Name, detail)); err != nil {
 			return err
 		}
 		d, err = get(tx, d.Name)

@@ -39,7 +39,7 @@ func (s *Service) getList(ctx context.Context, in *listInput) (rest.Page[Overvie
 				return err
 			}
 			o := Overview{Monitor: m}
-			o.Verdict, _, err = verdict(tx, m.Endpoint, s.now())
+			o.Verdict, err = verdict(tx, m.Endpoint, s.now())
 			all = append(all, o)
 		}
 		return err
@@ -63,7 +63,8 @@ func (s *Service) getOne(ctx context.Context, in *endpointInput) (v View, err er
 		if v.Monitor, _, err = get(tx, in.Endpoint); err != nil {
 			return err
 		}
-		v.Verdict, v.Windows, err = verdict(tx, in.Endpoint, s.now())
+		v.Windows, err = windows(tx, in.Endpoint, anyVersion, "", shown)
+		v.Verdict = judge(v.Windows, s.now())
 		return err
 	})
 	if v.Windows == nil {
@@ -94,7 +95,7 @@ type putInput struct {
 			New      float64  `json:"new,omitempty"`
 			Accuracy *float64 `json:"accuracy,omitempty"`
 			RMSE     *float64 `json:"rmse,omitempty"`
-		} `json:"limits,omitempty" doc:"what is left out takes its default"`
+		} `json:"limits,omitempty" doc:"what is left out stays as it is; an accuracy or rmse of 0 takes that limit away"`
 		Features *[]string `json:"features,omitempty" doc:"empty: all"`
 		OnBreach *OnBreach `json:"on_breach,omitempty" doc:"an empty object: nothing"`
 	}
@@ -113,15 +114,7 @@ func (s *Service) putOne(ctx context.Context, in *putInput) (Monitor, error) {
 		c.Window = &Window{Rows: w.Rows, MinRows: w.MinRows}
 	}
 	if l := b.Limits; l != nil {
-		// The warnings follow a limit that was lowered below them.
-		d := Limits{PSIWarn: l.PSIWarn, PSI: l.PSI, KSWarn: l.KSWarn, KS: l.KS, Missing: l.Missing, New: l.New, Accuracy: l.Accuracy, RMSE: l.RMSE}
-		if d.PSI > 0 && d.PSIWarn == 0 {
-			d.PSIWarn = min(d.PSI, DefaultLimits().PSIWarn)
-		}
-		if d.KS > 0 && d.KSWarn == 0 {
-			d.KSWarn = min(d.KS, DefaultLimits().KSWarn)
-		}
-		c.Limits = &d
+		c.Limits = &Limits{PSIWarn: l.PSIWarn, PSI: l.PSI, KSWarn: l.KSWarn, KS: l.KS, Missing: l.Missing, New: l.New, Accuracy: l.Accuracy, RMSE: l.RMSE}
 	}
 	if b.OnBreach != nil {
 		to := b.OnBreach

@@ -179,7 +179,7 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 				}
 			}
 		}
-		return errors.Join(updateWindow(tx, &now), s.tell(tx, m, &now, begun, over))
+		return errors.Join(updateWindow(tx, &now), s.tell(tx, m, &now, Labelled, begun, over))
 	})
 	if err != nil {
 		return err

@@ -85,6 +85,45 @@ func DefaultLimits() Limits {
 	return Limits{PSIWarn: 0.1, PSI: 0.25, KSWarn: 0.15, KS: 0.25, Missing: 0.1, New: 0.1}
 }
 
+// set takes over the fields of c that are not 0. A warning above its lowered limit goes down with it.
+func (l *Limits) set(c Limits) {
+	for _, p := range []struct {
+		to   *float64
+		from float64
+	}{{&l.PSIWarn, c.PSIWarn}, {&l.PSI, c.PSI}, {&l.KSWarn, c.KSWarn}, {&l.KS, c.KS}, {&l.Missing, c.Missing}, {&l.New, c.New}} {
+		if p.from != 0 {
+			*p.to = p.from
+		}
+	}
+	if d := DefaultLimits(); c.PSI != 0 && c.PSIWarn == 0 {
+		l.PSIWarn = min(c.PSI, d.PSIWarn)
+	}
+	if d := DefaultLimits(); c.KS != 0 && c.KSWarn == 0 {
+		l.KSWarn = min(c.KS, d.KSWarn)
+	}
+	for _, p := range []struct{ to, from **float64 }{{&l.Accuracy, &c.Accuracy}, {&l.RMSE, &c.RMSE}} {
+		if *p.from != nil {
+			*p.to = *p.from
+			if **p.from == 0 {
+				*p.to = nil
+			}
+		}
+	}
+}
+
+// set takes over the fields of c that are not 0. Fewer rows than min_rows take that down with them.
+func (w *Window) set(c Window) {
+	if c.Rows != 0 {
+		w.Rows = c.Rows
+	}
+	switch {
+	case c.MinRows != 0:
+		w.MinRows = c.MinRows
+	case w.Rows < w.MinRows:
+		w.MinRows = w.Rows
+	}
+}
+
 // fill sets what was left at zero to its default.
 func (m *Monitor) fill() {
 	d := DefaultLimits()
@@ -241,8 +280,19 @@ type Breach struct {
 	Retrain  *Retrain  `json:"retrain,omitempty"`
 }
 
-// Types of events.
+// Types of events. Closed and Labelled tell pages that there is something new to show.
 const (
 	Breached  = "monitor.breached"
 	Recovered = "monitor.recovered"
+	Closed    = "monitor.window-closed"
+	Labelled  = "monitor.window-labelled"
 )
+
+// News is the data of the events monitor.window-closed and monitor.window-labelled.
+type News struct {
+	Endpoint string `json:"endpoint"`
+	Model    string `json:"model"`
+	Version  int    `json:"version"`
+	Window   string `json:"window"`
+	Verdict  string `json:"verdict"`
+}

@@ -147,8 +147,8 @@ func (s *Service) trainedOn(ctx context.Context, v inventory.Version) dataset.Re
 type Change struct {
 	Model     *string
 	Reference *dataset.Ref // an empty data set: each version's own training data
-	Window    *Window
-	Limits    *Limits
+	Window    *Window      // fields that are 0 stay as they are
+	Limits    *Limits      // likewise; an accuracy or RMSE of 0 takes that limit away
 	Features  *[]string
 	OnBreach  **OnBreach
 }
@@ -187,10 +187,10 @@ func (s *Service) Put(ctx context.Context, endpoint string, c Change) (m Monitor
 			}
 		}
 		if c.Window != nil {
-			m.Window = *c.Window
+			m.Window.set(*c.Window)
 		}
 		if c.Limits != nil {
-			m.Limits = *c.Limits
+			m.Limits.set(*c.Limits)
 		}
 		if c.Features != nil {
 			m.Features = *c.Features
@@ -226,37 +226,45 @@ const shown = 50
 
 // Verdict answers whether what an endpoint serves works the way it should.
 func (s *Service) Verdict(ctx context.Context, endpoint string) (v Verdict, err error) {
-	err = s.DB.Read(ctx, func(tx db.Scope) error { v, _, err = verdict(tx, endpoint, s.now()); return err })
+	err = s.DB.Read(ctx, func(tx db.Scope) error { v, err = verdict(tx, endpoint, s.now()); return err })
 	return v, err
 }
 
-func verdict(tx db.Scope, endpoint string, now time.Time) (Verdict, []Result, error) {
-	all, err := windows(tx, endpoint, anyVersion, "", shown)
+// verdict judges by the newest windows.
+func verdict(tx db.Scope, endpoint string, now time.Time) (Verdict, error) {
+	all, err := brief(tx, endpoint, shown)
 	if err != nil {
-		return Verdict{}, nil, err
+		return Verdict{}, err
 	}
-	return judge(all, now), all, nil
+	return judge(all, now), nil
 }
 
-// Health answers for a model over all its endpoints: the worst verdict with its reasons (no, watch, yes,
-// unknown); a model that nothing watches is unknown.
-func (s *Service) Health(ctx context.Context, model string) (v Verdict, err error) {
-	v = Verdict{"unknown", []string{"Nothing watches this model."}}
-	rank := map[string]int{"unknown": 0, "yes": 1, "watch": 2, "no": 3}
+// Health answers for every model that is watched, by name: the worst verdict of its endpoints (no, watch,
+// yes, unknown) with its reasons.
+func (s *Service) Health(ctx context.Context) (out map[string]Verdict, err error) {
 	err = s.DB.Read(ctx, func(tx db.Scope) error {
-		all, err := list(tx, model, "", 1000)
-		for i, m := range all {
-			if err != nil {
+		out = map[string]Verdict{}
+		for after := ""; ; {
+			some, err := list(tx, "", after, 500)
+			if err != nil || len(some) == 0 {
 				return err
 			}
-			var one Verdict
-			if one, _, err = verdict(tx, m.Endpoint, s.now()); i == 0 || rank[one.Verdict] > rank[v.Verdict] {
-				v = one
+			for _, m := range some {
+				v, err := verdict(tx, m.Endpoint, s.now())
+				if err != nil {
+					return err
+				}
+				if old, ok := out[m.Model]; !ok || rank[v.Verdict] > rank[old.Verdict] {
+					out[m.Model] = v
+				}
+				after = m.Endpoint
 			}
 		}
-		return err
 	})
-	return v, err
+	return out, err
 }
+
+// rank orders verdicts by how much they matter when a model has several endpoints.
+var rank = map[string]int{"unknown": 0, "yes": 1, "watch": 2, "no": 3}
 
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }

@@ -239,9 +239,9 @@ func TestRealPatientsAsTheyComeDoNotBreachAndLargeTumoursDo(t *testing.T) {
 		if over := w.events(Recovered); len(over) != 1 || len(over[0].Causes) != len(last.Causes) {
 			t.Errorf("recovery %+v", over)
 		}
-		v, err := w.Health(w.ctx, "screening")
-		if err != nil || v.Verdict != "unknown" {
-			t.Errorf("%+v %v", v, err)
+		health, err := w.Health(w.ctx)
+		if v := health["screening"]; err != nil || v.Verdict != "unknown" || len(v.Reasons) == 0 {
+			t.Errorf("%+v %v", health, err)
 		}
 	})
 }
@@ -511,7 +511,9 @@ func TestTheRoutesSpeakAsPlanned(t *testing.T) {
 		if code := call("GET", "/screening/windows/none", "", &doc); code != 404 {
 			t.Error(code)
 		}
-		if code := call("PUT", "/screening", `{"on_breach":{},"reference":{}}`, &m); code != 200 || m.OnBreach != nil || m.Pinned || m.Limits.PSI != 0.3 {
+		m = Monitor{}
+		if code := call("PUT", "/screening", `{"on_breach":{},"reference":{},"limits":{"accuracy":0,"ks":0.5},"window":{"rows":500}}`, &m); code != 200 || m.OnBreach != nil || m.Pinned || m.Limits.PSI != 0.3 ||
+			m.Limits.KS != 0.5 || m.Limits.Accuracy != nil || m.Window != (Window{500, 200}) {
 			t.Errorf("%d %+v", code, m)
 		}
 	})

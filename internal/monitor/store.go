@@ -167,8 +167,6 @@ func storeProfile(tx db.Scope, ref dataset.Ref, p *profile, at int64) error {
 type summary struct {
 	Features    []Feature `json:"features"`
 	Predictions []Feature `json:"predictions"`
-	Causes      []Cause   `json:"causes"`
-	Reasons     []string  `json:"reasons"`
 }
 
 // pictures are the histograms of a window, in the order of its features and predictions.
@@ -191,25 +189,23 @@ func (r *Result) split() (summary, pictures) {
 	var p pictures
 	s.Features, p.Features = strip(r.Features)
 	s.Predictions, p.Predictions = strip(r.Predictions)
-	s.Causes, s.Reasons = r.Causes, r.Reasons
 	return s, p
 }
 
 func insertWindow(tx db.Scope, r *Result) error {
 	s, p := r.split()
 	_, err := tx.Exec(`INSERT INTO monitor_window (workspace, id, endpoint, model, version, from_at, to_at, rows, first, last, place, until, dataset, revision,
-			breached, verdict, summary, histograms, performance, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
+			breached, verdict, causes, reasons, summary, histograms, performance, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`,
 		tx.Workspace, r.ID, r.Endpoint, r.Model, r.Version, db.Micros(r.From), db.Micros(r.To), r.Rows, r.First, r.Last, r.after, r.until, r.Reference.Dataset, r.Reference.Version,
-		flag(r.Breached), r.Verdict, db.ToJSON(s), db.ToJSON(p), db.ToJSON(r.Performance), db.Micros(r.CreatedAt))
+		flag(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(s), db.ToJSON(p), db.ToJSON(r.Performance), db.Micros(r.CreatedAt))
 	return err
 }
 
 // updateWindow stores what outcomes changed.
 func updateWindow(tx db.Scope, r *Result) error {
-	s, _ := r.split()
-	_, err := tx.Exec("UPDATE monitor_window SET breached = $3, verdict = $4, summary = $5, performance = $6 WHERE workspace = $1 AND id = $2",
-		tx.Workspace, r.ID, flag(r.Breached), r.Verdict, db.ToJSON(s), db.ToJSON(r.Performance))
+	_, err := tx.Exec("UPDATE monitor_window SET breached = $3, verdict = $4, causes = $5, reasons = $6, performance = $7 WHERE workspace = $1 AND id = $2",
+		tx.Workspace, r.ID, flag(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(r.Performance))
 	return err
 }
 
@@ -220,22 +216,44 @@ func flag(b bool) int {
 	return 0
 }
 
-const windowColumns = "id, endpoint, model, version, from_at, to_at, rows, first, last, place, until, dataset, revision, breached, verdict, summary, performance, created_at"
+const briefColumns = "id, endpoint, model, version, from_at, to_at, rows, first, last, place, until, dataset, revision, breached, verdict, causes, reasons, performance, created_at"
 
-func scanWindow(scan func(...any) error, more ...any) (r Result, err error) {
+const windowColumns = briefColumns + ", summary"
+
+// scanBrief reads a window without its features, which is all that a verdict needs.
+func scanBrief(scan func(...any) error, more ...any) (r Result, err error) {
 	var from, to, created int64
 	var breached int
-	var text, performance string
+	var causes, reasons, performance string
 	err = scan(append([]any{&r.ID, &r.Endpoint, &r.Model, &r.Version, &from, &to, &r.Rows, &r.First, &r.Last, &r.after, &r.until, &r.Reference.Dataset, &r.Reference.Version,
-		&breached, &r.Verdict, &text, &performance, &created}, more...)...)
+		&breached, &r.Verdict, &causes, &reasons, &performance, &created}, more...)...)
 	if err != nil {
 		return r, err
 	}
 	r.From, r.To, r.CreatedAt, r.Breached = db.Time(from), db.Time(to), db.Time(created), breached != 0
+	return r, errors.Join(db.FromJSON(causes, &r.Causes), db.FromJSON(reasons, &r.Reasons), db.FromJSON(performance, &r.Performance))
+}
+
+func scanWindow(scan func(...any) error, more ...any) (r Result, err error) {
+	var text string
+	if r, err = scanBrief(scan, append([]any{&text}, more...)...); err != nil {
+		return r, err
+	}
 	var s summary
-	err = errors.Join(db.FromJSON(text, &s), db.FromJSON(performance, &r.Performance))
-	r.Features, r.Predictions, r.Causes, r.Reasons = s.Features, s.Predictions, s.Causes, s.Reasons
+	err = db.FromJSON(text, &s)
+	r.Features, r.Predictions = s.Features, s.Predictions
 	return r, err
+}
+
+// brief reads up to limit windows of an endpoint, newest first, without their features.
+func brief(tx db.Scope, endpoint string, limit int) (out []Result, err error) {
+	err = tx.Each("SELECT "+briefColumns+" FROM monitor_window WHERE workspace = $1 AND endpoint = $2 ORDER BY id DESC LIMIT $3", []any{tx.Workspace, endpoint, limit},
+		func(scan func(...any) error) error {
+			r, err := scanBrief(scan)
+			out = append(out, r)
+			return err
+		})
+	return out, err
 }
 
 // anyVersion asks windows for those of every version.

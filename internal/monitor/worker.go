@@ -237,7 +237,7 @@ func (s *Service) close(ctx context.Context, m *Monitor, t *tail, version int) e
 		if len(before) > 0 {
 			old = slices.DeleteFunc(before[0].Causes, func(c Cause) bool { return c.Kind == "result" }) // outcomes settle these
 		}
-		return errors.Join(setLow(tx, m.Endpoint, low), insertWindow(tx, &r), s.tell(tx, m, &r, r.Causes, gone(old, r.Causes)))
+		return errors.Join(setLow(tx, m.Endpoint, low), insertWindow(tx, &r), s.tell(tx, m, &r, Closed, r.Causes, gone(old, r.Causes)))
 	})
 	if err != nil {
 		return err
@@ -340,29 +340,29 @@ func gone(before, now []Cause) (out []Cause) {
 	return out
 }
 
-// tell records and publishes what began and what is over.
-func (s *Service) tell(tx db.Scope, m *Monitor, r *Result, begun, over []Cause) error {
-	var errs []error
-	for _, news := range []struct {
+// tell publishes that there is news of a window, and records and publishes what began and what is over.
+func (s *Service) tell(tx db.Scope, m *Monitor, r *Result, news string, begun, over []Cause) error {
+	errs := []error{event.Publish(tx, news, "monitor/"+m.Endpoint, News{m.Endpoint, r.Model, r.Version, r.ID, r.Verdict})}
+	for _, turn := range []struct {
 		typ    string
 		causes []Cause
 	}{{Breached, begun}, {Recovered, over}} {
-		if len(news.causes) == 0 {
+		if len(turn.causes) == 0 {
 			continue
 		}
-		b := Breach{Endpoint: m.Endpoint, Model: r.Model, Version: r.Version, Window: r.ID, From: r.From, To: r.To, Causes: news.causes}
-		for _, c := range news.causes {
+		b := Breach{Endpoint: m.Endpoint, Model: r.Model, Version: r.Version, Window: r.ID, From: r.From, To: r.To, Causes: turn.causes}
+		for _, c := range turn.causes {
 			name := c.Feature
 			if c.Kind == "result" {
 				name = c.Metric
 			}
 			b.Features = append(b.Features, name)
 		}
-		if m.OnBreach != nil && news.typ == Breached {
+		if m.OnBreach != nil && turn.typ == Breached {
 			b.Retrain = m.OnBreach.Retrain
 		}
 		object := "monitor/" + m.Endpoint
-		errs = append(errs, audit.Record(tx, news.typ, object, b), event.Publish(tx, news.typ, object, b))
+		errs = append(errs, audit.Record(tx, turn.typ, object, b), event.Publish(tx, turn.typ, object, b))
 	}
 	return errors.Join(errs...)
 }

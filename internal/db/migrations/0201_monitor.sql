@@ -48,7 +48,9 @@ CREATE TABLE monitor_window (
   revision    BIGINT  NOT NULL,
   breached    INTEGER NOT NULL,
   verdict     TEXT    NOT NULL,
-  summary     TEXT    NOT NULL,         -- JSON: features, predictions, causes, reasons
+  causes      TEXT    NOT NULL,         -- JSON: what exceeded its limit
+  reasons     TEXT    NOT NULL,         -- JSON
+  summary     TEXT    NOT NULL,         -- JSON: features and predictions
   histograms  TEXT    NOT NULL,         -- JSON: by kind and name
   performance TEXT    NOT NULL,         -- JSON, null until outcomes arrive
   created_at  BIGINT  NOT NULL,
