@@ -4,14 +4,21 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"keelson/internal/access"
 	"keelson/internal/approval"
 	"keelson/internal/caller"
+	"keelson/internal/dataset"
+	"keelson/internal/db"
+	"keelson/internal/deployment"
+	"keelson/internal/event"
+	"keelson/internal/inventory"
 	"keelson/internal/job"
 	"keelson/internal/pipeline"
 	"keelson/internal/policy"
+	"keelson/internal/prediction"
 	"keelson/internal/problem"
 	"keelson/internal/release"
 	"keelson/internal/rest"
@@ -72,6 +79,59 @@ func (v versions) Version(ctx context.Context, model string, number int) (approv
 		}
 	}
 	return out, nil
+}
+
+// runtime tells the inventory what deployment, monitor and prediction know.
+type runtime struct{ a *App }
+
+func (r runtime) Live(ctx context.Context) (map[string][]inventory.Live, error) {
+	list, err := r.a.Deployments.Running(ctx)
+	out := map[string][]inventory.Live{}
+	for _, v := range list {
+		out[v.Model] = append(out[v.Model], inventory.Live{Environment: v.Environment, Version: v.Version, Share: v.Share, Kind: v.Kind})
+	}
+	return out, err
+}
+
+func (r runtime) Health(ctx context.Context) (map[string]inventory.Health, error) {
+	list, err := r.a.Monitors.Health(ctx)
+	out := map[string]inventory.Health{}
+	for m, v := range list {
+		out[m] = inventory.Health(v)
+	}
+	return out, err
+}
+
+func (r runtime) LastUsed(ctx context.Context) (map[string]time.Time, error) {
+	return r.a.Predictions.LastUsed(ctx)
+}
+
+func (r runtime) InUse(tx db.Scope, model string, version int) (string, error) {
+	return r.a.Deployments.InUse(tx, model, version)
+}
+
+// calls tells the gate and rollouts what the prediction log says.
+type calls struct{ a *App }
+
+func (c calls) Callers(ctx context.Context, model string, version int, since time.Time) ([]approval.Caller, error) {
+	uses, err := c.a.Predictions.Callers(ctx, model, since)
+	var out []approval.Caller
+	for _, u := range uses {
+		if slices.Contains(u.Versions, version) {
+			out = append(out, approval.Caller{Name: u.Caller, Application: u.Application, Calls: u.Calls, Last: u.LastAt})
+		}
+	}
+	return out, err
+}
+
+func (c calls) Rows(ctx context.Context, endpoint string, version int, since time.Time) (n int64, err error) {
+	err = c.a.Predictions.Scan(ctx, prediction.Query{Endpoint: endpoint, Version: version, Since: since}, func(r prediction.Record) error {
+		if r.Error == "" && r.Slot != prediction.SlotShadow {
+			n += int64(r.Rows)
+		}
+		return nil
+	})
+	return n, err
 }
 
 // people finds who can be asked for a vote.
@@ -151,4 +211,18 @@ func (t stepTokens) Revoke(ctx context.Context, id string) error {
 		return nil
 	}
 	return err
+}
+
+// watch makes sure that whatever was released is watched against the data it was made from.
+func (a *App) watch(ctx context.Context, e event.Event) error {
+	var n deployment.Notice
+	if err := json.Unmarshal(e.Data, &n); err != nil {
+		return err
+	}
+	for _, s := range n.Slots {
+		if err := a.Monitors.EnsureFor(ctx, n.Endpoint, n.Model, s.Version, dataset.Ref{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

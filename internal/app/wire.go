@@ -6,15 +6,19 @@ import (
 	"path/filepath"
 	"time"
 
+	"keelson/internal/alert"
 	"keelson/internal/approval"
 	"keelson/internal/dataset"
+	"keelson/internal/deployment"
 	"keelson/internal/engine"
 	"keelson/internal/engine/cel"
 	"keelson/internal/engine/xgboost"
 	"keelson/internal/incident"
 	"keelson/internal/inventory"
+	"keelson/internal/monitor"
 	"keelson/internal/pipeline"
 	"keelson/internal/policy"
+	"keelson/internal/prediction"
 	"keelson/internal/tracking"
 	"keelson/internal/usecase"
 )
@@ -29,6 +33,11 @@ type nouns struct {
 	Approvals *approval.Service
 	Incidents *incident.Service
 	Pipelines *pipeline.Service
+
+	Deployments *deployment.Service
+	Predictions *prediction.Service
+	Monitors    *monitor.Service
+	Alerts      *alert.Service
 
 	start   func(context.Context) error // what must be up before the server says ready
 	closers []func() error
@@ -67,10 +76,36 @@ func (a *App) wire(ctx context.Context) error {
 		Work:     filepath.Join(a.Config.Data, "work"), Python: a.Config.Python,
 		Defaults: pipeline.Limits{Memory: pipeline.Size(a.Config.StepMemory), Time: pipeline.Duration(a.Config.StepTime)}}
 
-	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines} {
+	var log *prediction.Log
+	if a.Config.has(PartServing) || a.Config.has(PartAPI) { // calls are logged where they are answered or handed in
+		log, err = prediction.OpenLog(prediction.Options{Dir: filepath.Join(a.Config.Data, "segments"), Node: a.node, Logger: a.Log, Metrics: a.metrics.Registry, Now: now})
+		if err != nil {
+			return err
+		}
+		a.closers = append(a.closers, log.Close)
+	}
+	a.Predictions = &prediction.Service{DB: a.DB, Blobs: a.Blobs, Log: log, Logger: a.Log, Now: now}
+	if len(a.Config.Parts) < 3 { // others read what this process writes only once it is filed
+		a.Predictions.FileAfter, a.Predictions.Settle = 5*time.Second, 15*time.Second
+	}
+	a.run = append(a.run, a.Predictions.Run)
+
+	a.Deployments = &deployment.Service{DB: a.DB, Key: a.release, Log: a.Log, Now: now, Approvals: a.Approvals, Policies: a.Policies, Incidents: a.Incidents,
+		Inventory: a.Inventory, Rows: calls{a}, Callers: calls{a}, History: a.Audit}
+	a.Approvals.Endpoints, a.Approvals.Callers = a.Deployments, calls{a}
+	a.Policies.History = a.Audit
+	a.Incidents.Model = a.Deployments.ModelOf
+	a.Inventory.Runtime = runtime{a}
+
+	a.Monitors = &monitor.Service{DB: a.DB, Log: a.Log, Now: now, Data: a.Data, Versions: a.Inventory,
+		Calls: &monitor.Predictions{Service: a.Predictions, DB: a.DB, Versions: a.Inventory, Now: now}}
+	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now}
+
+	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
+		a.Deployments, a.Predictions, a.Monitors, a.Alerts} {
 		n.Routes(a.API)
 	}
-	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines} {
+	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors} {
 		n.Jobs(a.Jobs)
 	}
 	a.react()
