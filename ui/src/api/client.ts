@@ -1,12 +1,12 @@
 import createClient from "openapi-fetch";
 import { asProblem, problemFrom } from "./problem";
-import type { paths } from "./schema";
+import type { Paths } from "./types";
 
 /** "/w/NAME" when the page is in a workspace other than the default, else "". */
 export const prefix = /^\/w\/[^/]+/.exec(location.pathname)?.[0] ?? "";
 
 /** The typed client: `call(api.GET("/api/v1/models/{name}", { params: { path: { name } } }))`. */
-export const api = createClient<paths>({
+export const api = createClient<Paths>({
   baseUrl: location.origin + prefix,
   credentials: "same-origin",
   fetch: (request: Request) => globalThis.fetch(request),

@@ -1,7 +1,5 @@
 import { m } from "../messages";
-import type { components } from "./schema";
-
-type Document = components["schemas"]["Problem"];
+import type { ProblemDocument } from "./types";
 
 /** A refusal or failure as the server described it; status 0 means that no answer came. */
 export class Problem extends Error {
@@ -10,9 +8,9 @@ export class Problem extends Error {
   readonly detail: string;
   readonly field?: string;
   readonly request?: string;
-  readonly errors: NonNullable<Document["errors"]>;
+  readonly errors: NonNullable<ProblemDocument["errors"]>;
 
-  constructor(doc: Document) {
+  constructor(doc: ProblemDocument) {
     super(doc.detail || doc.title || m.problem.unknown);
     this.name = "Problem";
     this.status = doc.status ?? 0;
@@ -41,6 +39,6 @@ export function asProblem(error: unknown): Problem {
 /** Reads a failed answer; bodies that are not problem documents get a sentence from the status. */
 export function problemFrom(body: unknown, response: Response): Problem {
   const request = response.headers.get("X-Request-Id") ?? undefined;
-  if (body && typeof body === "object" && ("detail" in body || "title" in body)) return new Problem({ request, status: response.status, ...(body as Document) });
+  if (body && typeof body === "object" && ("detail" in body || "title" in body)) return new Problem({ request, status: response.status, ...(body as ProblemDocument) });
   return new Problem({ status: response.status, title: response.statusText, detail: m.problem.status(response.status), request });
 }

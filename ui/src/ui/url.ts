@@ -46,11 +46,12 @@ export function pageOf(object: string): string | undefined {
     case "version": return more[0] ? paths.version(first, more[0]) : paths.model(first);
     case "approval": return paths.approval(first);
     case "deployment": return paths.deployment(first);
-    case "dataset": return paths.dataset(first, more[0]);
+    case "data": case "dataset": return paths.dataset(first, more[0]);
     case "incident": return paths.incident(first);
     case "pipeline": return paths.pipeline(first);
     case "pipeline-run": return `/pipelines/-/runs/${enc(first)}`;
     case "run": return paths.trackingRun(first);
+    case "experiment": return paths.experiment(first);
     case "prediction": return paths.prediction(first);
     case "monitor": return paths.monitoring(first.split(".")[0], { endpoint: first });
     default: return undefined;

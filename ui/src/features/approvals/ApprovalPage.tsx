@@ -1,12 +1,12 @@
 import type { ChangeRequest } from "../../api/types";
-import { useMe, useWhyNot } from "../../api/me";
+import { useWhyNot } from "../../api/me";
 import { m } from "../../messages";
 import { Action, ReasonAction } from "../../ui/Action";
 import { Await, Skeleton } from "../../ui/Await";
 import { Facts, Id, Panel, Time } from "../../ui/Bits";
 import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
-import { ProblemNote } from "../../ui/Note";
+import { Note, ProblemNote } from "../../ui/Note";
 import { Page } from "../../ui/Page";
 import { paths } from "../../ui/url";
 import { useExecute, useRequest, useWithdraw } from "./api";
@@ -33,6 +33,7 @@ function Body({ request: r }: { request: ChangeRequest }) {
   return (
     <div className="grid2 wide-left">
       <div className="stack gap16">
+        {r.broken && <Note tone="bad" title={m.approvals.broken}><p>{r.broken}</p></Note>}
         <Panel title={m.approvals.why} id="why"><p className="quote">{r.reason || m.none}</p></Panel>
         <ChangesPanel id={r.id} />
         <CommentsPanel id={r.id} />
@@ -53,13 +54,11 @@ function Body({ request: r }: { request: ChangeRequest }) {
 function Actions({ request: r }: { request: ChangeRequest }) {
   const execute = useExecute();
   const withdraw = useWithdraw(r.id);
-  const me = useMe().data;
   const mayRun = useWhyNot("deployment.operate");
   const mayOpen = useWhyNot("approval.open");
-  const own = me?.name === r.author;
   return (
     <>
-      {r.state === "open" && (own || !mayOpen) && <ReasonAction variant="default" why={own ? undefined : m.approvals.withdrawOnly(r.author)} ask={{ title: m.approvals.withdrawTitle, confirm: m.approvals.withdraw, onConfirm: (reason) => withdraw.mutateAsync(reason) }}>{m.approvals.withdraw}</ReasonAction>}
+      {r.state === "open" && !mayOpen && <ReasonAction variant="default" why={r.you.may_withdraw ? undefined : m.approvals.withdrawOnly(r.author)} ask={{ title: m.approvals.withdrawTitle, confirm: m.approvals.withdraw, onConfirm: (reason) => withdraw.mutateAsync(reason) }}>{m.approvals.withdraw}</ReasonAction>}
       {r.state === "approved" && <Action why={mayRun} loading={execute.isPending} onClick={() => execute.mutate(r.id)}>{m.approvals.execute}</Action>}
       {execute.error && <ProblemNote problem={execute.error} />}
     </>

@@ -9,14 +9,14 @@ import { useParam } from "../../ui/url";
 import { useRequests } from "./api";
 import { RequestList } from "./RequestList";
 
-const states = ["open", "approved", "refused", "executed", "withdrawn", "expired", "void"];
+const states = ["open", "approved", "refused", "executed", "withdrawn", "expired", "void"] as const;
 
 /** All requests for change, filtered by state and model. */
 export function ApprovalsPage() {
   useTopics("approval");
   const [state, setState] = useParam("state");
   const [model, setModel] = useParam("model");
-  const query = useRequests({ state: state || undefined, model: model || undefined });
+  const query = useRequests({ state: states.find((s) => s === state), model: model || undefined });
   const clear = () => { setState(""); setModel(""); };
   return (
     <Page title={m.approvals.title} lead={m.approvals.lead}>

@@ -28,7 +28,7 @@ function ProposeForm({ model, latest, version, onCancel }: Props & { onCancel: (
   const propose = usePropose();
   const environments = useEnvironments();
   const go = useGo();
-  const [kind, setKind] = useState("deploy");
+  const [kind, setKind] = useState<Proposal["kind"]>("deploy");
   const [v, setV] = useState(version ?? latest);
   const [env, setEnv] = useState("prod");
   const [mode, setMode] = useState<"all" | "canary" | "shadow">("all");
@@ -48,7 +48,7 @@ function ProposeForm({ model, latest, version, onCancel }: Props & { onCancel: (
   return (
     <form className="stack gap16" onSubmit={(e) => { e.preventDefault(); submit(); }}>
       <div className="grid2" style={{ gap: 12 }}>
-        <NativeSelect label={m.propose.kind} value={kind} onChange={(e) => setKind(e.currentTarget.value)} data={["deploy", "suspend", "retire"].map((k) => ({ value: k, label: m.changeKind[k] }))} data-autofocus />
+        <NativeSelect label={m.propose.kind} value={kind} onChange={(e) => setKind(e.currentTarget.value as Proposal["kind"])} data={["deploy", "suspend", "retire"].map((k) => ({ value: k, label: m.changeKind[k] }))} data-autofocus />
         <NumberInput label={m.version.version} min={1} max={latest} value={v} onChange={(x) => setV(Number(x) || 1)} allowDecimal={false} />
         <NativeSelect label={m.approvals.environment} value={env} onChange={(e) => setEnv(e.currentTarget.value)} data={names.length ? names : [{ value: "prod", label: "prod" }]} />
         {kind === "deploy" && <NativeSelect label={m.approvals.plan} value={mode} onChange={(e) => setMode(e.currentTarget.value as typeof mode)} data={[{ value: "all", label: m.propose.all }, { value: "canary", label: m.propose.canary }, { value: "shadow", label: m.propose.shadow }]} />}

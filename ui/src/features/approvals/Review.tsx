@@ -20,7 +20,7 @@ export function ChangesPanel({ id }: { id: string }) {
     <Panel title={m.approvals.changes} id="changes" flush>
       <Await query={query}>{(c) => {
         const sections = c.sections ?? [];
-        const to = typeof c.to === "number" ? c.to : c.to?.version;
+        const to = c.to?.version;
         if (!sections.length) return <Empty>{m.approvals.noChanges}</Empty>;
         return (
           <>
@@ -73,7 +73,7 @@ export function ChecksPanel({ request: r }: { request: ChangeRequest }) {
     <Panel title={m.approvals.checks(good, reasons.length)} id="checks" actions={<Chip tone={r.verdict?.allowed ? "ok" : "bad"}>{r.verdict?.allowed ? m.approvals.allowed : m.approvals.blocked}</Chip>}>
       <p className="dim small" style={{ marginBottom: 8 }}>{m.approvals.policy(r.policy?.name ?? "", r.policy?.version ?? 0)}</p>
       <ul className="verdict">
-        {reasons.map((x) => <li key={x.rule + x.message}><span className={x.ok ? "ok" : "bad"} aria-hidden="true">{x.ok ? "✓" : "✕"}</span><span className="wrap"><span className="sr">{x.ok ? m.approvals.met : m.approvals.notMet}: </span>{x.message || x.rule} <span className="dim small mono">{x.message ? x.rule : ""}</span></span></li>)}
+        {reasons.map((x) => <li key={x.rule + x.message}><span className={x.ok ? "ok" : x.advice ? "warn" : "bad"} aria-hidden="true">{x.ok ? "✓" : x.advice ? "▲" : "✕"}</span><span className="wrap"><span className="sr">{x.ok ? m.approvals.met : x.advice ? m.approvals.advice : m.approvals.notMet}: </span>{x.message || x.rule} <span className="dim small mono">{x.message ? x.rule : ""}</span></span></li>)}
         {reasons.length === 0 && <li className="dim">{m.approvals.noChecks}</li>}
       </ul>
     </Panel>

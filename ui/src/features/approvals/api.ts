@@ -4,7 +4,7 @@ import { usePages } from "../../api/query";
 import type { ChangeRequest, Changes, Comment, Environment, Plan } from "../../api/types";
 import { useRefresh } from "../../ui/hooks";
 
-export interface Filter { state?: string; model?: string; mine?: boolean }
+export interface Filter { state?: ChangeRequest["state"]; model?: string; mine?: boolean }
 
 export function useRequests(filter: Filter) {
   return usePages<ChangeRequest>(["approvals", "list", filter], (cursor) => call(api.GET("/api/v1/approvals", { params: { query: { ...filter, limit: 50, cursor } } })));
@@ -41,7 +41,7 @@ export function useComment(id: string) {
   return useMutation({ mutationFn: (text: string) => call(api.POST("/api/v1/approvals/{id}/comments", { params: { path: { id } }, body: { text } })), onSuccess: refresh });
 }
 
-export interface Proposal { kind: string; model: string; version: number; environment: string; plan?: Plan; reason: string; when_approved: boolean }
+export interface Proposal { kind: ChangeRequest["kind"]; model: string; version: number; environment: string; plan?: Plan; reason: string; when_approved: boolean }
 
 export function usePropose() {
   const refresh = useRefresh("approvals", "models", "audit");

@@ -38,7 +38,7 @@ describe("VoteForm", () => {
   it("shows the author why the buttons do nothing, and they do nothing", async () => {
     const why = "You are an author of version 2.";
     const sent = serve(mine);
-    show(<VoteForm request={request({ you: { may_vote: false, why } })} />);
+    show(<VoteForm request={request({ you: { may_vote: false, may_withdraw: true, why } })} />);
     const button = screen.getByRole("button", { name: "Approve" });
     expect(button.getAttribute("aria-disabled")).toBe("true");
     expect(document.getElementById(button.getAttribute("aria-describedby")!)?.textContent).toBe(why);

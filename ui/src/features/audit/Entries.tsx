@@ -17,18 +17,21 @@ function Thing({ object, number }: { object: string; number?: unknown }) {
   return page ? <Go to={page}>{label}</Go> : <span className="wrap">{label}</span>;
 }
 
+/** The detail of an entry as names and values; other shapes have none. */
+const detailOf = (e: Entry): Record<string, unknown> => (e.detail && typeof e.detail === "object" && !Array.isArray(e.detail) ? (e.detail as Record<string, unknown>) : {});
+
 /** What happened as a person would say it; actions without a phrase are spelled out. */
 export function phrase(e: Entry): string {
   const say = m.did[e.action];
-  if (typeof say === "function") return say(e.detail ?? {});
+  if (typeof say === "function") return say(detailOf(e));
   return say ?? e.action.replace(/[._-]/g, " ");
 }
 
-const reasonOf = (e: Entry) => (typeof e.detail?.reason === "string" ? e.detail.reason : "");
+const reasonOf = (e: Entry) => { const reason = detailOf(e).reason; return typeof reason === "string" ? reason : ""; };
 
 /** The whole detail of an entry, folded. */
 function Detail({ entry }: { entry: Entry }) {
-  const rows = Object.entries(entry.detail ?? {}).filter(([k]) => k !== "models");
+  const rows = Object.entries(detailOf(entry)).filter(([k]) => k !== "models");
   if (rows.length === 0) return null;
   return (
     <details className="small">
@@ -51,7 +54,7 @@ export function Feed({ entries, empty }: { entries: Entry[]; empty: ReactNode })
         <li key={e.id}>
           <Avatar name={e.actor} />
           <div className="grow">
-            <p className="wrap"><b>{e.actor}</b> {phrase(e)} <Thing object={e.object} number={e.detail?.number} /></p>
+            <p className="wrap"><b>{e.actor}</b> {phrase(e)} <Thing object={e.object} number={detailOf(e).number} /></p>
             {reasonOf(e) && <p className="wrap">“{reasonOf(e)}”</p>}
             <p className="small dim row"><Time at={e.at} /><span>{m.via(e.via)}</span><span className="num">#{e.index}</span></p>
             <Detail entry={e} />
@@ -80,7 +83,7 @@ export const entryColumns: Column<Entry>[] = [
   { key: "at", head: m.audit.when, value: (e) => e.at, cell: (e) => <Time at={e.at} full /> },
   { key: "actor", head: m.audit.who, value: (e) => e.actor, cell: (e) => <>{e.actor}<div className="dim small">{m.via(e.via)}</div></> },
   { key: "action", head: m.audit.did, value: (e) => e.action, cell: (e) => <div style={{ minWidth: 190, maxWidth: 460 }}><div className="wrap">{phrase(e)}</div>{reasonOf(e) && <div className="dim wrap">“{reasonOf(e)}”</div>}<Detail entry={e} /></div> },
-  { key: "object", head: m.audit.to, value: (e) => e.object, cell: (e) => <Thing object={e.object} number={e.detail?.number} /> },
+  { key: "object", head: m.audit.to, value: (e) => e.object, cell: (e) => <Thing object={e.object} number={detailOf(e).number} /> },
   { key: "models", head: m.audit.models, value: (e) => (e.models ?? []).join(" "), cell: (e) => <span className="row">{(e.models ?? []).map((x) => <Go key={x} to={`/models/${encodeURIComponent(x)}`}>{x}</Go>)}</span> },
   { key: "leaf", head: m.audit.leaf, value: (e) => e.leaf ?? e.id, cell: (e) => <Id value={e.leaf ?? e.id} what={m.audit.leaf} /> },
 ];

@@ -30,7 +30,7 @@ export function Badge({ result, failed, size, at, action }: { result?: Verified;
   if (!result.ok || broken.length > 0) {
     return (
       <Note tone="bad" title={<span role="status">{m.audit.broken(broken[0]?.index)}</span>} actions={action}>
-        <ul className="stack gap4">{broken.map((b) => <li key={b.id + b.index} className="wrap"><Chip tone="bad">#{b.index}</Chip> <code>{b.id}</code> {b.why}</li>)}</ul>
+        <ul className="stack gap4">{broken.map((b) => <li key={b.index} className="wrap"><Chip tone="bad">#{b.index}</Chip> {b.id && <code>{b.id}</code>} {b.why}</li>)}</ul>
         <p>{m.audit.brokenDetail}</p>
       </Note>
     );

@@ -26,7 +26,7 @@ const columns: Column<Dataset>[] = [
 
 /** All data sets. */
 export function DataPage() {
-  useTopics("dataset");
+  useTopics("data");
   const [filter] = useParam("filter");
   const query = useQuery<Dataset[]>({ queryKey: ["datasets", "list"], queryFn: async () => items(await call(api.GET("/api/v1/datasets", { params: { query: { limit: 200 } } }))) });
   const match = (d: Dataset) => (d.name + d.description + d.owner).toLowerCase().includes(filter.toLowerCase());
@@ -42,11 +42,11 @@ function useDataset(name: string) {
   return useQuery<Dataset>({ queryKey: ["datasets", name], queryFn: () => call(api.GET("/api/v1/datasets/{name}", { params: { path: { name } } })) });
 }
 
-const ruleWords = (r: Rule) => m.data.rule(r.check, r.column, { min: r.min, max: r.max, max_share: r.max_share, type: r.type, values: (r.values ?? []).map(text).join(", ") });
+const ruleWords = (r: Rule) => m.data.rule(r.check, r.column ?? "", { min: r.min, max: r.max, max_share: r.max_share, type: r.type, values: (r.values ?? []).map(text).join(", ") });
 
 /** One data set: its versions and rules. */
 export function DatasetPage({ name }: { name: string }) {
-  useTopics("dataset", `dataset:${name}`);
+  useTopics(`data:${name}`);
   const query = useDataset(name);
   const versions = useQuery<DataVersion[]>({ queryKey: ["datasets", name, "versions"], queryFn: async () => items(await call(api.GET("/api/v1/datasets/{name}/versions", { params: { path: { name }, query: { limit: 100 } } }))) });
   const cols: Column<DataVersion>[] = [
@@ -74,18 +74,18 @@ const profileColumns: Column<ColumnProfile>[] = [
   { key: "shape", head: m.data.distribution, cell: (c) => (c.histogram?.counts?.length ? <MiniHistogram counts={c.histogram.counts} label={m.data.histogramLabel(c.name, number(c.quantiles?.p05), number(c.quantiles?.p50), number(c.quantiles?.p95))} /> : <span className="small wrap">{(c.top ?? []).slice(0, 3).map((t) => `${text(t.value)} (${count(t.count)})`).join(", ")}</span>) },
   { key: "missing", head: m.data.missing, value: (c) => c.missing, right: true, cell: (c) => <>{count(c.missing)} <span className="dim">{c.count + c.missing > 0 ? percent(c.missing / Math.max(c.count, c.missing, 1), 1) : ""}</span></> },
   { key: "distinct", head: m.data.distinct, value: (c) => c.distinct, right: true, cell: (c) => count(c.distinct) },
-  { key: "min", head: m.data.min, right: true, cell: (c) => text(c.min) },
+  { key: "min", head: m.data.min, right: true, cell: (c) => text(c.min ?? c.earliest) },
   { key: "median", head: m.data.median, value: (c) => c.quantiles?.p50, right: true, cell: (c) => number(c.quantiles?.p50) },
   { key: "mean", head: m.data.mean, value: (c) => c.mean, right: true, cell: (c) => number(c.mean) },
   { key: "sd", head: m.data.sd, value: (c) => c.sd, right: true, cell: (c) => number(c.sd) },
-  { key: "max", head: m.data.max, right: true, cell: (c) => text(c.max) },
+  { key: "max", head: m.data.max, right: true, cell: (c) => text(c.max ?? c.newest) },
 ];
 
 /** One version of a data set: schema and profile per column. */
 export function DataVersionPage({ name, v }: { name: string; v: string }) {
-  const query = useQuery<DataVersion>({ queryKey: ["datasets", name, "versions", v], queryFn: () => call(api.GET("/api/v1/datasets/{name}/versions/{v}", { params: { path: { name, v } } })) });
+  const query = useQuery<DataVersion>({ queryKey: ["datasets", name, "versions", v], queryFn: () => call(api.GET("/api/v1/datasets/{name}/versions/{version}", { params: { path: { name, version: v } } })) });
   const dataset = useDataset(name);
-  const profile = (d: DataVersion): ColumnProfile[] => (d.profile?.length ? d.profile : (d.schema ?? []).map((s) => ({ name: s.name, type: s.type, count: d.rows, missing: 0, distinct: 0 })));
+  const profile = (d: DataVersion): ColumnProfile[] => (d.profile?.length ? d.profile : (d.schema ?? []).map((s) => ({ name: s.name, type: s.type, count: d.rows, missing: 0, distinct: 0, distinct_exact: false, method: "" })));
   return (
     <Page title={`${name} v${v}`} kind={m.data.kind} crumbs={[{ label: m.data.title, to: "/data" }, { label: name, to: paths.dataset(name) }]}
       actions={<a className="mantine-focus-auto" href={`${prefix}/api/v1/datasets/${encodeURIComponent(name)}/versions/${v}/content`} download>{m.data.download}</a>}>

@@ -65,14 +65,14 @@ export function DeploymentPage({ endpoint }: { endpoint: string }) {
     { key: "serial", head: m.deploy.serial, right: true, cell: (r) => r.serial },
     { key: "slots", head: m.deploy.traffic, cell: (r) => <Traffic slots={r.slots ?? []} /> },
     { key: "state", head: m.approvals.state, cell: (r) => r.state ?? m.none },
-    { key: "by", head: m.version.by, cell: (r) => r.by ?? m.none },
-    { key: "reason", head: m.reason, cell: (r) => <span className="wrap">{r.request ? <Go to={paths.approval(r.request)}>{m.deploy.byRequest}</Go> : null} {r.reason}</span> },
+    { key: "reason", head: m.reason, cell: (r) => <span className="wrap">{r.request ? <Go to={paths.approval(r.request)}>{m.deploy.byRequest}</Go> : m.none} {r.signed === false && <Chip tone="bad">{m.deploy.notSigned}</Chip>}</span> },
     { key: "at", head: m.created, cell: (r) => <Time at={r.issued_at} full /> },
   ];
   return (
-    <Page title={endpoint} kind={m.deploy.kind} crumbs={[{ label: m.deploy.title, to: paths.deployments }]} status={d && <DeploymentChip state={d.state} />} actions={d && <Operations deployment={d} />}>
+    <Page title={endpoint} kind={m.deploy.kind} crumbs={[{ label: m.deploy.title, to: paths.deployments }]} status={d && <DeploymentChip state={d.state} />} lead={d?.words || undefined} actions={d && <Operations deployment={d} />}>
       <Await query={query}>{(x) => (
         <div className="stack gap16" style={{ marginTop: 12 }}>
+          {x.broken && <Note tone="bad" title={m.deploy.broken}><p>{x.broken}</p></Note>}
           {x.state === "suspended" && <Note tone="warn" title={m.deploy.suspendedNote} />}
           <div className="grid2">
             <Panel title={m.deploy.traffic} id="traffic"><div className="stack gap16"><Traffic slots={x.slots ?? []} /><Facts rows={[[m.approvals.model, <Go key="m" to={paths.model(x.model)}>{x.model}</Go>], [m.approvals.environment, x.environment], [m.deploy.previous, x.previous?.version ? <Go key="p" to={paths.version(x.model, x.previous.version)}>v{x.previous.version}</Go> : m.none], [m.deploy.durability, m.durability[x.durability] ?? x.durability], [m.deploy.changed, <Time key="t" at={x.updated_at} />]]} /></div></Panel>

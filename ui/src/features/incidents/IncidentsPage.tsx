@@ -14,6 +14,7 @@ import { useRefresh, useTopics } from "../../ui/hooks";
 import { Page } from "../../ui/Page";
 import { paths, useParam } from "../../ui/url";
 
+const states = ["open", "acknowledged", "closed"] as const;
 const tones: Record<string, Tone> = { open: "bad", acknowledged: "warn", closed: "neutral" };
 const State = ({ state }: { state: Incident["state"] }) => <Chip tone={tones[state]}>{m.incidentState[state] ?? state}</Chip>;
 
@@ -30,10 +31,10 @@ const columns: Column<Incident>[] = [
 export function IncidentsPage() {
   useTopics("incident");
   const [state] = useParam("state");
-  const query = usePages<Incident>(["incidents", "list", state], (cursor) => call(api.GET("/api/v1/incidents", { params: { query: { state: state || undefined, limit: 100, cursor } } })));
+  const query = usePages<Incident>(["incidents", "list", state], (cursor) => call(api.GET("/api/v1/incidents", { params: { query: { state: states.find((x) => x === state), limit: 100, cursor } } })));
   return (
     <Page title={m.incidents.title} lead={m.incidents.lead}>
-      <div className="toolbar"><FilterSelect name="state" label={m.approvals.state} options={[{ value: "", label: m.approvals.anyState }, ...["open", "acknowledged", "closed"].map((s) => ({ value: s, label: m.incidentState[s] }))]} /></div>
+      <div className="toolbar"><FilterSelect name="state" label={m.approvals.state} options={[{ value: "", label: m.approvals.anyState }, ...states.map((s) => ({ value: s, label: m.incidentState[s] }))]} /></div>
       <Await query={query}>{(rows) => <DataTable boxed sort="sort" label={m.incidents.title} rows={rows} columns={columns} rowKey={(i) => i.id} more={query.more} empty={<Empty>{m.incidents.empty}</Empty>} />}</Await>
     </Page>
   );

@@ -33,9 +33,9 @@ export function VersionPage({ name, v, approvals, actions }: { name: string; v: 
 function Body({ version: v, approvals }: { version: Version; approvals: ReactNode }) {
   return (
     <div className="stack gap16" style={{ marginTop: 12 }}>
-      {v.state === "failed" && <Note tone="bad" title={m.version.failed}><p>{v.reason}</p></Note>}
+      {v.state === "failed" && <Note tone="bad" title={m.version.failed}><p>{v.fault || v.reason}</p></Note>}
       {v.state === "pending" && <Note title={m.version.pending} />}
-      {v.state === "retired" && <Note tone="neutral" title={m.version.retired}>{v.reason && <p>{v.reason}</p>}</Note>}
+      {v.state === "retired" && <Note tone="neutral" title={m.version.retired}>{v.reason && <p>{v.fault || v.reason}</p>}</Note>}
       <div className="grid2">
         <Panel title={m.version.origin} id="origin">
           <Facts rows={[[m.version.by, v.created_by], [m.version.authors, (v.authors ?? []).join(", ")], [m.created, <Time key="t" at={v.created_at} full />], [m.version.source, <Source key="s" source={v.source} />],
@@ -63,6 +63,7 @@ function Body({ version: v, approvals }: { version: Version; approvals: ReactNod
 
 function Golden({ golden }: { golden: Version["golden"] }) {
   if (!golden?.rows) return <p className="small dim" style={{ marginTop: 12 }}>{m.version.noGolden}</p>;
+  if (golden.max_error === null) return <p className="small dim" style={{ marginTop: 12 }}>{m.version.goldenWaits(golden.rows)}</p>;
   const good = golden.max_error <= golden.limit;
   return <div style={{ marginTop: 12 }}><Note tone={good ? "ok" : "bad"} title={m.version.golden(good)}><p className="small">{m.version.goldenDetail(golden.rows, number(golden.max_error, 9), number(golden.limit, 9))}</p></Note></div>;
 }
@@ -98,7 +99,7 @@ function Evaluations({ name, v }: { name: string; v: string }) {
 
 function Signature({ label, rows }: { label: string; rows: Tensor[] }) {
   return <DataTable label={label} rows={rows} rowKey={(t) => t.name} empty={<Empty>{m.version.noSignature}</Empty>} columns={[
-    { key: "name", head: m.name, cell: (t) => <code>{t.name}</code> }, { key: "type", head: m.version.datatype, cell: (t) => t.datatype },
+    { key: "name", head: m.name, cell: (t) => <><code>{t.name}</code>{t.optional && <span className="dim"> {m.version.optional}</span>}{(t.columns ?? []).length > 0 && <div className="dim small wrap">{(t.columns ?? []).join(", ")}</div>}</> }, { key: "type", head: m.version.datatype, cell: (t) => t.datatype },
     { key: "shape", head: m.version.shape, cell: (t) => <code>[{(t.shape ?? []).map((n) => (n < 0 ? "n" : n)).join(", ")}]</code> }]} />;
 }
 

@@ -18,11 +18,11 @@ export function useVersions(name: string) {
 }
 
 export function useVersion(name: string, v: string) {
-  return useQuery<Version>({ queryKey: ["models", name, "versions", v], queryFn: () => call(api.GET("/api/v1/models/{name}/versions/{v}", { params: { path: { name, v } } })) });
+  return useQuery<Version>({ queryKey: ["models", name, "versions", v], queryFn: () => call(api.GET("/api/v1/models/{name}/versions/{version}", { params: { path: { name, version: Number(v) } } })) });
 }
 
 export function useEvaluations(name: string, v: string) {
-  return useQuery<Evaluation[]>({ queryKey: ["models", name, "versions", v, "evaluations"], queryFn: async () => items(await call(api.GET("/api/v1/models/{name}/versions/{v}/evaluations", { params: { path: { name, v } } }))) });
+  return useQuery<Evaluation[]>({ queryKey: ["models", name, "versions", v, "evaluations"], queryFn: async () => items(await call(api.GET("/api/v1/models/{name}/versions/{version}/evaluations", { params: { path: { name, version: Number(v) } } }))) });
 }
 
 export function useCallers(name: string) {

@@ -20,7 +20,7 @@ it("lists models with verdict, owner and live version, each row a real link", as
 });
 
 it("shows in red that nobody is accountable", async () => {
-  serve({ "GET /api/v1/models": { items: [model({ responsibilities: null, missing: ["accountable"], live: null, tags: null })] } });
+  serve({ "GET /api/v1/models": { items: [model({ responsibilities: {}, missing: ["accountable"], live: null })] } });
   show(<ModelsPage />);
   const chip = (await screen.findByText("Nobody")).closest(".chip");
   expect(chip?.getAttribute("data-tone")).toBe("bad");

@@ -1,4 +1,1 @@
-import type { components } from "../../api/schema";
-
-export type { Evaluation, Model, Version } from "../../api/types";
-export type ModelCaller = components["schemas"]["ModelCaller"];
+export type { Evaluation, Model, ModelCaller, Version } from "../../api/types";

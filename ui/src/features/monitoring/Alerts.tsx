@@ -13,7 +13,7 @@ import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
 import { Page } from "../../ui/Page";
 import { paths, useParam } from "../../ui/url";
-import { useAck, useAlerts, useSilence } from "./api";
+import { states, useAck, useAlerts, useSilence } from "./api";
 
 const tones: Record<string, Tone> = { open: "bad", acknowledged: "warn", silenced: "neutral", recovered: "ok" };
 
@@ -24,7 +24,7 @@ function rowsOf(a: Alert): string {
 }
 
 const columns: Column<Alert>[] = [
-  { key: "what", head: m.alerts.what, value: (a) => `${a.endpoint} ${a.feature}`, cell: (a) => <div style={{ minWidth: 210 }}><Go className="rowlink" to={paths.monitoring(a.model || a.endpoint, { endpoint: a.endpoint, window: a.window, feature: a.feature })}>{a.feature ? m.alerts.moved(a.feature) : m.alerts.metric(a.metric)}</Go><div className="dim">{a.endpoint}</div></div> },
+  { key: "what", head: m.alerts.what, value: (a) => `${a.endpoint} ${a.feature}`, cell: (a) => <div style={{ minWidth: 210 }}><Go className="rowlink" to={paths.monitoring(a.model || a.endpoint, { endpoint: a.endpoint, window: a.window, feature: a.feature })}>{a.title || (a.feature ? m.alerts.moved(a.feature) : m.alerts.metric(a.metric))}</Go><div className="dim">{a.endpoint}</div></div> },
   { key: "state", head: m.approvals.state, value: (a) => a.state, cell: (a) => <><Chip tone={tones[a.state]}>{m.alertState[a.state] ?? a.state}</Chip>{a.by && <div className="dim small">{a.by}</div>}</> },
   { key: "value", head: m.alerts.value, value: (a) => a.value, right: true, cell: (a) => <span title={m.glossary[a.metric]}>{a.metric} {fixed(a.value)}</span> },
   { key: "limit", head: m.alerts.limit, value: (a) => a.limit, right: true, cell: (a) => fixed(a.limit) },
@@ -58,7 +58,7 @@ export function AlertsPage() {
   const query = useAlerts(state);
   return (
     <Page title={m.alerts.title} lead={m.alerts.lead}>
-      <div className="toolbar"><FilterSelect name="state" label={m.approvals.state} options={[{ value: "", label: m.approvals.anyState }, ...["open", "acknowledged", "silenced", "recovered"].map((s) => ({ value: s, label: m.alertState[s] }))]} /></div>
+      <div className="toolbar"><FilterSelect name="state" label={m.approvals.state} options={[{ value: "", label: m.approvals.anyState }, ...states.map((s) => ({ value: s, label: m.alertState[s] }))]} /></div>
       <Await query={query}>{(rows) => <AlertTable boxed rows={rows} more={query.more} empty={state ? <Empty action={<Button variant="default" onClick={() => setState("")}>{m.removeFilters}</Button>}>{m.alerts.noMatch}</Empty> : <Empty>{m.alerts.empty}</Empty>} />}</Await>
     </Page>
   );

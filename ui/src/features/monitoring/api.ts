@@ -16,8 +16,10 @@ export function useWindow(endpoint: string, id?: string) {
   return useQuery<Window>({ queryKey: ["monitors", endpoint, "windows", id], enabled: !!id, staleTime: 60_000, queryFn: () => call(api.GET("/api/v1/monitors/{endpoint}/windows/{id}", { params: { path: { endpoint, id: id! } } })) });
 }
 
+export const states = ["open", "acknowledged", "silenced", "recovered"] as const;
+
 export function useAlerts(state: string) {
-  return usePages<Alert>(["alerts", state], (cursor) => call(api.GET("/api/v1/alerts", { params: { query: { state: state || undefined, limit: 100, cursor } } })));
+  return usePages<Alert>(["alerts", state], (cursor) => call(api.GET("/api/v1/alerts", { params: { query: { state: states.find((x) => x === state), limit: 100, cursor } } })));
 }
 
 export function useAck(id: string) {

@@ -46,12 +46,13 @@ function Body({ run, name }: { run: PipelineRun; name: string }) {
   const link = (s: string) => paths.run(name, run.id, s);
   return (
     <div className="stack gap16">
+      {run.error && <Note tone="bad" title={m.runState.failed}><p className="wrap">{run.error}</p></Note>}
       <Panel title={m.pipeline.steps} id="steps"><StepGraph steps={steps.map((s) => ({ name: s.name, needs: s.needs ?? [], kind: s.kind, run: s }))} link={link} current={step?.name} /></Panel>
       <Panel title={m.pipeline.list} id="gantt" flush><Gantt run={run} link={link} current={step?.name} /></Panel>
       {step && <StepPanel key={step.name} run={run} step={step} />}
       <Panel title={m.pipeline.repeat} id="repeat">
         <Facts rows={[[m.pipeline.content, <Id key="c" value={run.content_digest} what={m.pipeline.content} />], [m.version.source, <Source key="s" source={run.source} />], [m.pipeline.environment, run.environment_digest ? <Id key="e" value={run.environment_digest} what={m.version.digest} /> : undefined],
-          [m.pipeline.seed, run.seed !== undefined ? String(run.seed) : undefined], [m.pipeline.data, (run.data ?? []).length ? <span key="d" className="row">{(run.data ?? []).map((d, i) => <Go key={i} to={paths.dataset(d.dataset ?? d.name ?? "", d.version)}>{d.dataset ?? d.name} v{d.version}</Go>)}</span> : undefined], [m.id, <Id key="i" value={run.id} />]]} />
+          [m.pipeline.made, (run.versions ?? []).length ? <span key="v" className="row">{(run.versions ?? []).map((x) => <Go key={x.model + x.version} to={paths.version(x.model, x.version)}>{x.model} v{x.version}</Go>)}</span> : undefined], [m.pipeline.seed, run.seed !== undefined ? String(run.seed) : undefined], [m.pipeline.data, (run.data ?? []).length ? <span key="d" className="row">{(run.data ?? []).map((d, i) => <Go key={i} to={paths.dataset(d.dataset, d.version)}>{d.dataset} v{d.version}</Go>)}</span> : undefined], [m.id, <Id key="i" value={run.id} />]]} />
       </Panel>
     </div>
   );

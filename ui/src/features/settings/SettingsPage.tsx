@@ -35,7 +35,7 @@ function Profile() {
 }
 
 function Users() {
-  const query = useQuery<User[]>({ queryKey: ["users"], queryFn: async () => items(await call(api.GET("/api/v1/users", { params: { query: { limit: 200 } } }))) });
+  const query = useQuery<User[]>({ queryKey: ["users"], queryFn: async () => items(await call(api.GET("/api/v1/users"))) });
   const why = useWhyNot("user.write");
   const [open, setOpen] = useState(false);
   const columns: Column<User>[] = [
@@ -63,7 +63,7 @@ function UserForm({ onDone }: { onDone: () => void }) {
   const refresh = useRefresh("users");
   const [form, setForm] = useState({ name: "", display: "", email: "", password: "" });
   const [chosen, setChosen] = useState<string[]>([]);
-  const create = useMutation({ mutationFn: () => call(api.POST("/api/v1/users", { body: { ...form, roles: chosen } })), onSuccess: async () => { await refresh(); onDone(); } });
+  const create = useMutation({ mutationFn: () => call(api.POST("/api/v1/users", { body: { ...form, kind: "person", roles: chosen } })), onSuccess: async () => { await refresh(); onDone(); } });
   const set = (key: keyof typeof form) => (e: { currentTarget: { value: string } }) => setForm({ ...form, [key]: e.currentTarget.value });
   return (
     <form className="stack gap16" onSubmit={(e) => { e.preventDefault(); create.mutate(); }}>
@@ -71,7 +71,7 @@ function UserForm({ onDone }: { onDone: () => void }) {
       <TextInput label={m.name} value={form.display} onChange={set("display")} />
       <TextInput label={m.settings.email} type="email" value={form.email} onChange={set("email")} />
       <PasswordInput label={m.signIn.password} required value={form.password} onChange={set("password")} autoComplete="new-password" visibilityToggleButtonProps={{ "aria-label": m.signIn.show, tabIndex: 0 }} />
-      <Checkbox.Group label={m.settings.roles} value={chosen} onChange={setChosen}><div className="stack gap4" style={{ marginTop: 6 }}>{(roles.data ?? []).map((r) => <Checkbox key={r.name} value={r.name} label={r.title || m.role(r.name)} />)}</div></Checkbox.Group>
+      <Checkbox.Group label={m.settings.roles} value={chosen} onChange={setChosen}><div className="stack gap4" style={{ marginTop: 6 }}>{(roles.data ?? []).map((r) => <Checkbox key={r.role} value={r.role} label={r.title || m.role(r.role)} />)}</div></Checkbox.Group>
       <ProblemNote problem={create.error} />
       <div className="row between"><Button variant="default" onClick={onDone}>{m.cancel}</Button><Button type="submit" loading={create.isPending}>{m.settings.addUser}</Button></div>
     </form>
@@ -79,7 +79,7 @@ function UserForm({ onDone }: { onDone: () => void }) {
 }
 
 function Tokens() {
-  const query = useQuery<Token[]>({ queryKey: ["tokens"], queryFn: async () => items(await call(api.GET("/api/v1/tokens", { params: { query: { limit: 200 } } }))) });
+  const query = useQuery<Token[]>({ queryKey: ["tokens"], queryFn: async () => items(await call(api.GET("/api/v1/tokens"))) });
   const refresh = useRefresh("tokens");
   const [name, setName] = useState("");
   const [days, setDays] = useState(90);

@@ -7,17 +7,17 @@ import { Await } from "../../ui/Await";
 import { Chip, Empty, Facts, Id, Panel, Time, type Tone } from "../../ui/Bits";
 import { DataTable, ExportCSV, type Column } from "../../ui/DataTable";
 import { FilterBox } from "../../ui/Filter";
-import { bytes, duration, number } from "../../ui/format";
+import { bytes, duration, number, text } from "../../ui/format";
 import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
 import { Page } from "../../ui/Page";
 import { Source } from "../../ui/Source";
 import { paths, useParam } from "../../ui/url";
 
-const tones: Record<string, Tone> = { FINISHED: "ok", RUNNING: "info", FAILED: "bad", KILLED: "warn", SCHEDULED: "neutral" };
+const tones: Record<string, Tone> = { finished: "ok", running: "info", failed: "bad", killed: "warn", scheduled: "neutral" };
 
 function StatusChip({ status }: { status: string }) {
-  return <Chip tone={tones[status?.toUpperCase()]}>{m.trackingState[status?.toUpperCase()] ?? status}</Chip>;
+  return <Chip tone={tones[status]}>{m.trackingState[status] ?? status}</Chip>;
 }
 
 /** Experiments, then the newest runs of all of them. */
@@ -37,6 +37,10 @@ export function ExperimentsPage() {
   );
 }
 
+/** A metric as a number to sort by; NaN and infinities come as words. */
+const measure = (v: unknown) => (typeof v === "number" ? v : null);
+const shown = (v: unknown, digits = 4) => (typeof v === "number" ? number(v, digits) : text(v));
+
 /** The metrics most runs have, at most four, so that a new metric does not rearrange the table. */
 function common(runs: Run[]): string[] {
   const seen = new Map<string, number>();
@@ -51,7 +55,7 @@ function Runs({ experiment, boxed }: { experiment: string; boxed?: boolean }) {
   const columns: Column<Run>[] = [
     { key: "name", head: m.tracking.run, value: (r) => r.name, cell: (r) => <Go className="rowlink" to={paths.trackingRun(r.id)}>{r.name || r.id.slice(0, 8)}</Go> },
     { key: "status", head: m.approvals.state, value: (r) => r.status, cell: (r) => <StatusChip status={r.status} /> },
-    ...metrics.map((k): Column<Run> => ({ key: `metric.${k}`, head: k, value: (r) => r.metrics?.[k], right: true, cell: (r) => number(r.metrics?.[k]) })),
+    ...metrics.map((k): Column<Run> => ({ key: `metric.${k}`, head: k, value: (r) => measure(r.metrics?.[k]), right: true, cell: (r) => shown(r.metrics?.[k]) })),
     { key: "user", head: m.tracking.user, value: (r) => r.user, cell: (r) => r.user },
     { key: "data", head: m.tracking.data, cell: (r) => <span className="row">{(r.inputs ?? []).map((i) => <Go key={i.dataset + i.version} to={paths.dataset(i.dataset, i.version)}>{i.dataset} v{i.version}</Go>)}</span> },
     { key: "started", head: m.pipeline.started, value: (r) => r.started_at, cell: (r) => <Time at={r.started_at} /> },
@@ -85,7 +89,7 @@ export function TrackingRunPage({ id }: { id: string }) {
           <Panel title={m.tracking.about} id="about"><Facts rows={[[m.tracking.user, run.user], [m.pipeline.started, <Time key="s" at={run.started_at} full />], [m.pipeline.took, duration(run.started_at, run.ended_at)], [m.version.source, <Source key="c" source={run.source} />], [m.pipeline.environment, run.environment?.digest ? <Id key="e" value={run.environment.digest} what={m.version.digest} /> : undefined],
             [m.tracking.data, (run.inputs ?? []).length ? <span key="d" className="row">{(run.inputs ?? []).map((i) => <Go key={i.dataset + i.version} to={paths.dataset(i.dataset, i.version)}>{i.dataset} v{i.version}</Go>)}</span> : undefined], [m.tracking.pipelineRun, run.pipeline_run ? <Go key="p" to={`/pipelines/-/runs/${run.pipeline_run}`}>{run.pipeline_run.slice(-8)}</Go> : undefined], [m.id, <Id key="i" value={run.id} />]]} /></Panel>
           <div className="grid2">
-            <Panel title={m.tracking.metrics} id="metrics" flush><DataTable label={m.tracking.metrics} rows={Object.entries(run.metrics ?? {})} rowKey={(e) => e[0]} empty={<Empty>{m.tracking.noMetrics}</Empty>} columns={[{ key: "k", head: m.name, cell: (e) => e[0] }, { key: "v", head: m.version.value, right: true, cell: (e) => number(e[1], 6) }]} /></Panel>
+            <Panel title={m.tracking.metrics} id="metrics" flush><DataTable label={m.tracking.metrics} rows={Object.entries(run.metrics ?? {})} rowKey={(e) => e[0]} empty={<Empty>{m.tracking.noMetrics}</Empty>} columns={[{ key: "k", head: m.name, cell: (e) => e[0] }, { key: "v", head: m.version.value, right: true, cell: (e) => shown(e[1], 6) }]} /></Panel>
             <Panel title={m.tracking.params} id="params" flush><DataTable label={m.tracking.params} rows={Object.entries(run.params ?? {})} rowKey={(e) => e[0]} empty={<Empty>{m.tracking.noParams}</Empty>} columns={[{ key: "k", head: m.name, cell: (e) => e[0] }, { key: "v", head: m.version.value, cell: (e) => <span className="mono wrap">{e[1]}</span> }]} /></Panel>
             <Panel title={m.tracking.artifacts} id="artifacts" flush><DataTable label={m.tracking.artifacts} rows={run.artifacts ?? []} rowKey={(a) => a.path} empty={<Empty>{m.tracking.noArtifacts}</Empty>} columns={[{ key: "p", head: m.version.path, cell: (a) => <code className="wrap">{a.path}</code> }, { key: "s", head: m.version.size, right: true, cell: (a) => bytes(a.size ?? 0) }]} /></Panel>
             <Panel title={m.model.tags} id="tags" flush><DataTable label={m.model.tags} rows={Object.entries(run.tags ?? {})} rowKey={(e) => e[0]} empty={<Empty>{m.tracking.noTags}</Empty>} columns={[{ key: "k", head: m.name, cell: (e) => <span className="wrap">{e[0]}</span> }, { key: "v", head: m.version.value, cell: (e) => <span className="wrap">{e[1]}</span> }]} /></Panel>
