@@ -15,6 +15,7 @@ import (
 	"keelson/internal/engine/xgboost"
 	"keelson/internal/incident"
 	"keelson/internal/inventory"
+	"keelson/internal/mlflowapi"
 	"keelson/internal/monitor"
 	"keelson/internal/pipeline"
 	"keelson/internal/policy"
@@ -102,7 +103,8 @@ func (a *App) wire(ctx context.Context) error {
 	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
-		a.Deployments, a.Predictions, a.Monitors, a.Alerts} {
+		a.Deployments, a.Predictions, a.Monitors, a.Alerts,
+		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Log: a.Log}} {
 		n.Routes(a.API)
 	}
 	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors} {
