@@ -39,7 +39,7 @@ func (c *column) compareNumbers(f *Feature, values []float64, l Limits, features
 		f.Why = "the reference has no valid value"
 	} else {
 		current := drift.Count(ref.Edges, sorted)
-		f.Histogram = histogram(&ref, sorted, current)
+		f.Histogram = histogram(c, &ref, sorted, current)
 		psi, err := drift.PSI(ref.Counts, current)
 		if err != nil {
 			f.Why = reason(err)
@@ -146,13 +146,21 @@ func (d *decision) hold(metric string, value, warn, act float64) {
 	}
 }
 
-// histogram puts the outer edges around the bins, for drawing.
-func histogram(ref *column, sorted, current []float64) *Histogram {
-	low, high := ref.Min, ref.Max
-	if len(sorted) > 0 {
-		low, high = min(low, sorted[0]), max(high, sorted[len(sorted)-1])
+// histogram puts the outer edges around the bins, for drawing. Edges are shown as the reference has them,
+// not as 32 bits round them.
+func histogram(c, ref *column, sorted, current []float64) *Histogram {
+	inner := ref.Edges
+	if len(c.Edges) == len(inner) {
+		inner = c.Edges
 	}
-	return &Histogram{Edges: slices.Concat([]float64{low}, ref.Edges, []float64{high}), Reference: ref.Counts, Current: current,
+	low, high := c.Min, c.Max
+	if len(sorted) > 0 && sorted[0] < ref.Min {
+		low = sorted[0]
+	}
+	if len(sorted) > 0 && sorted[len(sorted)-1] > ref.Max {
+		high = sorted[len(sorted)-1]
+	}
+	return &Histogram{Edges: slices.Concat([]float64{low}, inner, []float64{high}), Reference: ref.Counts, Current: current,
 		ReferenceRows: ref.Valid, CurrentRows: len(sorted)}
 }
 

@@ -228,6 +228,9 @@ func TestA32BitModelIsNotMovedByItsRounding(t *testing.T) {
 	if *f.PSI > 1e-9 || *f.KS > 1e-9 {
 		t.Errorf("PSI %v, KS %v between equal values", *f.PSI, *f.KS)
 	}
+	if e := f.Histogram.Edges; e[1] != 0.1 || e[len(e)-1] != 1.9 {
+		t.Errorf("edges %v are shown rounded to 32 bits", e)
+	}
 }
 
 func TestAnonymousColumnsTakeTheReferencesNames(t *testing.T) {

@@ -217,6 +217,9 @@ func TestRealPatientsAsTheyComeDoNotBreachAndLargeTumoursDo(t *testing.T) {
 				t.Errorf("%s is not among the causes %v", name, last.Causes)
 			}
 		}
+		if c := last.Causes; c[0].Value/c[0].Limit < c[1].Value/c[1].Limit {
+			t.Errorf("the largest shift does not come first: %v", c)
+		}
 		told := w.events(Breached)
 		if len(told) != 1 || told[0].Window != last.ID || told[0].Model != "screening" || !slices.Contains(told[0].Features, "mean_radius") || told[0].Retrain != nil {
 			t.Errorf("events %+v", told)

@@ -1,7 +1,9 @@
 package monitor
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,18 +22,20 @@ type Verdict struct {
 // silence is how long an endpoint may be without a window before its verdict becomes unknown.
 const silence = 7 * 24 * time.Hour
 
-// causes lists what exceeded its limit, data first.
+// causes lists what exceeded its limit: data, predictions, result; of each, what exceeds it most comes first.
 func (r *Result) causes(worse *Cause) []Cause {
 	out := []Cause{}
-	for _, f := range r.Features {
-		if f.Shift == "moved" {
-			out = append(out, Cause{"data", f.Name, f.Metric, f.Value, f.Limit})
+	for _, part := range []struct {
+		kind    string
+		columns []Feature
+	}{{"data", r.Features}, {"prediction", r.Predictions}} {
+		from := len(out)
+		for _, f := range part.columns {
+			if f.Shift == "moved" {
+				out = append(out, Cause{part.kind, f.Name, f.Metric, f.Value, f.Limit})
+			}
 		}
-	}
-	for _, f := range r.Predictions {
-		if f.Shift == "moved" {
-			out = append(out, Cause{"prediction", f.Name, f.Metric, f.Value, f.Limit})
-		}
+		slices.SortStableFunc(out[from:], func(a, b Cause) int { return cmp.Compare(b.Value/b.Limit, a.Value/a.Limit) })
 	}
 	if worse != nil {
 		out = append(out, *worse)
