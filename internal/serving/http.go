@@ -1,0 +1,64 @@
+package serving
+
+import (
+	"context"
+	"time"
+
+	"keelson/internal/caller"
+	"keelson/internal/rest"
+)
+
+// Routes mounts what this process has in force.
+func (s *Service) Routes(a *rest.API) {
+	rest.Get(a, "/api/v1/serving", "deployment.read", "What this process has in force", s.getStatus)
+}
+
+// Status is one endpoint as this process serves it.
+type Status struct {
+	Endpoint   string       `json:"endpoint"`
+	Model      string       `json:"model"`
+	Release    int64        `json:"release" doc:"serial of the release in force"`
+	State      string       `json:"state"`
+	Slots      []StatusSlot `json:"slots"`
+	Problem    string       `json:"problem" doc:"why nothing answers; empty when something does"`
+	Substitute bool         `json:"substitute" doc:"the previous version stands in for a damaged one"`
+	Since      time.Time    `json:"since"`
+}
+
+// StatusSlot is one loaded version.
+type StatusSlot struct {
+	Version int    `json:"version"`
+	Kind    string `json:"kind"`
+	Share   int    `json:"share"`
+}
+
+// Status tells what is in force in the workspace of ctx, by endpoint.
+func (s *Service) Status(ctx context.Context) []Status {
+	s.init()
+	out := []Status{}
+	t := *s.table.Load()
+	byName := map[name][]Stored{}
+	for n := range t {
+		if n.workspace == caller.Workspace(ctx) {
+			byName[n] = nil
+		}
+	}
+	for _, n := range sortedNames(byName) {
+		e := t[n]
+		v := Status{Endpoint: n.endpoint, Model: e.doc.Model, Release: e.doc.Serial, State: e.doc.State, Slots: []StatusSlot{}, Substitute: e.substitute, Since: e.since}
+		for _, list := range [][]*slot{e.routed, e.shadows} {
+			for _, sl := range list {
+				v.Slots = append(v.Slots, StatusSlot{sl.Version, sl.Kind, sl.Share})
+			}
+		}
+		if err := e.ready(s.Now()); err != nil {
+			v.Problem = detail(err)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func (s *Service) getStatus(ctx context.Context, _ *struct{}) (rest.Page[Status], error) {
+	return rest.Page[Status]{Items: s.Status(ctx)}, nil
+}

@@ -1,0 +1,355 @@
+package serving
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"keelson/internal/caller"
+	"keelson/internal/engine"
+	"keelson/internal/problem"
+	"keelson/internal/release"
+)
+
+// Refresh looks at the releases and puts into force what is new and holds. It fails only when the releases cannot be
+// read; a release that is refused is reported and leaves the one in force.
+func (s *Service) Refresh(ctx context.Context) error {
+	s.init()
+	s.refresh.Lock()
+	defer s.refresh.Unlock()
+	ctx = caller.System(ctx, "serving")
+	stored, err := s.Releases.Releases(ctx)
+	if err != nil {
+		return fmt.Errorf("read releases: %w", err)
+	}
+	old := *s.table.Load()
+	byName := map[name][]Stored{}
+	for _, r := range append(s.kept(old), stored...) {
+		n := name{r.Workspace, r.Endpoint}
+		byName[n] = append(byName[n], r)
+	}
+	for n := range old {
+		if _, ok := byName[n]; !ok {
+			byName[n] = nil
+		}
+	}
+	next := table{}
+	fresh := false
+	for _, n := range sortedNames(byName) {
+		have := old[n]
+		e := s.decide(ctx, n, have, byName[n])
+		if e != nil {
+			next[n] = e
+		}
+		fresh = fresh || e != have
+	}
+	if s.Ready() && !fresh && len(next) == len(old) {
+		s.sweep(old) // what was loaded for a release that was refused
+		return nil
+	}
+	s.table.Store(&next)
+	s.looked.Store(true)
+	s.keep(next)
+	s.sweep(next)
+	return nil
+}
+
+func sortedNames(m map[name][]Stored) []name {
+	out := make([]name, 0, len(m))
+	for n := range m {
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b name) int {
+		return strings.Compare(a.workspace+"\x00"+a.endpoint, b.workspace+"\x00"+b.endpoint)
+	})
+	return out
+}
+
+// refused reports why a release is not obeyed. variant tells troubles of one endpoint apart.
+func (s *Service) refused(ctx context.Context, n name, variant, why string) {
+	s.tell(caller.WithWorkspace(ctx, n.workspace), n.workspace+"/"+n.endpoint+" "+variant+" "+why, func(ctx context.Context) error {
+		s.Logger.ErrorContext(ctx, "release refused", "endpoint", n.endpoint, "why", why)
+		return s.Incidents.Refused(ctx, n.endpoint, why)
+	})
+}
+
+type candidate struct {
+	doc     release.Document
+	payload string
+}
+
+// decide gives what is in force at n from now on: the newest release that holds and loads, else what is in force.
+func (s *Service) decide(ctx context.Context, n name, have *endpoint, stored []Stored) *endpoint {
+	slices.SortStableFunc(stored, func(a, b Stored) int { return int(max(min(b.Serial-a.Serial, 1), -1)) })
+	var good []candidate
+	for _, r := range stored {
+		doc, err := release.Open(s.Key, []byte(r.Envelope))
+		if err == nil && (doc.Workspace != n.workspace || doc.Endpoint != n.endpoint || doc.Serial != r.Serial) {
+			err = problem.New(problem.Conflict, "The release on record as number %d of %s is number %d of %s.", r.Serial, n.endpoint, doc.Serial, doc.Endpoint)
+		}
+		if err != nil {
+			s.refused(ctx, n, "signature", fmt.Sprintf("Release %d: %s", r.Serial, detail(err)))
+			continue
+		}
+		good = append(good, candidate{doc, r.Envelope})
+	}
+	if have != nil {
+		if have.doc.Expired(s.Now()) {
+			s.refused(ctx, n, "expired", fmt.Sprintf("Release %d expired on %s.", have.doc.Serial, have.doc.ExpiresAt.Format(time.RFC3339)))
+		}
+		switch {
+		case len(good) == 0:
+			s.refused(ctx, n, "missing", fmt.Sprintf("Release %d is in force, but no release of the endpoint that holds is on record any more.", have.doc.Serial))
+			return have
+		case good[0].doc.Serial < have.doc.Serial:
+			s.refused(ctx, n, "missing", fmt.Sprintf("Release %d is in force, but the newest that holds on record is %d.", have.doc.Serial, good[0].doc.Serial))
+			return have
+		case good[0].doc.Serial == have.doc.Serial && have.broken == nil && !have.substitute:
+			return have
+		}
+	}
+	if len(good) == 0 {
+		return have
+	}
+	newest := good[0].doc
+	if newest.Expired(s.Now()) {
+		s.refused(ctx, n, "expired", fmt.Sprintf("Release %d expired on %s.", newest.Serial, newest.ExpiresAt.Format(time.RFC3339)))
+		if have != nil {
+			return have
+		}
+		return &endpoint{doc: newest, payload: good[0].payload, since: s.Now()}
+	}
+	e, err := s.load(ctx, n, newest)
+	if err == nil {
+		e.payload = good[0].payload
+		s.Logger.InfoContext(ctx, "release in force", "endpoint", n.endpoint, "release", newest.Serial, "state", newest.State, "request", newest.Request)
+		return e
+	}
+	s.refused(ctx, n, "load", fmt.Sprintf("Release %d: %s", newest.Serial, detail(err)))
+	if have != nil && have.broken == nil {
+		return have
+	}
+	return s.substitute(ctx, n, good[0], err)
+}
+
+// substitute loads the previous approved version in the place of a damaged one; without one the endpoint is broken. It
+// is tried again at every look.
+func (s *Service) substitute(ctx context.Context, n name, c candidate, cause error) *endpoint {
+	e := &endpoint{doc: c.doc, payload: c.payload, since: s.Now(), substitute: true}
+	if prev := c.doc.Previous; prev != nil {
+		p := *prev
+		p.Kind, p.Share = release.SlotLive, 100
+		sl, err := s.slot(ctx, n, c.doc, p)
+		if err == nil {
+			e.routed = []*slot{sl}
+			s.Logger.WarnContext(ctx, "the previous version stands in", "endpoint", n.endpoint, "version", p.Version)
+			return e
+		}
+		s.refused(ctx, n, "previous", fmt.Sprintf("Release %d: the previous version cannot stand in: %s", c.doc.Serial, detail(err)))
+	}
+	e.broken = problem.New(problem.Unavailable, "Nothing answers at %s: version %d was refused while loading, and there is no earlier version to stand in. An incident is open.", n.endpoint, live(c.doc).Version).Because(cause)
+	return e
+}
+
+func live(d release.Document) release.Slot {
+	for _, sl := range d.Slots {
+		if sl.Kind == release.SlotLive {
+			return sl
+		}
+	}
+	return release.Slot{}
+}
+
+// load loads every slot of a document. A canary or shadow that does not load fails the whole release: what runs must be
+// what was approved.
+func (s *Service) load(ctx context.Context, n name, doc release.Document) (*endpoint, error) {
+	e := &endpoint{doc: doc, since: s.Now()}
+	if doc.State != release.Live {
+		return e, nil
+	}
+	for _, want := range doc.Slots {
+		sl, err := s.slot(ctx, n, doc, want)
+		if err != nil {
+			return nil, fmt.Errorf("version %d: %w", want.Version, err)
+		}
+		if want.Kind == release.SlotShadow {
+			e.shadows = append(e.shadows, sl)
+		} else {
+			e.routed = append(e.routed, sl)
+		}
+	}
+	return e, nil
+}
+
+func (s *Service) slot(ctx context.Context, n name, doc release.Document, want release.Slot) (*slot, error) {
+	v, err := s.version(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	sig := v.model.Signature()
+	var declared engine.Signature
+	if len(want.Signature) > 0 && json.Unmarshal(want.Signature, &declared) == nil && declared.Check() == nil {
+		sig = named(sig, declared)
+	}
+	return &slot{Slot: want, version: v, signature: sig, name: strconv.Itoa(want.Version), redact: newRedaction(doc.Redact, sig),
+		metrics: s.Metrics.slot(n.workspace, n.endpoint, strconv.Itoa(want.Version), want.Kind)}, nil
+}
+
+// named takes column names that the version's record knows and the file does not.
+func named(own, declared engine.Signature) engine.Signature {
+	own.Inputs = slices.Clone(own.Inputs)
+	for i := range own.Inputs {
+		for _, d := range declared.Inputs {
+			if shape := own.Inputs[i].Shape; d.Name == own.Inputs[i].Name && len(own.Inputs[i].Columns) == 0 && len(shape) == 2 && len(d.Columns) == shape[1] {
+				own.Inputs[i].Columns = d.Columns
+			}
+		}
+	}
+	return own
+}
+
+// version gives the loaded version with exactly these files, loading it if there is none.
+func (s *Service) version(ctx context.Context, want release.Slot) (*version, error) {
+	var b strings.Builder
+	b.WriteString(want.Format)
+	for _, f := range want.Files {
+		b.WriteString("\n" + f.Path + " " + f.Digest)
+	}
+	key := b.String()
+	if v := s.versions[key]; v != nil && !v.closing.Load() {
+		return v, nil
+	}
+	files, err := openArtifact(ctx, s.Blobs, want.Files, s.Limits.WithDefaults().FileBytes)
+	if err != nil {
+		return nil, err
+	}
+	if err := files.verify(); err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	m, _, err := s.Engines.Load(ctx, files, want.Format, s.Limits)
+	if err != nil {
+		return nil, err
+	}
+	v := &version{key: key, model: m}
+	v.tracer, _ = m.(engine.Tracer)
+	s.versions[key] = v
+	s.Logger.InfoContext(ctx, "version loaded", "version", want.Version, "artifact", want.ArtifactDigest, "took", time.Since(begin))
+	return v, nil
+}
+
+// sweep unloads versions that no endpoint uses any more, once their calls are done.
+func (s *Service) sweep(t table) {
+	used := map[*version]bool{}
+	for _, e := range t {
+		for _, sl := range append(slices.Clone(e.routed), e.shadows...) {
+			used[sl.version] = true
+		}
+	}
+	for key, v := range s.versions {
+		if used[v] {
+			continue
+		}
+		delete(s.versions, key)
+		v.closing.Store(true)
+		s.closers.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if err := v.close(ctx); err != nil {
+				s.Logger.Error("a version could not be unloaded", "error", err)
+			}
+		})
+	}
+}
+
+// VerifyLoaded hashes the files of every version in force and reports those that were changed. What is loaded goes on.
+func (s *Service) VerifyLoaded(ctx context.Context) {
+	s.init()
+	ctx = caller.System(ctx, "serving")
+	for n, e := range *s.table.Load() {
+		for _, sl := range append(slices.Clone(e.routed), e.shadows...) {
+			files, err := openArtifact(ctx, s.Blobs, sl.Files, 0)
+			if err == nil {
+				err = files.verify()
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			var p *problem.Error
+			if errors.As(err, &p) && (p.Kind == problem.Conflict || p.Kind == problem.NotFound) {
+				s.refused(ctx, n, "files", fmt.Sprintf("Version %d goes on serving as it was loaded, but it could not be loaded again: %s", sl.Version, p.Detail))
+			} else if err != nil {
+				s.Logger.WarnContext(ctx, "files could not be verified", "endpoint", n.endpoint, "version", sl.Version, "error", err)
+			}
+		}
+	}
+}
+
+// detail is the sentence for people in an error.
+func detail(err error) string {
+	var p *problem.Error
+	if errors.As(err, &p) {
+		return p.Detail
+	}
+	return err.Error()
+}
+
+// kept gives the envelopes of the last run while nothing is in force yet.
+func (s *Service) kept(in table) []Stored {
+	if s.StateFile == "" || len(in) > 0 || s.read {
+		return nil
+	}
+	s.read = true
+	b, err := os.ReadFile(s.StateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var list []Stored
+	if err == nil {
+		err = json.Unmarshal(b, &list)
+	}
+	if err != nil {
+		s.Logger.Warn("what was in force before cannot be read", "error", err)
+		return nil
+	}
+	// Only what this installation signed counts; a foreign or damaged envelope is not worth an incident.
+	return slices.DeleteFunc(list, func(r Stored) bool {
+		_, err := release.Open(s.Key, []byte(r.Envelope))
+		return err != nil
+	})
+}
+
+// keep writes what is in force, whole or not at all. A failure is no reason not to serve.
+func (s *Service) keep(t table) {
+	if s.StateFile == "" {
+		return
+	}
+	var list []Stored
+	for n, e := range t {
+		list = append(list, Stored{n.workspace, n.endpoint, e.doc.Serial, e.payload})
+	}
+	slices.SortFunc(list, func(a, b Stored) int {
+		return strings.Compare(a.Workspace+"\x00"+a.Endpoint, b.Workspace+"\x00"+b.Endpoint)
+	})
+	b, err := json.Marshal(list)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(s.StateFile), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(s.StateFile+".new", b, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(s.StateFile+".new", s.StateFile)
+	}
+	if err != nil {
+		s.Logger.Warn("what is in force could not be written down", "error", err)
+	}
+}

@@ -1,0 +1,403 @@
+package serving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"keelson/internal/blob"
+	"keelson/internal/caller"
+	"keelson/internal/engine"
+	"keelson/internal/event"
+	"keelson/internal/prediction"
+	"keelson/internal/problem"
+	"keelson/internal/release"
+	"keelson/internal/seal"
+	"keelson/internal/tensor"
+)
+
+var nan = math.NaN()
+
+// Stored is a release as its keeper has it: nothing in it is believed before its signature is checked.
+type Stored struct {
+	Workspace, Endpoint string
+	Serial              int64
+	Envelope            string
+}
+
+// Releases gives the newest envelopes of every endpoint of all workspaces, some per endpoint.
+type Releases interface {
+	Releases(ctx context.Context) ([]Stored, error)
+}
+
+// Incidents hears of what serving would not do. ctx carries the workspace; the same trouble is told again at most every
+// ten minutes.
+type Incidents interface {
+	Refused(ctx context.Context, endpoint, why string) error
+	Panicked(ctx context.Context, endpoint, model, why string) error
+}
+
+// Service serves. Releases, Key, Blobs, Engines, Log, Incidents, Logger and Now are required.
+type Service struct {
+	Releases  Releases
+	Key       seal.Public
+	Blobs     blob.Store
+	Engines   *engine.Set
+	Log       *prediction.Log
+	Incidents Incidents
+	Logger    *slog.Logger
+	Now       func() time.Time
+	Metrics   *Metrics      // from NewMetrics; nil counts nothing
+	Poll      time.Duration // how often releases are looked at; default 3 s
+	Verify    time.Duration // how often the files of loaded versions are hashed; default 30 s
+	Limits    engine.Limits
+	// StateFile keeps the envelopes in force across restarts, so that a release that was taken back by removing its row
+	// stays in force and an older one does not come back. Empty keeps nothing.
+	StateFile string
+
+	table    atomic.Pointer[table]
+	refresh  sync.Mutex
+	versions map[string]*version // by files; under refresh
+	told     map[string]time.Time
+	tellMu   sync.Mutex
+	nudge    chan struct{}
+	once     sync.Once
+	calls    atomic.Uint64
+	shadows  chan shadowCall
+	closers  sync.WaitGroup
+	read     bool // the state file was looked at; under refresh
+	looked   atomic.Bool
+}
+
+func (s *Service) init() {
+	s.once.Do(func() {
+		s.nudge = make(chan struct{}, 1)
+		s.shadows = make(chan shadowCall, 256)
+		s.versions = map[string]*version{}
+		s.told = map[string]time.Time{}
+		s.table.CompareAndSwap(nil, &table{})
+	})
+}
+
+// Run keeps up with releases and verifies files until ctx ends; then it waits for shadow calls and unloads.
+func (s *Service) Run(ctx context.Context) error {
+	s.init()
+	if s.Poll == 0 {
+		s.Poll = 3 * time.Second
+	}
+	if s.Verify == 0 {
+		s.Verify = 30 * time.Second
+	}
+	ctx = caller.System(ctx, "serving")
+	var done sync.WaitGroup
+	for range 2 {
+		done.Go(func() { s.shadowLoop(ctx) })
+	}
+	poll, verify := time.NewTicker(s.Poll), time.NewTicker(s.Verify)
+	defer poll.Stop()
+	defer verify.Stop()
+	for {
+		if err := s.Refresh(ctx); err != nil && ctx.Err() == nil {
+			s.Logger.ErrorContext(ctx, "releases could not be read; what is in force goes on", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			done.Wait()
+			return s.unload()
+		case <-s.nudge:
+		case <-poll.C:
+		case <-verify.C:
+			s.VerifyLoaded(ctx)
+		}
+	}
+}
+
+// Released is the reaction to the event of a new release: serving looks at once.
+func (s *Service) Released(context.Context, event.Event) error {
+	s.init()
+	select {
+	case s.nudge <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (s *Service) unload() error {
+	s.refresh.Lock()
+	defer s.refresh.Unlock()
+	empty := table{}
+	s.table.Store(&empty)
+	var err error
+	for _, v := range s.versions {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		err = errors.Join(err, v.close(ctx))
+		cancel()
+	}
+	clear(s.versions)
+	s.closers.Wait()
+	return err
+}
+
+// Infer answers a call. Errors are problems: NotFound for an unknown endpoint or version, Unavailable for one that is
+// suspended, expired or broken and when the log cannot be written, Invalid for inputs that do not fit, TooLarge beyond
+// the release's limits.
+func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
+	for {
+		if !s.looked.Load() {
+			return Answer{}, starting()
+		}
+		e, err := s.table.Load().find(c.Workspace, c.Endpoint)
+		if err != nil {
+			return Answer{}, err
+		}
+		if err := e.ready(s.Now()); err != nil {
+			return Answer{}, err
+		}
+		var chosen *slot
+		place := s.place(c)
+		if c.Version != "" {
+			if chosen, err = e.byVersion(c.Version); err != nil {
+				return Answer{}, err
+			}
+		} else {
+			chosen = e.pick(place)
+		}
+		if !chosen.version.enter() {
+			continue // the table has changed under this call
+		}
+		answer, err := s.infer(ctx, c, e, chosen)
+		chosen.version.leave()
+		if len(e.shadows) > 0 && err == nil {
+			s.shadow(c, e, place, answer.ID)
+		}
+		return answer, err
+	}
+}
+
+func starting() error {
+	return problem.New(problem.Unavailable, "Serving is starting; try again in a moment.")
+}
+
+func (s *Service) place(c *Call) int {
+	for _, key := range [...]string{c.RoutingKey, c.Subject, c.Request} {
+		if key != "" {
+			return bucket(c.Endpoint, key)
+		}
+	}
+	return anyBucket(s.calls.Add(1))
+}
+
+func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot) (Answer, error) {
+	if limit := e.doc.Limits.MaxRows; limit > 0 {
+		for i := range c.Inputs {
+			if rows := c.Inputs[i].Rows(); int64(rows) > limit {
+				return Answer{}, problem.New(problem.TooLarge, "The request has %d rows; %s takes %d at once.", rows, e.doc.Endpoint, limit).At(fmt.Sprintf("inputs[%d].shape", i))
+			}
+		}
+	}
+	if ms := e.doc.Limits.TimeoutMS; ms > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)
+		defer cancel()
+	}
+	r := c.record(e, chosen, chosen.Kind)
+	outputs, fired, compute, err := s.predict(ctx, c.Inputs, e, chosen)
+	r.Compute = compute
+	r.SetFired(fired)
+	if err != nil {
+		err = s.failed(ctx, err, e, chosen)
+		chosen.metrics.failed.Inc()
+		if k := problem.KindOf(err); k == problem.Invalid || k == problem.TooLarge || errors.Is(err, context.Canceled) {
+			return Answer{}, err // nothing was decided
+		}
+		r.Error = err.Error()
+	}
+	r.Outputs = outputs
+	r.Latency = s.Now().Sub(c.Start)
+	if logErr := s.Log.Append(ctx, &r, e.doc.Durability); logErr != nil {
+		s.Logger.ErrorContext(ctx, "prediction not logged, answer withheld", "endpoint", e.doc.Endpoint, "error", logErr)
+		return Answer{}, problem.New(problem.Unavailable, "The prediction log of %s cannot be written, so the answer is withheld; try again later.", e.doc.Endpoint).Because(logErr)
+	}
+	if err != nil {
+		return Answer{ID: r.ID}, err
+	}
+	chosen.metrics.observe(r.Latency, r.Rows)
+	return Answer{ID: r.ID, Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired}, nil
+}
+
+// predict calls the engine; a panic becomes an error.
+func (s *Service) predict(ctx context.Context, in []tensor.Tensor, e *endpoint, chosen *slot) (out []tensor.Tensor, fired []engine.Trace, took time.Duration, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.Logger.ErrorContext(ctx, "an engine panicked", "endpoint", e.doc.Endpoint, "version", chosen.Version, "panic", p, "stack", string(debug.Stack()))
+			s.tell(caller.WithWorkspace(ctx, e.doc.Workspace), e.doc.Workspace+" panic "+e.doc.Endpoint, func(ctx context.Context) error {
+				return s.Incidents.Panicked(ctx, e.doc.Endpoint, e.doc.Model, fmt.Sprintf("Version %d took its engine down: %v.", chosen.Version, p))
+			})
+			err = panicked(p)
+		}
+	}()
+	begin := time.Now()
+	if t := chosen.version.tracer; t != nil {
+		out, fired, err = t.PredictTrace(ctx, in)
+	} else {
+		out, err = chosen.version.model.Predict(ctx, in)
+	}
+	return out, fired, time.Since(begin), err
+}
+
+// failed turns an engine's failure into what the caller may read.
+func (s *Service) failed(ctx context.Context, err error, e *endpoint, chosen *slot) error {
+	var p *problem.Error
+	switch {
+	case errors.As(err, &p):
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return problem.New(problem.Unavailable, "Version %d of %s did not answer within the time its release allows.", chosen.Version, e.doc.Endpoint).Because(err)
+	case errors.Is(err, context.Canceled):
+		return err
+	}
+	s.Logger.ErrorContext(ctx, "a model failed", "endpoint", e.doc.Endpoint, "version", chosen.Version, "error", err)
+	return fmt.Errorf("predict with version %d of %s: %w", chosen.Version, e.doc.Endpoint, err)
+}
+
+// shadowCall is a copy of a call for a shadow slot.
+type shadowCall struct {
+	call   Call
+	e      *endpoint
+	slot   *slot
+	answer string
+}
+
+// shadow hands copies to the shadow slots; a full queue drops them and counts.
+func (s *Service) shadow(c *Call, e *endpoint, place int, answer string) {
+	for _, sh := range e.shadows {
+		if place >= sh.Share*buckets/100 || !sh.version.enter() {
+			continue
+		}
+		copied := *c
+		copied.Request = answer // the prediction that this one shadows
+		select {
+		case s.shadows <- shadowCall{copied, e, sh, answer}:
+		default:
+			sh.version.leave()
+			sh.metrics.dropped.Inc()
+		}
+	}
+}
+
+func (s *Service) shadowLoop(ctx context.Context) {
+	for {
+		select {
+		case c := <-s.shadows:
+			s.shadowOne(context.WithoutCancel(ctx), c)
+		case <-ctx.Done():
+			for {
+				select {
+				case c := <-s.shadows:
+					s.shadowOne(context.WithoutCancel(ctx), c)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (s *Service) shadowOne(ctx context.Context, c shadowCall) {
+	defer c.slot.version.leave()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	begin := s.Now()
+	r := c.call.record(c.e, c.slot, prediction.SlotShadow)
+	out, fired, compute, err := s.predict(ctx, c.call.Inputs, c.e, c.slot)
+	if err != nil {
+		r.Error = err.Error()
+		c.slot.metrics.failed.Inc()
+	}
+	r.Outputs, r.Compute, r.Latency = out, compute, s.Now().Sub(begin)
+	r.SetFired(fired)
+	if err := s.Log.Append(ctx, &r, c.e.doc.Durability); err != nil {
+		s.Logger.ErrorContext(ctx, "shadow prediction not logged", "endpoint", c.e.doc.Endpoint, "error", err)
+		return
+	}
+	if err == nil {
+		c.slot.metrics.observe(r.Latency, r.Rows)
+	}
+}
+
+// Described is what an endpoint tells of itself.
+type Described struct {
+	Endpoint  string
+	Model     string
+	Platform  string   // the format of the version that answers
+	Versions  []string // that answer, live first
+	Signature engine.Signature
+	MaxBytes  int64 // limit of a body, 0 leaves the server's own
+}
+
+// Describe tells about an endpoint, or about one version there. Its error is the endpoint's problem, as Infer's.
+func (s *Service) Describe(workspace, endpoint, version string) (Described, error) {
+	if !s.looked.Load() {
+		return Described{}, starting()
+	}
+	e, err := s.table.Load().find(workspace, endpoint)
+	if err != nil {
+		return Described{}, err
+	}
+	if err := e.ready(s.Now()); err != nil {
+		return Described{}, err
+	}
+	chosen := e.pick(buckets)
+	if version != "" {
+		if chosen, err = e.byVersion(version); err != nil {
+			return Described{}, err
+		}
+	}
+	d := Described{Endpoint: endpoint, Model: e.doc.Model, Platform: chosen.Format, Signature: chosen.signature, MaxBytes: e.doc.Limits.MaxBytes}
+	for _, live := range []bool{true, false} {
+		for _, r := range e.routed {
+			if (r.Kind == release.SlotLive) == live {
+				d.Versions = append(d.Versions, r.name)
+			}
+		}
+	}
+	return d, nil
+}
+
+// MaxBytes is the release's limit of a body, 0 for none or an unknown endpoint.
+func (s *Service) MaxBytes(workspace, endpoint string) int64 {
+	if t := s.table.Load(); t != nil {
+		if e := (*t)[name{workspace, endpoint}]; e != nil {
+			return e.doc.Limits.MaxBytes
+		}
+	}
+	return 0
+}
+
+// Ready says whether this process has looked at the releases once.
+func (s *Service) Ready() bool {
+	return s.looked.Load()
+}
+
+// tell reports once per ten minutes and key.
+func (s *Service) tell(ctx context.Context, key string, report func(context.Context) error) {
+	s.tellMu.Lock()
+	if at, ok := s.told[key]; ok && s.Now().Sub(at) < 10*time.Minute {
+		s.tellMu.Unlock()
+		return
+	}
+	s.told[key] = s.Now()
+	s.tellMu.Unlock()
+	if err := report(caller.System(context.WithoutCancel(ctx), "serving")); err != nil {
+		s.Logger.ErrorContext(ctx, "an incident could not be reported", "about", key, "error", err)
+		s.tellMu.Lock()
+		delete(s.told, key)
+		s.tellMu.Unlock()
+	}
+}

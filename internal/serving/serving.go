@@ -1,0 +1,292 @@
+// Package serving answers calls with the versions that signed releases name.
+//
+// It reads release documents and nothing else: it knows neither inventory nor approval. A release takes effect when its
+// signature holds, it has not expired, its serial is above the one in force, and every file of its versions has the
+// digest it names, hashed from the very bytes that are loaded. Else the release in force stays and the refusal is
+// reported:
+//
+//	envelope ── signature, serial, expiry ──▶ files ── digests ──▶ engine ── loaded ──▶ in force
+//	    └──────────────┴────────── refused: reported, the one in force goes on ──┘
+//
+// At start nothing is in force yet; when the live version's files were changed on disk, the release's previous version
+// is loaded instead and reported; when there is none, calls are answered 503 and an incident stands.
+//
+// The files of loaded versions are hashed again and again. A change is reported; what is loaded goes on serving.
+//
+// The table of endpoints hangs on one atomic pointer: a call takes no lock (but the log's own), reads no SQL and opens no
+// file.
+package serving
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"keelson/internal/engine"
+	"keelson/internal/prediction"
+	"keelson/internal/problem"
+	"keelson/internal/release"
+	"keelson/internal/tensor"
+)
+
+// Call is one request for predictions.
+type Call struct {
+	Workspace   string
+	Endpoint    string
+	Version     string // as the URL names it; empty lets the release choose
+	Inputs      []tensor.Tensor
+	Caller      string
+	Application string
+	Purpose     string
+	Subject     string
+	Segment     string
+	Request     string // the caller's identifier of the call
+	Trace       string // W3C trace id
+	// RoutingKey keeps one customer, session or device at one version while a canary is under way. Without one the
+	// Subject is used, then the Request; a call with none of them is spread at random.
+	RoutingKey string
+	Start      time.Time // when the request came in
+}
+
+// Answer is what a call gets. Its record is in the log, as durable as the release asks, when Infer returns it.
+type Answer struct {
+	ID      string // of the prediction
+	Model   string
+	Version int
+	Slot    string // live or canary
+	Outputs []tensor.Tensor
+	Fired   json.RawMessage // rules that fired, nil when the engine cannot tell
+}
+
+// version is one loaded version, shared by all endpoints and slots that have the same files.
+type version struct {
+	key     string
+	model   engine.Model
+	tracer  engine.Tracer
+	closing atomic.Bool
+	active  atomic.Int64 // calls under way
+}
+
+// enter takes the version for one call; false when it is being closed.
+func (v *version) enter() bool {
+	v.active.Add(1)
+	if v.closing.Load() {
+		v.active.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (v *version) leave() { v.active.Add(-1) }
+
+// close waits for the calls under way, then lets go of the model.
+func (v *version) close(ctx context.Context) error {
+	v.closing.Store(true)
+	for v.active.Load() > 0 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	return v.model.Close()
+}
+
+// slot is a version at an endpoint.
+type slot struct {
+	release.Slot
+	version   *version
+	signature engine.Signature
+	name      string // the version in text
+	redact    *redaction
+	metrics   slotMetrics
+}
+
+// endpoint is what is in force under one name.
+type endpoint struct {
+	doc     release.Document
+	payload string // the signed text
+	routed  []*slot
+	shadows []*slot
+	// broken says why nothing answers, nil when something does.
+	broken error
+	// substitute tells that the previous version stands in for a damaged one.
+	substitute bool
+	since      time.Time
+}
+
+type name struct{ workspace, endpoint string }
+
+type table map[name]*endpoint
+
+func (t table) find(workspace, endpoint string) (*endpoint, error) {
+	e := t[name{workspace, endpoint}]
+	if e == nil {
+		return nil, problem.New(problem.NotFound, "There is no endpoint %q. GET /api/v1/deployments lists them.", clip(endpoint))
+	}
+	return e, nil
+}
+
+// ready gives e's problem, nil when calls are answered.
+func (e *endpoint) ready(now time.Time) error {
+	switch {
+	case e.doc.State == release.Retired:
+		return problem.New(problem.NotFound, "The endpoint %s is retired.", e.doc.Endpoint)
+	case e.doc.State == release.Suspended:
+		return problem.New(problem.Unavailable, "The endpoint %s is suspended.", e.doc.Endpoint)
+	case e.doc.Expired(now):
+		return problem.New(problem.Unavailable, "The release of %s expired on %s; it has to be issued again.", e.doc.Endpoint, e.doc.ExpiresAt.Format(time.RFC3339))
+	}
+	return e.broken
+}
+
+// buckets is the resolution of shares.
+const buckets = 10_000
+
+var routingSeed = maphash.MakeSeed()
+
+// bucket gives a call its place in [0, buckets): the same for the same key at an endpoint in every process, spread
+// evenly over keys. The canary answers the first places, so that its callers stay with it as its share grows.
+func bucket(endpoint, key string) int {
+	// FNV-1a, finished by a 64-bit mix (Stafford's variant 13), because FNV's high bits alone are uneven.
+	h := uint64(14695981039346656037)
+	for i := range len(endpoint) {
+		h = (h ^ uint64(endpoint[i])) * 1099511628211
+	}
+	h = (h ^ 0xFF) * 1099511628211
+	for i := range len(key) {
+		h = (h ^ uint64(key[i])) * 1099511628211
+	}
+	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
+	h = (h ^ h>>27) * 0x94D049BB133111EB
+	h ^= h >> 31
+	return int(h % buckets)
+}
+
+// anyBucket spreads calls without a key.
+func anyBucket(n uint64) int {
+	var b [8]byte
+	for i := range b {
+		b[i] = byte(n >> (8 * i))
+	}
+	return int(maphash.Bytes(routingSeed, b[:]) % buckets)
+}
+
+// pick chooses the slot for a place: canaries first, the live slot takes the rest.
+func (e *endpoint) pick(place int) *slot {
+	from := 0
+	var live *slot
+	for _, s := range e.routed {
+		if s.Kind == release.SlotLive {
+			live = s
+			continue
+		}
+		if place < from+s.Share*buckets/100 {
+			return s
+		}
+		from += s.Share * buckets / 100
+	}
+	return live
+}
+
+// byVersion gives the routed slot of that version.
+func (e *endpoint) byVersion(version string) (*slot, error) {
+	for _, s := range e.routed {
+		if s.name == version {
+			return s, nil
+		}
+	}
+	return nil, problem.New(problem.NotFound, "Version %q does not answer at %s.", clip(version), e.doc.Endpoint)
+}
+
+// redaction leaves columns out of the log.
+type redaction struct {
+	tensors map[string]bool         // by name, whole
+	columns map[string]map[int]bool // places within a tensor
+}
+
+func newRedaction(names []string, sig engine.Signature) *redaction {
+	if len(names) == 0 {
+		return nil
+	}
+	r := &redaction{tensors: map[string]bool{}, columns: map[string]map[int]bool{}}
+	for _, n := range names {
+		r.tensors[n] = true
+		for _, in := range sig.Inputs {
+			for k, c := range in.Columns {
+				if c == n {
+					if r.columns[in.Name] == nil {
+						r.columns[in.Name] = map[int]bool{}
+					}
+					r.columns[in.Name][k] = true
+				}
+			}
+		}
+	}
+	return r
+}
+
+// apply gives the tensors as they may be logged. A redacted number is missing, a redacted text empty; a redacted column
+// of whole numbers takes the tensor's place as FP64.
+func (r *redaction) apply(in []tensor.Tensor) []tensor.Tensor {
+	if r == nil {
+		return in
+	}
+	out := make([]tensor.Tensor, 0, len(in))
+	for i := range in {
+		t := in[i]
+		if r.tensors[t.Name] {
+			continue
+		}
+		places := r.columns[t.Name]
+		if len(places) == 0 && len(in) == 1 && len(r.columns) == 1 {
+			for _, p := range r.columns { // a single matrix may have any name
+				places = p
+			}
+		}
+		if len(places) > 0 {
+			t = blank(t, places)
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+func blank(t tensor.Tensor, places map[int]bool) tensor.Tensor {
+	n, w := t.Len(), max(t.Width(), 1)
+	if t.Type == tensor.Bytes {
+		s := append([]string(nil), t.S...)
+		for i := range n {
+			if places[i%w] {
+				s[i] = ""
+			}
+		}
+		t.S = s
+		return t
+	}
+	v := make([]float64, n)
+	for i := range n {
+		if v[i] = t.Float64(i); places[i%w] {
+			v[i] = nan
+		}
+	}
+	return tensor.FP64s(t.Name, t.Shape, v)
+}
+
+func (c *Call) record(e *endpoint, s *slot, kind string) prediction.Record {
+	rows := 0
+	if len(c.Inputs) > 0 {
+		rows = c.Inputs[0].Rows()
+	}
+	return prediction.Record{Workspace: c.Workspace, Endpoint: e.doc.Endpoint, Model: e.doc.Model, Version: s.Version, Environment: e.doc.Environment,
+		Slot: kind, Caller: c.Caller, Application: c.Application, Purpose: c.Purpose, Subject: c.Subject, Segment: c.Segment, Request: c.Request,
+		Trace: c.Trace, Rows: rows, Inputs: s.redact.apply(c.Inputs)}
+}
+
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:77] + "..."
+	}
+	return s
+}
+
+func panicked(p any) error { return fmt.Errorf("panic: %v", p) }
