@@ -106,13 +106,8 @@ func (s *Service) Check(ctx context.Context, model string, number int) error {
 // the job tries again.
 func (s *Service) test(ctx context.Context, v Version) (f finding, err error) {
 	f.golden = Golden{Limit: DefaultGoldenLimit}
-	for _, file := range v.Files {
-		if err := s.Blobs.Verify(ctx, file.Digest); err != nil {
-			if k := problem.KindOf(err); k == problem.Conflict || k == problem.NotFound {
-				return f.failed(FaultLoad, "The bytes of %s are not those that were registered.", file.Path), nil
-			}
-			return f, err
-		}
+	if err := s.verify(ctx, v); err != nil {
+		return f.refused(FaultLoad, err)
 	}
 	fsys := Folder(ctx, s.Blobs, v.Files)
 	d, err := describe(fsys, v.Files)
@@ -175,6 +170,32 @@ func (s *Service) test(ctx context.Context, v Version) (f finding, err error) {
 		return f.failed(FaultGolden, "The golden rows do not come out as recorded: the largest error is %.3g, the limit %.3g; %s.", worst, ex.limit, where), nil
 	}
 	return f, nil
+}
+
+// verify re-reads every file and refuses bytes that are not those that were registered.
+func (s *Service) verify(ctx context.Context, v Version) error {
+	for _, file := range v.Files {
+		err := s.Blobs.Verify(ctx, file.Digest)
+		if k := problem.KindOf(err); err != nil && (k == problem.Conflict || k == problem.NotFound) {
+			return problem.New(problem.Conflict, "The bytes of %s in %s are not those that were registered.", file.Path, v.Ref()).Because(err)
+		}
+		if err != nil {
+			return fmt.Errorf("verify %s: %w", file.Path, err)
+		}
+	}
+	return nil
+}
+
+// Load verifies the files of a version and loads it into its engine. Close the model.
+func (s *Service) Load(ctx context.Context, v Version) (engine.Model, error) {
+	if err := s.verify(ctx, v); err != nil {
+		return nil, err
+	}
+	m, _, err := s.Engines.Load(ctx, Folder(ctx, s.Blobs, v.Files), v.Format, engine.Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", v.Ref(), err)
+	}
+	return m, nil
 }
 
 // rowsOf is the number of rows of a call: the longest first dimension.
