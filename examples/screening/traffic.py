@@ -16,11 +16,14 @@ import pandas as pd
 import tritonclient.http as triton
 
 
+def features(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[[c for c in rows.columns if c not in ("patient", "size_band", "malignant")]]
+
+
 def tensors(metadata: dict, rows: pd.DataFrame, binary: bool) -> list:
     wanted = metadata["inputs"]
     if len(wanted) == 1 and wanted[0]["name"] not in rows.columns:
-        columns = [c for c in rows.columns if c not in ("patient", "size_band", "malignant")]
-        blocks = [(wanted[0], rows[columns].to_numpy())]
+        blocks = [(wanted[0], features(rows).to_numpy())]
     else:
         blocks = [(w, rows[w["name"]].to_numpy()) for w in wanted]
     made = []
@@ -43,6 +46,7 @@ def main() -> None:
     args.add_argument("--out", help="CSV file to write")
     args.add_argument("--batch", type=int, default=4, help="rows per call")
     args.add_argument("--limit", type=int, default=0, help="stop after that many rows, 0 is all")
+    args.add_argument("--compare", help="xgboost model file; every answer must equal its own within 1e-6")
     args.add_argument("--json", action="store_true", help="JSON tensors instead of binary ones")
     args = args.parse_args()
 
@@ -77,6 +81,14 @@ def main() -> None:
             writer.writerow(["prediction_id", "row", "version", "score", "value"])
             writer.writerows(lines)
     right = sum((float(score) >= 0.5) == bool(truth) for _, _, _, score, truth in lines)
+    if args.compare:
+        import xgboost
+
+        own = xgboost.Booster(model_file=args.compare).predict(xgboost.DMatrix(features(frame).astype("float64")))
+        error = max(abs(float(line[3]) - o) for line, o in zip(lines, own))
+        print(f"largest difference to xgboost: {error:.3g}")
+        if not error <= 1e-6:
+            raise SystemExit(f"The answers differ from xgboost by {error}.")
     print(f"{len(lines)} rows answered, {right} of them right, by version: {versions}")
 
 
