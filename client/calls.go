@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"strings"
 	"time"
@@ -38,6 +39,27 @@ func (c *Client) AddToken(ctx context.Context, name, user string, days int) (t T
 		body["expires_in_days"] = days
 	}
 	return t, c.Post(ctx, "/api/v1/tokens", body, &t)
+}
+
+// SignIn makes a token with a name and a password, for use as Config.Token. days 0 never expires.
+func SignIn(ctx context.Context, cfg Config, name, password, tokenName string, days int) (Token, error) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return Token{}, err
+	}
+	cfg.HTTP, cfg.Token = &http.Client{Jar: jar}, ""
+	c, err := New(cfg)
+	if err != nil {
+		return Token{}, err
+	}
+	if err := c.Post(ctx, "/api/v1/session", map[string]string{"name": name, "password": password}, nil); err != nil {
+		return Token{}, err
+	}
+	t, err := c.AddToken(ctx, tokenName, "", days)
+	if err != nil {
+		return Token{}, err
+	}
+	return t, c.Call(ctx, http.MethodDelete, "/api/v1/session", nil, nil)
 }
 
 // PutDataset makes a data set or changes its description and rules.

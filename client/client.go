@@ -404,3 +404,21 @@ func Wait[T any](ctx context.Context, look func(context.Context) (T, bool, error
 		pause = min(pause*3/2, 500*time.Millisecond)
 	}
 }
+
+// ListOf reads a list that is answered whole: a page without a cursor, or a bare array.
+func ListOf[T any](ctx context.Context, c *Client, p string, query url.Values) ([]T, error) {
+	if len(query) > 0 {
+		p += "?" + query.Encode()
+	}
+	var raw json.RawMessage
+	if err := c.Get(ctx, p, &raw); err != nil {
+		return nil, err
+	}
+	items := []T{}
+	if trimmed := bytes.TrimLeft(raw, " \r\n\t"); len(trimmed) > 0 && trimmed[0] == '[' {
+		return items, json.Unmarshal(raw, &items)
+	}
+	page := Page[T]{Items: items}
+	err := json.Unmarshal(raw, &page)
+	return page.Items, err
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"keelson/client"
+)
+
+var (
+	deployColumns   = columns("endpoint", "environment", "model", "state", "slots", "previous=previous.version", "url", "updated_at")
+	approvalColumns = columns("number", "id", "kind", "model", "version", "environment", "state", "author", "missing", "expires_at")
+)
+
+func (c *cli) deployCmd() *cobra.Command {
+	var name, to, reason, file, mode string
+	var noPlan bool
+	create := verb("create FILE|NAME/VERSION", "Deploy a model file or a version to an environment", "keelson deploy create model.ubj --name churn --to dev\nkeelson deploy create screening/1 --to prod --reason \"first version\"\nkeelson deploy create screening@challenger --to prod --reason \"better on medium tumours\"",
+		c.args(1, 1, "FILE or NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
+			if to == "" {
+				return usage("Say where to: --to dev or --to prod.")
+			}
+			cl, err := c.dial()
+			if err != nil {
+				return err
+			}
+			target := args[0]
+			if isVersion(target) {
+				if name != "" {
+					return usage("--name is for files; %s already names a model.", target)
+				}
+			} else {
+				if name == "" {
+					return usage("Say what the model in %s is called: --name churn.", target)
+				}
+				v, err := c.register(cmd.Context(), cl, name, target, client.NewVersion{}, true)
+				if err != nil {
+					return err
+				}
+				target = fmt.Sprintf("%s/%d", v.Model, v.Version)
+			}
+			if reason == "" {
+				reason = "deployed with keelson deploy create"
+			}
+			var plan *client.Rollout
+			if mode != "" {
+				plan = &client.Rollout{Mode: mode}
+			} else if !noPlan {
+				p, found, err := openProject(file)
+				if err != nil {
+					return err
+				}
+				if model, _, _ := strings.Cut(target, "/"); found && (p.def.Model == model || file != "") {
+					plan = p.rollout(to)
+				}
+			}
+			return c.propose(cmd.Context(), "deploy", target, to, reason, plan, true)
+		})
+	f := create.Flags()
+	f.StringVar(&name, "name", "", "name of the model, for a file")
+	f.StringVar(&to, "to", "", "environment")
+	f.StringVar(&reason, "reason", "", "why; the approvers read it")
+	f.StringVarP(&file, "file", "f", "", "project file with the rollout plan (default: keelson.yaml here or above)")
+	f.StringVar(&mode, "mode", "", "rollout without a plan of the project: all or shadow")
+	f.BoolVar(&noPlan, "no-plan", false, "all calls at once, whatever the project says")
+
+	execute := verb("execute REQUEST", "Carry out an approved change request", "keelson deploy execute 12\nkeelson deploy execute 12 --json\nkeelson deploy execute 12 -q", c.args(1, 1, "REQUEST"), func(cmd *cobra.Command, args []string) error {
+		return c.act(cmd.Context(), http.MethodPost, "/api/v1/deployments", map[string]string{"request": args[0]}, deployColumns, "endpoint")
+	})
+	act := func(verbName, short string) *cobra.Command {
+		var why string
+		cmd := verb(verbName+" ENDPOINT", short, fmt.Sprintf("keelson deploy %s screening --reason \"seen enough\"\nkeelson deploy %s screening.dev --reason test --yes\nkeelson deploy %s screening --reason \"complaints\" --json", verbName, verbName, verbName),
+			c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
+				if why == "" {
+					return usage("Say why: --reason TEXT. The audit log keeps it.")
+				}
+				return c.act(cmd.Context(), http.MethodPost, "/api/v1/deployments/"+escape(args[0])+"/"+verbName, map[string]string{"reason": why}, deployColumns, "endpoint")
+			})
+		cmd.Flags().StringVar(&why, "reason", "", "why")
+		cmd.ValidArgsFunction = c.complete("deploy", "endpoint")
+		return cmd
+	}
+	return c.noun("deploy", "What runs where", []string{"deployment", "deployments"},
+		c.listCommand("deploy", "List deployments", "/api/v1/deployments", deployColumns, "endpoint", "model=only those of this model"),
+		c.getCommand("deploy", "Show what runs at an endpoint", "ENDPOINT", "screening", func(n string) (string, error) { return "/api/v1/deployments/" + escape(n), nil },
+			append(deployColumns, columns("words", "rollout", "releases", "durability", "sealed")...), "endpoint"),
+		create, execute, act("advance", "Take the next step of a rollout"), act("rollback", "Go back to the version before"), act("suspend", "Refuse all calls from now on"), act("resume", "Answer calls again"))
+}
+
+var versionForm = regexp.MustCompile(`^[^/@]+(/[1-9][0-9]*|@[^/@]+)$`)
+
+// isVersion tells name/3 and name@alias from files.
+func isVersion(s string) bool {
+	if _, err := os.Stat(s); err == nil {
+		return false
+	}
+	return versionForm.MatchString(s)
+}
+
+// propose opens a change request and, where nobody has to vote, waits until it has been carried out.
+func (c *cli) propose(ctx context.Context, kind, target, environment, reason string, plan *client.Rollout, whenApproved bool) error {
+	if reason == "" {
+		return usage("Say why: --reason TEXT. The approvers read it.")
+	}
+	cl, err := c.dial()
+	if err != nil {
+		return err
+	}
+	model, version, err := oneVersion(ctx, cl, target)
+	if err != nil {
+		return err
+	}
+	a, err := cl.Propose(ctx, client.NewApproval{Kind: kind, Model: model, Version: version, Environment: environment, Plan: plan, Reason: reason, WhenApproved: whenApproved})
+	if err != nil {
+		var e *client.Error
+		if errors.As(err, &e) && (e.Status == http.StatusUnprocessableEntity || e.Status == http.StatusConflict) && len(e.Errors) > 0 {
+			return &wrapped{failure{code: client.ExitCheck, text: e.Detail, hint: fmt.Sprintf("see: keelson version evaluations %s/%d", model, version)}, err}
+		}
+		return err
+	}
+	address := fmt.Sprintf("%s/approvals/%s", cl.Server(), a.ID)
+	c.say("%s request %d: %s %s/%d in %s  %s", c.sign("✓", "ok"), a.Number, kind, model, version, environment, address)
+	if a.State == "open" {
+		if err := c.show(a, approvalColumns, "id"); err != nil {
+			return err
+		}
+		return &failure{code: client.ExitConflict, text: fmt.Sprintf("Request %d waits for %s. Nothing is deployed yet; it will be as soon as it is approved.", a.Number, strings.Join(a.Missing, " and ")),
+			hint: fmt.Sprintf("ask them:  keelson approval approve %d --reason …   %s", a.Number, address)}
+	}
+	if a.State == "approved" { // the platform executes it by itself; the answer may come before that
+		if a, err = client.Wait(ctx, func(ctx context.Context) (client.Approval, bool, error) {
+			a, err := cl.Approval(ctx, a.ID)
+			return a, a.State != "approved" && a.State != "open", err
+		}); err != nil {
+			return err
+		}
+	}
+	if a.State != "executed" {
+		return &failure{code: client.ExitFailed, text: fmt.Sprintf("Request %d is %s.", a.Number, a.State), hint: fmt.Sprintf("see: keelson approval get %d", a.Number)}
+	}
+	if kind != "deploy" {
+		return c.show(a, approvalColumns, "id")
+	}
+	return c.answering(ctx, cl, model, environment, version)
+}
+
+// answering waits until a version answers calls and prints the address.
+func (c *cli) answering(ctx context.Context, cl *client.Client, model, environment string, version int) error {
+	raw, err := client.Wait(ctx, func(ctx context.Context) (json.RawMessage, bool, error) {
+		items, err := client.All[json.RawMessage](ctx, cl, "/api/v1/deployments?model="+escape(model), nil, 0)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, raw := range items {
+			var d client.Deployment
+			if err := json.Unmarshal(raw, &d); err != nil {
+				return nil, false, err
+			}
+			if d.Environment != environment || d.Model != model {
+				continue
+			}
+			for _, s := range d.Slots {
+				if s.Version == version {
+					return raw, c.modelReady(ctx, cl, d.Endpoint, version), nil
+				}
+			}
+		}
+		return nil, false, nil
+	})
+	if err != nil {
+		return err
+	}
+	var d client.Deployment
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return err
+	}
+	c.say("%s %s answers at %s%s", c.sign("✓", "ok"), d.Endpoint, cl.Server(), d.URL)
+	return c.show(raw, deployColumns, "endpoint")
+}
+
+// modelReady asks the endpoint itself.
+func (c *cli) modelReady(ctx context.Context, cl *client.Client, endpoint string, version int) bool {
+	return cl.Get(ctx, fmt.Sprintf("/v2/models/%s/versions/%d/ready", escape(endpoint), version), nil) == nil
+}
+
+func (c *cli) approvalCmd() *cobra.Command {
+	path := func(id string) (string, error) { return "/api/v1/approvals/" + escape(id), nil }
+	vote := func(name, short string, grant bool) *cobra.Command {
+		var why string
+		cmd := verb(name+" REQUEST", short, fmt.Sprintf("keelson approval %s 12 --reason \"evaluation and card are complete\"\nkeelson approval %s 12 --reason checked --json\nkeelson approval %s 12 --reason checked -q", name, name, name), c.args(1, 1, "REQUEST"), func(cmd *cobra.Command, args []string) error {
+			if why == "" {
+				return usage("Say why: --reason TEXT. The author reads it.")
+			}
+			return c.act(cmd.Context(), http.MethodPost, "/api/v1/approvals/"+escape(args[0])+"/votes", map[string]any{"grant": grant, "reason": why}, approvalColumns, "id")
+		})
+		cmd.Flags().StringVar(&why, "reason", "", "why")
+		return cmd
+	}
+	var kind, to, reason, file string
+	var when bool
+	create := verb("create NAME/VERSION", "Open a change request without waiting for its end", "keelson approval create screening/1 --to prod --reason \"first version\"\nkeelson approval create screening/1 --kind retire --to prod --reason replaced\nkeelson approval create screening/2 --to prod --reason better --when-approved", c.args(1, 1, "NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
+		if to == "" || reason == "" {
+			return usage("Say where to and why: --to prod --reason TEXT.")
+		}
+		cl, err := c.dial()
+		if err != nil {
+			return err
+		}
+		model, version, err := oneVersion(cmd.Context(), cl, args[0])
+		if err != nil {
+			return err
+		}
+		body := map[string]any{"kind": kind, "model": model, "version": version, "environment": to, "reason": reason, "when_approved": when}
+		if p, found, err := openProject(file); err != nil {
+			return err
+		} else if found && kind == "deploy" && p.def.Model == model && p.rollout(to) != nil {
+			body["plan"] = p.rollout(to)
+		}
+		return c.act(cmd.Context(), http.MethodPost, "/api/v1/approvals", body, approvalColumns, "id")
+	})
+	f := create.Flags()
+	f.StringVar(&kind, "kind", "deploy", "deploy, retire, suspend or rollback")
+	f.StringVar(&to, "to", "", "environment")
+	f.StringVar(&reason, "reason", "", "why")
+	f.StringVarP(&file, "file", "f", "", "project file with the rollout plan (default: keelson.yaml here or above)")
+	f.BoolVar(&when, "when-approved", false, "carry it out as soon as it is approved")
+	diff := verb("diff REQUEST", "Compare what is live with what is proposed", "keelson approval diff 12\nkeelson approval diff 12 --json\nkeelson approval diff 12 -o yaml", c.args(1, 1, "REQUEST"), func(cmd *cobra.Command, args []string) error {
+		cl, err := c.dial()
+		if err != nil {
+			return err
+		}
+		var raw json.RawMessage
+		if err := cl.Get(cmd.Context(), "/api/v1/approvals/"+escape(args[0])+"/changes", &raw); err != nil {
+			return err
+		}
+		if c.machine() || c.output != "" {
+			return c.show(raw, nil, "to.version")
+		}
+		var d struct {
+			Sections []struct {
+				Title string
+				Rows  []json.RawMessage
+			}
+		}
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return err
+		}
+		for _, s := range d.Sections {
+			fmt.Fprintln(c.out, s.Title)
+			if err := c.list(s.Rows, columns("label", "before", "after", "note"), "label"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	comment := verb("comment REQUEST TEXT", "Comment on a change request", "keelson approval comment 12 \"Please add the March figures.\"\nkeelson approval comment 12 thanks --json\nkeelson approval comment 12 done -q", c.args(2, 2, "REQUEST and TEXT"), func(cmd *cobra.Command, args []string) error {
+		return c.act(cmd.Context(), http.MethodPost, "/api/v1/approvals/"+escape(args[0])+"/comments", map[string]string{"text": args[1]}, columns("id", "by", "at", "text"), "id")
+	})
+	var why string
+	withdraw := verb("withdraw REQUEST", "Take back a change request of your own", "keelson approval withdraw 12 --reason \"wrong version\"\nkeelson approval withdraw 12 --reason x --json\nkeelson approval withdraw 12 --reason x -q", c.args(1, 1, "REQUEST"), func(cmd *cobra.Command, args []string) error {
+		return c.act(cmd.Context(), http.MethodPost, "/api/v1/approvals/"+escape(args[0])+"/withdraw", map[string]string{"reason": why}, approvalColumns, "id")
+	})
+	withdraw.Flags().StringVar(&why, "reason", "", "why")
+	return c.noun("approval", "Change requests, reviews and votes", []string{"approvals"},
+		c.listCommand("approval", "List change requests", "/api/v1/approvals", approvalColumns, "id", "state=open, approved, refused, withdrawn, executed, expired or void", "model=only those of this model", "mine=true: those I opened or may vote on"),
+		c.getCommand("approval", "Show a change request with votes and verdict", "REQUEST", "12", path, append(approvalColumns, columns("reason", "plan", "artifact_digest", "need", "votes", "verdict reasons=verdict.reasons", "may vote=you.may_vote", "why=you.why", "sealed")...), "id"),
+		create, diff, vote("approve", "Grant a change request", true), vote("reject", "Refuse a change request", false), comment, withdraw)
+}
+
+func (c *cli) environmentCmd() *cobra.Command {
+	return c.noun("environment", "Environments and the policy of each", []string{"environments"},
+		c.listCommand("environment", "List environments", "/api/v1/environments", columns("name", "title", "policy", "auto_approve", "url_suffix"), "name"))
+}
+
+func (c *cli) policyCmd() *cobra.Command {
+	set := verb("set NAME FILE", "Save a policy (YAML or JSON) as its next version", "keelson policy set prod policy.yaml\nkeelson policy get prod -o yaml > policy.yaml\nkeelson policy set dev - < dev.yaml", c.args(2, 2, "NAME and FILE"), func(cmd *cobra.Command, args []string) error {
+		var body map[string]any
+		if err := c.readYAML(args[1], &body); err != nil {
+			return err
+		}
+		return c.act(cmd.Context(), http.MethodPut, "/api/v1/policies/"+escape(args[0]), body, columns("name", "version", "title", "created_by"), "name")
+	})
+	return c.noun("policy", "Rules that change requests must pass", []string{"policies"},
+		c.listCommand("policy", "List policies", "/api/v1/policies", columns("name", "version", "title", "created_by", "created_at"), "name"),
+		c.getCommand("policy", "Show a policy", "NAME", "prod", func(n string) (string, error) { return "/api/v1/policies/" + escape(n), nil }, nil, "name"), set)
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"keelson/client"
+)
+
+// readYAML reads a YAML or JSON file, or standard input for "-".
+func (c *cli) readYAML(name string, v any) error {
+	r, err := c.openData(name)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, 4<<20))
+	if err != nil {
+		return err
+	}
+	if err := yaml.Unmarshal(b, v); err != nil {
+		return usage("%s cannot be read: %s", name, yaml.FormatError(err, false, true))
+	}
+	return nil
+}
+
+var predictionColumns = columns("id", "at", "endpoint", "version", "caller", "application", "rows", "latency_us", "error")
+
+func (c *cli) predictionCmd() *cobra.Command {
+	return c.noun("prediction", "The log of every answer", []string{"predictions"},
+		c.listCommand("prediction", "List predictions, newest first", "/api/v1/predictions", predictionColumns, "id", "endpoint=only of this endpoint", "model=only of this model", "version=only of this version", "caller=only of this caller",
+			"since=from this time on", "until=before this time"),
+		c.getCommand("prediction", "Show a prediction with inputs, outputs, fired rules and outcomes", "ID", "06gzw2", func(id string) (string, error) { return "/api/v1/predictions/" + escape(id), nil }, nil, "id"))
+}
+
+func (c *cli) predictCmd() *cobra.Command {
+	var data string
+	cmd := verb("predict ENDPOINT", "Call a deployed model", `keelson predict referral --data '{"inputs":[{"name":"age","shape":[1],"datatype":"INT64","data":[61]}]}'`+"\nkeelson predict screening --data @request.json\nkeelson predict screening.dev --data - < request.json",
+		c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
+			var body json.RawMessage
+			switch {
+			case data == "":
+				return usage("Give the request: --data '{\"inputs\": …}', --data @FILE or --data -.")
+			case data == "-" || data[0] == '@':
+				name := data
+				if data[0] == '@' {
+					name = data[1:]
+				}
+				r, err := c.openData(name)
+				if err != nil {
+					return err
+				}
+				defer r.Close()
+				b, err := io.ReadAll(io.LimitReader(r, 64<<20))
+				if err != nil {
+					return err
+				}
+				body = b
+			default:
+				body = json.RawMessage(data)
+			}
+			if !json.Valid(body) {
+				return usage("The request is not JSON.")
+			}
+			cl, err := c.dial()
+			if err != nil {
+				return err
+			}
+			var out json.RawMessage
+			if err := cl.Infer(cmd.Context(), args[0], body, &out); err != nil {
+				return err
+			}
+			return c.show(out, nil, "id")
+		})
+	cmd.Flags().StringVar(&data, "data", "", "Open Inference Protocol request as JSON, @file or - for standard input")
+	return cmd
+}
+
+func (c *cli) outcomeCmd() *cobra.Command {
+	add := verb("add FILE", "Report what turned out to be true, from CSV with prediction_id, row and value", "keelson outcome add calls.csv\nkeelson outcome add - < calls.csv\nkeelson outcome add calls.csv --json", c.args(1, 1, "FILE"), func(cmd *cobra.Command, args []string) error {
+		r, err := c.openData(args[0])
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		cl, err := c.dial()
+		if err != nil {
+			return err
+		}
+		accepted, duplicates, err := sendOutcomes(cmd.Context(), cl, r)
+		if err != nil {
+			return err
+		}
+		return c.show(map[string]any{"accepted": accepted, "duplicates": duplicates}, columns("accepted", "duplicates"), "accepted")
+	})
+	return c.noun("outcome", "What turned out to be true", []string{"outcomes"}, add)
+}
+
+// sendOutcomes reads CSV with the columns prediction_id, row and value (others are skipped) and sends it in batches.
+func sendOutcomes(ctx context.Context, cl *client.Client, r io.Reader) (accepted, duplicates int, err error) {
+	in := csv.NewReader(r)
+	head, err := in.Read()
+	if err != nil {
+		return 0, 0, usage("The file is no CSV with a heading: %v", err)
+	}
+	place := map[string]int{}
+	for i, h := range head {
+		place[h] = i
+	}
+	for _, h := range []string{"prediction_id", "row", "value"} {
+		if _, ok := place[h]; !ok {
+			return 0, 0, usage("The file has no column %q; it needs prediction_id, row and value.", h)
+		}
+	}
+	var batch []client.Outcome
+	send := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		a, d, err := cl.AddOutcomes(ctx, batch)
+		accepted, duplicates, batch = accepted+a, duplicates+d, batch[:0]
+		return err
+	}
+	for {
+		rec, err := in.Read()
+		if errors.Is(err, io.EOF) {
+			return accepted, duplicates, send()
+		}
+		if err != nil {
+			return accepted, duplicates, usage("%v", err)
+		}
+		row, err := strconv.Atoi(rec[place["row"]])
+		if err != nil {
+			line, col := in.FieldPos(place["row"])
+			return accepted, duplicates, usage("line %d, column %d: %q is not a row number", line, col, rec[place["row"]])
+		}
+		batch = append(batch, client.Outcome{PredictionID: rec[place["prediction_id"]], Row: row, Value: scalar(rec[place["value"]])})
+		if len(batch) == 1000 {
+			if err := send(); err != nil {
+				return accepted, duplicates, err
+			}
+		}
+	}
+}
+
+func (c *cli) monitorCmd() *cobra.Command {
+	path := func(n string) (string, error) { return "/api/v1/monitors/" + escape(n), nil }
+	status := verb("status ENDPOINT", "Say whether a model can be trusted at the moment; exit 5 if not", "keelson monitor status screening\nkeelson monitor status screening --json\nkeelson monitor status screening -o name", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
+		cl, err := c.dial()
+		if err != nil {
+			return err
+		}
+		var v struct {
+			Verdict client.Health `json:"verdict"`
+		}
+		if err := cl.Get(cmd.Context(), "/api/v1/monitors/"+escape(args[0]), &v); err != nil {
+			return err
+		}
+		if err := c.show(v.Verdict, columns("verdict", "reasons"), "verdict"); err != nil {
+			return err
+		}
+		if v.Verdict.Verdict == "no" {
+			return answered(client.ExitCheck)
+		}
+		return nil
+	})
+	windows := verb("windows ENDPOINT", "List the windows of a monitor, newest first", "keelson monitor windows screening\nkeelson monitor windows screening --json\nkeelson monitor windows screening -o csv", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
+		return c.printList(cmd.Context(), "/api/v1/monitors/"+escape(args[0])+"/windows", nil, columns("id", "from", "to", "rows", "version", "breached", "verdict", "accuracy=performance.accuracy", "reasons"), "id")
+	})
+	windows.Flags().IntVar(&c.limit, "limit", 50, "how many at most, 0 for all")
+	var reference, model, retrain string
+	var rows, minRows int
+	var features []string
+	var accuracy float64
+	set := verb("set ENDPOINT", "Make a monitor or change it", "keelson monitor set screening --reference screening-patients/1\nkeelson monitor set screening --rows 800 --retrain screening\nkeelson monitor set partner-model --model partner --reference partner-data/2", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
+		body := map[string]any{}
+		if model != "" {
+			body["model"] = model
+		}
+		if reference != "" {
+			o, err := parseObject(reference)
+			if err != nil {
+				return err
+			}
+			n, _ := strconv.Atoi(o.version) // empty is 0, the newest; parseObject has checked the rest
+			body["reference"] = map[string]any{"dataset": o.name, "version": n}
+		}
+		if rows > 0 || minRows > 0 {
+			body["window"] = map[string]any{"rows": rows, "min_rows": minRows}
+		}
+		if cmd.Flags().Changed("feature") {
+			body["features"] = features
+		}
+		if cmd.Flags().Changed("accuracy") {
+			body["limits"] = map[string]any{"accuracy": accuracy}
+		}
+		if cmd.Flags().Changed("retrain") {
+			body["on_breach"] = map[string]any{}
+			if retrain != "" {
+				body["on_breach"] = map[string]any{"retrain": map[string]any{"pipeline": retrain}}
+			}
+		}
+		return c.act(cmd.Context(), http.MethodPut, "/api/v1/monitors/"+escape(args[0]), body, columns("endpoint", "model", "reference", "window", "on_breach"), "endpoint")
+	})
+	f := set.Flags()
+	f.StringVar(&reference, "reference", "", "data version to compare with, as name/3")
+	f.StringVar(&model, "model", "", "model, where the endpoint does not tell")
+	f.IntVar(&rows, "rows", 0, "rows of a window")
+	f.IntVar(&minRows, "min-rows", 0, "least rows of a window that is judged")
+	f.StringSliceVar(&features, "feature", nil, "only these inputs")
+	f.Float64Var(&accuracy, "accuracy", 0, "lowest accuracy")
+	f.StringVar(&retrain, "retrain", "", "pipeline that a breach starts; empty for none")
+	return c.noun("monitor", "Is the world still the one the model knows?", []string{"monitors"},
+		c.listCommand("monitor", "List monitors with their verdicts", "/api/v1/monitors", columns("endpoint", "model", "version", "verdict=verdict.verdict", "reasons=verdict.reasons"), "endpoint", "model=only those of this model"),
+		c.getCommand("monitor", "Show a monitor with its verdict and windows", "ENDPOINT", "screening", path, columns("endpoint=monitor.endpoint", "model=monitor.model", "verdict=verdict.verdict", "reasons=verdict.reasons", "reference=monitor.reference", "window=monitor.window", "limits=monitor.limits"), "monitor.endpoint"),
+		status, windows, set)
+}
+
+func (c *cli) alertCmd() *cobra.Command {
+	cols := columns("id", "endpoint", "feature", "metric", "value", "limit", "state", "opened_at", "link")
+	var reason, until string
+	ack := verb("ack ID", "Say that somebody looks after an alert", "keelson alert ack 06gz --reason \"new scanner in use\"\nkeelson alert ack 06gz --reason looking --json\nkeelson alert ack 06gz --reason looking -q", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
+		return c.act(cmd.Context(), http.MethodPost, "/api/v1/alerts/"+escape(args[0])+"/ack", map[string]string{"reason": reason}, cols, "id")
+	})
+	ack.Flags().StringVar(&reason, "reason", "", "why")
+	silence := verb("silence ID", "Keep an alert quiet for a while", "keelson alert silence 06gz --reason maintenance --until 2026-12-01T00:00:00Z\nkeelson alert silence 06gz --reason known --until 2026-12-01T00:00:00Z --json\nkeelson alert silence 06gz --reason known --until 2026-12-01T00:00:00Z -q", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
+		return c.act(cmd.Context(), http.MethodPost, "/api/v1/alerts/"+escape(args[0])+"/silence", map[string]string{"reason": reason, "until": until}, cols, "id")
+	})
+	silence.Flags().StringVar(&reason, "reason", "", "why")
+	silence.Flags().StringVar(&until, "until", "", "time, as 2026-12-01T00:00:00Z")
+	return c.noun("alert", "What monitors found", []string{"alerts"},
+		c.listCommand("alert", "List alerts", "/api/v1/alerts", cols, "id", "state=open, acknowledged, silenced or recovered", "model=only of this model"), ack, silence)
+}
+
+func (c *cli) incidentCmd() *cobra.Command {
+	cols := columns("id", "kind", "severity", "state", "model", "endpoint", "title", "opened_at", "owner")
+	act := func(name, short string) *cobra.Command {
+		var reason string
+		cmd := verb(name+" ID", short, fmt.Sprintf("keelson incident %s 06gz --reason \"file restored from backup\"\nkeelson incident %s 06gz --reason done --json\nkeelson incident %s 06gz --reason done -q", name, name, name), c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
+			return c.act(cmd.Context(), http.MethodPost, "/api/v1/incidents/"+escape(args[0])+"/"+name, map[string]string{"reason": reason}, cols, "id")
+		})
+		cmd.Flags().StringVar(&reason, "reason", "", "why")
+		return cmd
+	}
+	return c.noun("incident", "What went wrong", []string{"incidents"},
+		c.listCommand("incident", "List incidents", "/api/v1/incidents", cols, "id", "state=open, acknowledged or closed", "model=only of this model"),
+		c.getCommand("incident", "Show an incident with its time line", "ID", "06gz", func(id string) (string, error) { return "/api/v1/incidents/" + escape(id), nil }, nil, "id"),
+		act("ack", "Take care of an incident"), act("close", "Close an incident"))
+}
