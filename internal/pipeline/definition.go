@@ -460,8 +460,8 @@ func (d *Definition) cycle() string {
 	return ""
 }
 
-// outlines gives the steps in the order of the file.
-func (d *Definition) outlines() []Outline {
+// Outlines gives the steps in the order of the file.
+func (d *Definition) Outlines() []Outline {
 	out := make([]Outline, 0, len(d.order))
 	for _, n := range d.order {
 		out = append(out, Outline{Name: n, Kind: d.Steps[n].Kind, Needs: append([]string{}, d.Steps[n].Needs...)})

@@ -65,7 +65,7 @@ func TestTheScreeningProjectIsReadAsItStands(t *testing.T) {
 		t.Fatal(err)
 	}
 	var steps []string
-	for _, o := range d.outlines() {
+	for _, o := range d.Outlines() {
 		steps = append(steps, o.Name)
 	}
 	if want := []string{"check", "train", "train_baseline", "register", "evaluate"}; !slices.Equal(steps, want) {

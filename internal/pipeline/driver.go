@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -100,7 +101,7 @@ func (d *driver) loop(parent context.Context) (err error) {
 		for _, st := range r.Steps {
 			if !active[st.Name] && (st.State == Running || slices.Contains(next, st.Name)) {
 				active[st.Name] = true
-				go func() { endings <- ending{st.Name, d.step(ctx, r, st)} }() // loop receives every ending
+				go func() { endings <- ending{st.Name, d.guarded(ctx, r, st)} }() // loop receives every ending
 			}
 		}
 		if len(active) == 0 {
@@ -204,6 +205,16 @@ type done struct {
 	versions []ModelRef // register
 	data     []DataRef  // data versions it wrote
 	cpu      time.Duration
+}
+
+// guarded is step; a panic in it stops this driver and not the server.
+func (d *driver) guarded(ctx context.Context, r Run, st Step) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return d.step(ctx, r, st)
 }
 
 // step carries one step to its end. An error means that this driver is to stop; a step that failed is not an error.

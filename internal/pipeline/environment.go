@@ -15,10 +15,11 @@ import (
 	"keelson/internal/problem"
 )
 
-// environments builds Python environments from lock files, one folder per lock digest. A given Python is taken as it is.
-type environments struct {
-	root   string
-	python string
+// Environments builds Python environments from lock files, one folder below Root per lock digest. A given Python is taken
+// as it is.
+type Environments struct {
+	Root   string
+	Python string
 
 	mu       sync.Mutex
 	building map[string]*sync.Mutex
@@ -27,16 +28,16 @@ type environments struct {
 // readyMark marks an environment that was built to its end; a folder without it is built anew.
 const readyMark = ".keelson-ready"
 
-// ensure gives the folder with the python of a lock file, building it first if needed; what happens is written to log.
+// Ensure gives the folder with the python of a lock file, building it first if needed; what happens is written to log.
 // Without a lock it is what the machine has.
-func (e *environments) ensure(ctx context.Context, lock []byte, log io.Writer) (bin string, err error) {
-	if e.python != "" {
-		abs, err := filepath.Abs(e.python)
+func (e *Environments) Ensure(ctx context.Context, lock []byte, log io.Writer) (bin string, err error) {
+	if e.Python != "" {
+		abs, err := filepath.Abs(e.Python)
 		if err != nil {
 			return "", err
 		}
 		if _, err := os.Stat(abs); err != nil {
-			return "", problem.New(problem.Unavailable, "The configured Python %s is not there.", e.python).Because(err)
+			return "", problem.New(problem.Unavailable, "The configured Python %s is not there.", e.Python).Because(err)
 		}
 		return filepath.Dir(abs), nil
 	}
@@ -50,7 +51,7 @@ func (e *environments) ensure(ctx context.Context, lock []byte, log io.Writer) (
 	digest := digestOf(lock)
 	unlock := e.one(digest)
 	defer unlock()
-	dir, err := filepath.Abs(filepath.Join(e.root, strings.TrimPrefix(digest, "sha256:")[:20]))
+	dir, err := filepath.Abs(filepath.Join(e.Root, strings.TrimPrefix(digest, "sha256:")[:20]))
 	if err != nil {
 		return "", err
 	}
@@ -92,7 +93,7 @@ func (e *environments) ensure(ctx context.Context, lock []byte, log io.Writer) (
 }
 
 // one lets one builder per digest work at a time.
-func (e *environments) one(digest string) (unlock func()) {
+func (e *Environments) one(digest string) (unlock func()) {
 	e.mu.Lock()
 	if e.building == nil {
 		e.building = map[string]*sync.Mutex{}

@@ -15,7 +15,14 @@ import (
 
 // Routes mounts pipelines and their runs.
 func (s *Service) Routes(a *rest.API) {
-	a.Handle(http.MethodPut, "/api/v1/pipelines/{name}", "pipeline.run", rest.REST, http.HandlerFunc(s.put))
+	a.Handle(http.MethodPut, "/api/v1/pipelines/{name}", "pipeline.run", rest.REST, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := s.receive(w, r)
+		if err != nil {
+			a.Fail(w, r, err)
+			return
+		}
+		rest.JSON(w, http.StatusOK, p)
+	}))
 	rest.Get(a, "/api/v1/pipelines", "pipeline.read", "List pipelines", s.getPipelines)
 	rest.Get(a, "/api/v1/pipelines/{name}", "pipeline.read", "Show a pipeline", s.getPipeline)
 	rest.Post(a, "/api/v1/pipelines/{name}/runs", "pipeline.run", "Start a run", s.postRun, rest.Status(http.StatusCreated))
@@ -100,17 +107,8 @@ func (s *Service) getLog(ctx context.Context, in *logInput) (Chunk, error) {
 	return s.StepLog(ctx, in.ID, in.Step, in.Offset)
 }
 
-// put takes multipart/form-data with the parts definition (keelson.yaml), source (tar.gz, may be missing) and commit
+// receive takes multipart/form-data with the parts definition (keelson.yaml), source (tar.gz, may be missing) and commit
 // (JSON of Source, may be missing).
-func (s *Service) put(w http.ResponseWriter, r *http.Request) {
-	p, err := s.receive(w, r)
-	if err != nil {
-		rest.WriteProblem(w, r, err)
-		return
-	}
-	rest.JSON(w, http.StatusOK, p)
-}
-
 func (s *Service) receive(w http.ResponseWriter, r *http.Request) (Pipeline, error) {
 	r.Body = http.MaxBytesReader(w, r.Body, MaxArchive+MaxDefinition+1<<16)
 	if err := r.ParseMultipartForm(1 << 20); err != nil {

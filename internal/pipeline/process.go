@@ -64,7 +64,10 @@ func (p *Process) Submit(ctx context.Context, t Task) error {
 	if err := p.check(t.ID); err != nil {
 		return err
 	}
-	dir := p.Folder(t.ID)
+	dir, err := filepath.Abs(p.Folder(t.ID)) // the watcher starts elsewhere
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make task folder: %w", err)
 	}

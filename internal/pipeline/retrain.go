@@ -12,12 +12,16 @@ import (
 	"keelson/internal/problem"
 )
 
-// Retraining is what a monitor says when it is breached and its plan asks for a new version.
-type Retraining struct {
-	Endpoint string `json:"endpoint"`
-	Model    string `json:"model"`
-	Window   string `json:"window"`
-	Pipeline string `json:"pipeline"` // empty: this monitor does not retrain
+// breach is what a monitor says when it is breached; without Retrain its plan asks for no new version.
+type breach struct {
+	Endpoint string   `json:"endpoint"`
+	Model    string   `json:"model"`
+	Window   string   `json:"window"`
+	Retrain  *retrain `json:"retrain,omitempty"`
+}
+
+type retrain struct {
+	Pipeline string `json:"pipeline"`
 }
 
 // defaultCooldown is the least time between two runs started by monitors.
@@ -26,19 +30,19 @@ const defaultCooldown = 10 * time.Minute
 // Retrain starts the pipeline that a breached monitor names, on the newest data. The same window never starts it twice;
 // while a run is under way or the cool-down lasts, nothing starts, and the audit log says so.
 func (s *Service) Retrain(ctx context.Context, e event.Event) error {
-	var why Retraining
+	var why breach
 	if err := json.Unmarshal(e.Data, &why); err != nil {
 		return fmt.Errorf("read event %s: %w", e.ID, err)
 	}
-	if why.Pipeline == "" {
+	if why.Retrain == nil || why.Retrain.Pipeline == "" {
 		return nil
 	}
 	if why.Window == "" {
 		why.Window = e.ID
 	}
-	p, err := s.Get(ctx, why.Pipeline)
+	p, err := s.Get(ctx, why.Retrain.Pipeline)
 	if problem.Is(err, problem.NotFound) {
-		return s.skip(ctx, why, fmt.Sprintf("There is no pipeline %q.", why.Pipeline))
+		return s.skip(ctx, why, fmt.Sprintf("There is no pipeline %q.", why.Retrain.Pipeline))
 	}
 	if err != nil {
 		return err
@@ -75,9 +79,9 @@ func (s *Service) Retrain(ctx context.Context, e event.Event) error {
 	return err
 }
 
-func (s *Service) skip(ctx context.Context, why Retraining, reason string) error {
+func (s *Service) skip(ctx context.Context, why breach, reason string) error {
 	return s.DB.Write(ctx, func(tx db.Scope) error {
-		return audit.Record(tx, "pipeline.retrain.skipped", "pipeline/"+why.Pipeline, map[string]any{"endpoint": why.Endpoint, "window": why.Window,
+		return audit.Record(tx, "pipeline.retrain.skipped", "pipeline/"+why.Retrain.Pipeline, map[string]any{"endpoint": why.Endpoint, "window": why.Window,
 			"reason": reason, "models": []string{why.Model}})
 	})
 }

@@ -108,7 +108,7 @@ type Service struct {
 
 	once  sync.Once
 	slots chan struct{} // one per command step running at the same time
-	envs  environments
+	envs  Environments
 	store store
 }
 
@@ -120,7 +120,7 @@ const Queue = "pipeline"
 func (s *Service) setUp() {
 	s.once.Do(func() {
 		s.slots = make(chan struct{}, max(runtime.NumCPU(), 2))
-		s.envs = environments{root: path.Join(s.Work, "environments"), python: s.Python}
+		s.envs = Environments{Root: path.Join(s.Work, "environments"), Python: s.Python}
 	})
 }
 
@@ -147,12 +147,12 @@ func (s *Service) Save(ctx context.Context, name string, definition []byte, arch
 	if d.Name != name {
 		return Pipeline{}, problem.New(problem.Invalid, "The project file is of pipeline %q, but it was sent to %q.", d.Name, name).At("name")
 	}
-	p := Pipeline{Name: d.Name, Description: d.Description, Model: d.Model, Source: from, Steps: d.outlines(), definition: string(definition)}
+	p := Pipeline{Name: d.Name, Description: d.Description, Model: d.Model, Source: from, Steps: d.Outlines(), definition: string(definition)}
 	if archive != nil {
 		if p.archive, p.Environment, err = s.keepArchive(ctx, archive, d.Environment.Requirements); err != nil {
 			return Pipeline{}, err
 		}
-	} else if slices.ContainsFunc(d.outlines(), func(o Outline) bool { return o.Kind == Command }) {
+	} else if slices.ContainsFunc(d.Outlines(), func(o Outline) bool { return o.Kind == Command }) {
 		return Pipeline{}, problem.New(problem.Invalid, "Pipeline %s runs commands, but no source was sent with it.", name).At("source")
 	}
 	p.Digest = digestOf([]byte(digestOf(definition) + "\n" + p.archive))
@@ -236,7 +236,7 @@ func (s *Service) Start(ctx context.Context, name string, in Request, why Trigge
 	if r.Data, err = s.resolve(ctx, d, in.Data); err != nil {
 		return Run{}, err
 	}
-	for _, o := range d.outlines() {
+	for _, o := range d.Outlines() {
 		r.Steps = append(r.Steps, Step{Name: o.Name, Kind: o.Kind, Needs: o.Needs, State: Waiting})
 	}
 	err = s.DB.Write(ctx, func(tx db.Scope) error {

@@ -474,7 +474,7 @@ func TestABreachedMonitorStartsThePipelineOnce(t *testing.T) {
 		w.save(t, "name: c\nretrain: {cooldown: 1h}\nsteps:\n  a: {kind: command, run: [\"true\"]}\n", map[string]string{"a": "b"})
 		breach := func(window, pipeline string) {
 			t.Helper()
-			b, _ := json.Marshal(Retraining{Endpoint: "e", Model: "m", Window: window, Pipeline: pipeline})
+			b, _ := json.Marshal(breach{Endpoint: "e", Model: "m", Window: window, Retrain: &retrain{pipeline}})
 			if err := w.Retrain(w.ctx, event.Event{ID: db.NewID(), Data: b}); err != nil {
 				t.Fatal(err)
 			}

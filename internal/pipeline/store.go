@@ -26,7 +26,7 @@ func scanPipeline(scan func(...any) error) (p Pipeline, err error) {
 		return p, err
 	}
 	d, err := Parse("keelson.yaml", []byte(p.definition))
-	p.Steps = d.outlines()
+	p.Steps = d.Outlines()
 	return p, err
 }
 
