@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 	"keelson/internal/dataset"
 	"keelson/internal/db"
 	"keelson/internal/deployment"
+	"keelson/internal/evaluation"
 	"keelson/internal/event"
+	"keelson/internal/incident"
 	"keelson/internal/inventory"
 	"keelson/internal/job"
 	"keelson/internal/pipeline"
@@ -22,6 +25,7 @@ import (
 	"keelson/internal/problem"
 	"keelson/internal/release"
 	"keelson/internal/rest"
+	"keelson/internal/serving"
 	"keelson/internal/tracking"
 )
 
@@ -78,7 +82,64 @@ func (v versions) Version(ctx context.Context, model string, number int) (approv
 			out.Metrics[p.Key] = p.Value
 		}
 	}
+	e, judged, err := v.a.Evaluations.Latest(ctx, model, number)
+	if err != nil || !judged {
+		out.Evaluation.State = "none"
+		return out, err
+	}
+	out.Evaluation = approval.Evaluation{State: e.State, ID: e.ID}
+	for _, t := range e.Tests {
+		out.Evaluation.Tests = append(out.Evaluation.Tests, approval.Test{Name: t.Name, Kind: t.Kind, State: t.State, Value: number64(t.Value), Limit: number64(t.Limit), Detail: t.Detail})
+	}
 	return out, nil
+}
+
+func number64(v *float64) float64 {
+	if v == nil {
+		return math.NaN()
+	}
+	return *v
+}
+
+// evaluator runs the suites of project files.
+type evaluator struct{ a *App }
+
+func (v evaluator) Start(ctx context.Context, model string, version int, suite pipeline.Suite, data pipeline.DataRef) (string, error) {
+	out := evaluation.Suite{Name: suite.Name, Data: suite.Data, Target: suite.Target, Output: suite.Output, Positive: suite.Positive, Threshold: suite.Threshold}
+	for _, t := range suite.Tests {
+		out.Tests = append(out.Tests, evaluation.Test(t))
+	}
+	e, err := v.a.Evaluations.Start(ctx, model, version, out, data.Dataset, data.Version)
+	return e.ID, err
+}
+
+func (v evaluator) Evaluation(ctx context.Context, id string) (pipeline.Verdict, error) {
+	e, err := v.a.Evaluations.Evaluation(ctx, id)
+	return pipeline.Verdict{ID: e.ID, Running: e.State == "running", Passed: e.State == "passed", Failed: e.Failures(), Metrics: e.Metrics}, err
+}
+
+// releases hands serving the signed documents and nothing else.
+type releases struct{ a *App }
+
+func (r releases) Releases(ctx context.Context) ([]serving.Stored, error) {
+	list, err := r.a.Deployments.Releases(ctx)
+	out := make([]serving.Stored, len(list))
+	for i, e := range list {
+		out[i] = serving.Stored{Workspace: e.Workspace, Endpoint: e.Endpoint, Serial: e.Serial, Envelope: e.Text}
+	}
+	return out, err
+}
+
+// incidents hears what serving would not do.
+type incidents struct{ a *App }
+
+func (i incidents) Refused(ctx context.Context, endpoint, why string) error {
+	return i.a.Incidents.Refused(ctx, endpoint, why)
+}
+
+func (i incidents) Panicked(ctx context.Context, endpoint, model, why string) error {
+	return i.a.Incidents.Open(ctx, incident.New{Kind: incident.EnginePanic, Model: model, Endpoint: endpoint, Severity: "high",
+		Title: "The engine of " + endpoint + " broke down", Detail: why, Key: "panic:" + endpoint})
 }
 
 // runtime tells the inventory what deployment, monitor and prediction know.

@@ -8,11 +8,13 @@ import (
 
 	"keelson/internal/alert"
 	"keelson/internal/approval"
+	"keelson/internal/caller"
 	"keelson/internal/dataset"
 	"keelson/internal/deployment"
 	"keelson/internal/engine"
 	"keelson/internal/engine/cel"
 	"keelson/internal/engine/xgboost"
+	"keelson/internal/evaluation"
 	"keelson/internal/incident"
 	"keelson/internal/inventory"
 	"keelson/internal/mlflowapi"
@@ -20,6 +22,7 @@ import (
 	"keelson/internal/pipeline"
 	"keelson/internal/policy"
 	"keelson/internal/prediction"
+	"keelson/internal/serving"
 	"keelson/internal/tracking"
 	"keelson/internal/usecase"
 )
@@ -39,6 +42,10 @@ type nouns struct {
 	Predictions *prediction.Service
 	Monitors    *monitor.Service
 	Alerts      *alert.Service
+	Evaluations *evaluation.Service
+	Serving     *serving.Service // nil unless this process serves
+
+	predictionLog *prediction.Log // nil in a process that only works in the background
 
 	start   func(context.Context) error // what must be up before the server says ready
 	closers []func() error
@@ -77,15 +84,15 @@ func (a *App) wire(ctx context.Context) error {
 		Work:     filepath.Join(a.Config.Data, "work"), Python: a.Config.Python,
 		Defaults: pipeline.Limits{Memory: pipeline.Size(a.Config.StepMemory), Time: pipeline.Duration(a.Config.StepTime)}}
 
-	var log *prediction.Log
 	if a.Config.has(PartServing) || a.Config.has(PartAPI) { // calls are logged where they are answered or handed in
-		log, err = prediction.OpenLog(prediction.Options{Dir: filepath.Join(a.Config.Data, "segments"), Node: a.node, Logger: a.Log, Metrics: a.metrics.Registry, Now: now})
+		log, err := prediction.OpenLog(prediction.Options{Dir: filepath.Join(a.Config.Data, "segments"), Node: a.node, Logger: a.Log, Metrics: a.metrics.Registry, Now: now})
 		if err != nil {
 			return err
 		}
+		a.predictionLog = log
 		a.closers = append(a.closers, log.Close)
 	}
-	a.Predictions = &prediction.Service{DB: a.DB, Blobs: a.Blobs, Log: log, Logger: a.Log, Now: now}
+	a.Predictions = &prediction.Service{DB: a.DB, Blobs: a.Blobs, Log: a.predictionLog, Logger: a.Log, Now: now}
 	if len(a.Config.Parts) < 3 { // others read what this process writes only once it is filed
 		a.Predictions.FileAfter, a.Predictions.Settle = 5*time.Second, 15*time.Second
 	}
@@ -98,18 +105,50 @@ func (a *App) wire(ctx context.Context) error {
 	a.Incidents.Model = a.Deployments.ModelOf
 	a.Inventory.Runtime = runtime{a}
 
+	a.Evaluations = &evaluation.Service{DB: a.DB, Inventory: a.Inventory, Data: a.Data, Champions: a.Deployments, Log: a.Log, Now: now}
+	a.Inventory.Evaluations = a.Evaluations
+	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Evaluations.Renamed)
+	a.Pipelines.Evaluate = evaluator{a}
+
 	a.Monitors = &monitor.Service{DB: a.DB, Log: a.Log, Now: now, Data: a.Data, Versions: a.Inventory,
 		Calls: &monitor.Predictions{Service: a.Predictions, DB: a.DB, Versions: a.Inventory, Now: now}}
 	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
-		a.Deployments, a.Predictions, a.Monitors, a.Alerts,
+		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations,
 		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Log: a.Log}} {
 		n.Routes(a.API)
 	}
-	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors} {
+	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors, a.Evaluations} {
 		n.Jobs(a.Jobs)
 	}
 	a.react()
+	if a.Config.has(PartServing) {
+		a.serve(set)
+	}
 	return nil
+}
+
+// serve adds the part that loads releases and answers calls.
+func (a *App) serve(set *engine.Set) {
+	a.Serving = &serving.Service{Releases: releases{a}, Key: a.release.Public(), Blobs: a.Blobs, Engines: set, Log: a.predictionLog, Incidents: incidents{a},
+		Logger: a.Log, Now: time.Now, Metrics: serving.NewMetrics(a.metrics.Registry), StateFile: filepath.Join(a.Config.Data, "serving.json")}
+	a.Serving.Routes(a.API)
+	a.start = func(ctx context.Context) error {
+		// Releases may have expired while the machine was off; what is in force loads before the server says ready.
+		if err := a.Deployments.Refresh(caller.System(ctx, "start")); err != nil {
+			a.Log.ErrorContext(ctx, "releases could not be renewed", "error", err)
+		}
+		return a.Serving.Refresh(caller.System(ctx, "start"))
+	}
+	a.run = append(a.run, a.Serving.Run, func(ctx context.Context) error {
+		for e := range a.Events.Watch(ctx) { // every serving process hears of releases, not only the one that reacts
+			if e.Type == deployment.Released {
+				if err := a.Serving.Released(ctx, e); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
