@@ -1,0 +1,139 @@
+package oip
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+
+	"keelson/internal/caller"
+	"keelson/internal/serving"
+)
+
+// headerLength says where the JSON of a body with binary data ends.
+const headerLength = "Inference-Header-Content-Length"
+
+// keptBuffer is the largest buffer that waits for the next request.
+const keptBuffer = 4 << 20
+
+// exchange is what one request needs and the next can use again.
+type exchange struct {
+	request request
+	body    []byte
+	answer  []byte
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+func (x *exchange) release() {
+	x.request.reset()
+	if cap(x.body) > keptBuffer {
+		x.body = nil
+	}
+	if cap(x.answer) > keptBuffer {
+		x.answer = nil
+	}
+	exchanges.Put(x)
+}
+
+func (h *Handler) infer(w http.ResponseWriter, r *http.Request) {
+	x := exchanges.Get().(*exchange)
+	defer x.release()
+	if err := h.exchange(w, r, x); err != nil {
+		h.fail(w, r, err)
+	}
+}
+
+// exchange answers one inference request; nothing was written when it fails.
+func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, x *exchange) (err error) {
+	ctx, q := r.Context(), &x.request
+	c := &q.call
+	start := h.now()
+	workspace, endpoint := caller.Workspace(ctx), r.PathValue("name")
+	if x.body, err = readBody(x.body[:0], r, h.maxBytes(workspace, endpoint)); err != nil {
+		return err
+	}
+	head, err := jsonLength(r.Header.Get(headerLength), len(x.body))
+	if err != nil {
+		return err
+	}
+	if err = q.decode(x.body, head, h.limits()); err != nil {
+		return err
+	}
+	c.Start, c.Workspace, c.Endpoint, c.Version = start, workspace, endpoint, r.PathValue("version")
+	h.context(c, r)
+	if err = h.outputsExist(c, q.outputs); err != nil {
+		return err
+	}
+	answer, err := h.Models.Infer(ctx, c)
+	if err != nil {
+		return err
+	}
+	head, err = x.encode(&answer)
+	if err != nil {
+		return err
+	}
+	header := w.Header()
+	header["Content-Type"] = contentJSON
+	if head >= 0 {
+		header["Content-Type"] = contentBinary
+		header[headerLength] = []string{strconv.Itoa(head)}
+	}
+	header["Keelson-Prediction-Id"] = []string{answer.ID}
+	send(w, r, x.answer)
+	return nil
+}
+
+var (
+	contentJSON   = []string{"application/json"}
+	contentBinary = []string{"application/octet-stream"}
+)
+
+// context fills in who asks and what for: parameters that came already stay, headers fill the rest.
+func (h *Handler) context(c *serving.Call, r *http.Request) {
+	c.Caller = caller.From(r.Context()).Name
+	for _, f := range [...]struct {
+		dst  *string
+		name string
+	}{{&c.Application, "Keelson-Application"}, {&c.Purpose, "Keelson-Purpose"}, {&c.Subject, "Keelson-Subject"},
+		{&c.Segment, "Keelson-Segment"}, {&c.RoutingKey, "Keelson-Routing-Key"}} {
+		if v := r.Header[f.name]; *f.dst == "" && len(v) > 0 {
+			*f.dst = v[0]
+		}
+	}
+	if v := r.Header["Traceparent"]; len(v) == 1 {
+		c.Trace = traceID(v[0])
+	}
+}
+
+// traceID gives the trace of a W3C traceparent header, "" when it is malformed, as its specification asks.
+func traceID(v string) string {
+	if len(v) < 55 || v[2] != '-' || v[35] != '-' || v[52] != '-' || v[:2] == "ff" || v[:2] == "00" && len(v) != 55 {
+		return ""
+	}
+	zero := true
+	for _, c := range []byte(v[3:35]) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return ""
+		}
+		zero = zero && c == '0'
+	}
+	if zero {
+		return ""
+	}
+	return v[3:35]
+}
+
+// jsonLength reads the header that says how long the JSON is; −1 when there is none and all of the body is JSON.
+func jsonLength(v string, body int) (int, error) {
+	if v == "" {
+		return -1, nil
+	}
+	n, err := strconv.Atoi(v)
+	switch {
+	case err != nil || n < 0:
+		return 0, invalid("The header %s is %q, not a number of bytes.", headerLength, clip(v)).At(headerLength)
+	case n > body:
+		return 0, invalid("The header %s says that the JSON has %d bytes, but the body has %d.", headerLength, n, body).At(headerLength)
+	}
+	return n, nil
+}

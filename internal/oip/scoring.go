@@ -1,0 +1,464 @@
+package oip
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"keelson/internal/caller"
+	"keelson/internal/engine"
+	"keelson/internal/problem"
+	"keelson/internal/serving"
+	"keelson/internal/tensor"
+)
+
+// maxScoring is the largest body of a scoring call; its values are boxed one by one, so it takes less than infer.
+const maxScoring = 8 << 20
+
+// scoring is the body of MLflow's scoring call; exactly one of the four forms is there.
+type scoring struct {
+	Split     *frame           `json:"dataframe_split"`
+	Records   []map[string]any `json:"dataframe_records"`
+	Instances any              `json:"instances"`
+	Inputs    any              `json:"inputs"`
+	Params    map[string]any   `json:"params"`
+}
+
+// frame is rows of cells. Columns is nil when the cells are known by their place only.
+type frame struct {
+	Columns []string `json:"columns"`
+	Data    [][]any  `json:"data"`
+}
+
+// invocations answers MLflow's scoring call {"dataframe_split" | "dataframe_records" | "instances" | "inputs": …} with
+// {"predictions": [one value, list or object per row]}.
+func (h *Handler) invocations(w http.ResponseWriter, r *http.Request) {
+	x := exchanges.Get().(*exchange)
+	defer x.release()
+	if err := h.score(w, r, x); err != nil {
+		h.fail(w, r, err)
+	}
+}
+
+func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (err error) {
+	ctx, c := r.Context(), &x.request.call
+	c.Start, c.Workspace, c.Endpoint, c.Version = h.now(), caller.Workspace(ctx), r.PathValue("name"), r.PathValue("version")
+	d, err := h.Models.Describe(c.Workspace, c.Endpoint, c.Version)
+	if err != nil {
+		return err
+	}
+	if x.body, err = readBody(x.body[:0], r, min(h.maxBytes(c.Workspace, c.Endpoint), maxScoring)); err != nil {
+		return err
+	}
+	body, err := decodeScoring(x.body)
+	if err != nil {
+		return err
+	}
+	f, err := body.frame()
+	if err != nil {
+		return err
+	}
+	if c.Inputs, err = f.tensors(d.Signature, h.limits()); err != nil {
+		return err
+	}
+	for name, dst := range map[string]*string{"application": &c.Application, "purpose": &c.Purpose, "subject": &c.Subject,
+		"segment": &c.Segment, "routing_key": &c.RoutingKey} {
+		if v, ok := body.Params[name]; ok {
+			if *dst, ok = v.(string); !ok {
+				return invalid("The parameter %s is not a string.", name).At("params." + name)
+			}
+		}
+	}
+	h.context(c, r)
+	answer, err := h.Models.Infer(ctx, c)
+	if err != nil {
+		return err
+	}
+	x.answer = appendPredictions(x.answer[:0], &answer)
+	w.Header()["Content-Type"] = contentJSON
+	w.Header()["Keelson-Prediction-Id"] = []string{answer.ID}
+	send(w, r, x.answer)
+	return nil
+}
+
+func decodeScoring(b []byte) (*scoring, error) {
+	body := new(scoring)
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	err := d.Decode(body)
+	if err == nil {
+		if _, more := d.Token(); more != io.EOF {
+			err = invalid("The JSON is malformed at byte %d: something follows the document.", d.InputOffset())
+		}
+	}
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.As(err, &syntax):
+		return nil, invalid("The JSON is malformed at byte %d: %s.", syntax.Offset, syntax.Error())
+	case errors.As(err, &kind):
+		return nil, invalid("The JSON has a %s where %s expects another type.", kind.Value, or(kind.Field, "the body")).At(kind.Field)
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, invalid("The JSON ends before it is whole.")
+	}
+	if _, ok := problem.As(err); ok {
+		return nil, err
+	}
+	return nil, invalid("The JSON cannot be read.").Because(err)
+}
+
+func or(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a
+}
+
+// frame gives the rows in whatever form they came.
+func (b *scoring) frame() (*frame, error) {
+	forms := 0
+	for _, there := range []bool{b.Split != nil, b.Records != nil, b.Instances != nil, b.Inputs != nil} {
+		if there {
+			forms++
+		}
+	}
+	switch {
+	case forms != 1:
+		return nil, invalid("The body needs exactly one of dataframe_split, dataframe_records, instances and inputs; it has %d.", forms)
+	case b.Split != nil:
+		return b.Split, b.Split.check("dataframe_split.data")
+	case b.Records != nil:
+		return fromRecords(b.Records), nil
+	case b.Instances != nil:
+		return fromList(b.Instances, "instances")
+	}
+	if columns, ok := b.Inputs.(map[string]any); ok {
+		return fromColumns(columns)
+	}
+	return fromList(b.Inputs, "inputs")
+}
+
+// check fails when rows differ in width from each other or from the columns.
+func (f *frame) check(field string) error {
+	width := len(f.Columns)
+	for i, row := range f.Data {
+		if i == 0 && f.Columns == nil {
+			width = len(row)
+		}
+		if len(row) != width {
+			return invalid("Row %d has %d values instead of %d.", i, len(row), width).At(field)
+		}
+	}
+	for i, c := range f.Columns {
+		if slices.Contains(f.Columns[:i], c) && i < 4096 {
+			return invalid("The column %q is there twice.", clip(c)).At("columns")
+		}
+	}
+	return nil
+}
+
+func fromRecords(records []map[string]any) *frame {
+	f := &frame{Columns: []string{}}
+	known := map[string]bool{}
+	for _, r := range records {
+		for name := range r {
+			if !known[name] {
+				known[name] = true
+				f.Columns = append(f.Columns, name)
+			}
+		}
+	}
+	slices.Sort(f.Columns)
+	for _, r := range records {
+		row := make([]any, len(f.Columns))
+		for i, name := range f.Columns {
+			row[i] = r[name]
+		}
+		f.Data = append(f.Data, row)
+	}
+	return f
+}
+
+func fromList(v any, field string) (*frame, error) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, invalid("%s is not a list of rows.", field).At(field)
+	}
+	if len(list) == 0 {
+		return nil, invalid("%s has no rows.", field).At(field)
+	}
+	if _, ok := list[0].(map[string]any); ok {
+		records := make([]map[string]any, len(list))
+		for i, item := range list {
+			if records[i], ok = item.(map[string]any); !ok {
+				return nil, invalid("Row %d is no object, although the first one is.", i).At(field)
+			}
+		}
+		return fromRecords(records), nil
+	}
+	_, nested := list[0].([]any)
+	f := &frame{}
+	for i, item := range list {
+		row, ok := item.([]any)
+		if ok != nested {
+			return nil, invalid("Row %d is not of the kind of the first one.", i).At(field)
+		}
+		if !ok {
+			row = []any{item}
+		}
+		f.Data = append(f.Data, row)
+	}
+	return f, f.check(field)
+}
+
+// fromColumns takes {"column": [values]}, or {"input": [[row], …]} with one matrix.
+func fromColumns(columns map[string]any) (*frame, error) {
+	f := &frame{Columns: []string{}}
+	for name := range columns {
+		f.Columns = append(f.Columns, name)
+	}
+	slices.Sort(f.Columns)
+	for k, name := range f.Columns {
+		values, ok := columns[name].([]any)
+		if !ok {
+			return nil, invalid("The input %q is not a list of values.", clip(name)).At("inputs")
+		}
+		if len(columns) == 1 && len(values) > 0 {
+			if _, nested := values[0].([]any); nested {
+				return fromList(columns[name], "inputs")
+			}
+		}
+		if k == 0 {
+			f.Data = make([][]any, len(values))
+			for i := range f.Data {
+				f.Data[i] = make([]any, len(f.Columns))
+			}
+		}
+		if len(values) != len(f.Data) {
+			return nil, invalid("The input %q has %d values, others have %d.", clip(name), len(values), len(f.Data)).At("inputs")
+		}
+		for i, v := range values {
+			f.Data[i][k] = v
+		}
+	}
+	return f, nil
+}
+
+// tensors gives the rows the form that the signature asks for: one matrix, or a tensor per column. Columns of a matrix
+// are found by name where both sides have names; those that the model does not know are left out, as MLflow does.
+func (f *frame) tensors(sig engine.Signature, limits tensor.Limits) ([]tensor.Tensor, error) {
+	if len(f.Data) == 0 {
+		return nil, invalid("The request has no rows.")
+	}
+	if _, err := tensor.Count([]int{len(f.Data), max(len(f.Data[0]), len(sig.Inputs))}, limits.Elements); err != nil {
+		return nil, err
+	}
+	if len(sig.Inputs) == 1 && len(sig.Inputs[0].Shape) == 2 && sig.Inputs[0].Shape[1] != 1 {
+		spec := sig.Inputs[0]
+		places, err := f.places(spec)
+		if err != nil {
+			return nil, err
+		}
+		t, err := f.tensor(spec, places, []int{len(f.Data), len(places)})
+		return []tensor.Tensor{t}, err
+	}
+	if f.Columns == nil && len(f.Data[0]) != len(sig.Inputs) {
+		return nil, invalid("Each row has %d values; the model takes %d, one per input.", len(f.Data[0]), len(sig.Inputs))
+	}
+	for _, c := range f.Columns {
+		if !slices.ContainsFunc(sig.Inputs, func(s engine.Spec) bool { return s.Name == c }) {
+			return nil, invalid("The model has no input %q.", clip(c)).At(clip(c))
+		}
+	}
+	var list []tensor.Tensor
+	for i, spec := range sig.Inputs {
+		place := i
+		if f.Columns != nil {
+			if place = slices.Index(f.Columns, spec.Name); place < 0 {
+				if spec.Optional {
+					continue
+				}
+				return nil, missing(spec.Name)
+			}
+		}
+		shape := []int{len(f.Data)}
+		if len(spec.Shape) == 2 {
+			shape = []int{len(f.Data), 1}
+		}
+		t, err := f.tensor(spec, []int{place}, shape)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
+func missing(column string) error {
+	return invalid("The column %q is missing; send null for a missing value.", clip(column)).At(column)
+}
+
+// places says where in a row the columns of a matrix are.
+func (f *frame) places(spec engine.Spec) ([]int, error) {
+	places := make([]int, 0, len(spec.Columns))
+	if f.Columns != nil && len(spec.Columns) > 0 {
+		at := make(map[string]int, len(f.Columns))
+		for i, c := range f.Columns {
+			at[c] = i
+		}
+		for _, c := range spec.Columns {
+			i, ok := at[c]
+			if !ok {
+				return nil, missing(c)
+			}
+			places = append(places, i)
+		}
+		return places, nil
+	}
+	for i := range f.Data[0] {
+		places = append(places, i)
+	}
+	return places, nil
+}
+
+// tensor gathers cells row by row.
+func (f *frame) tensor(spec engine.Spec, places, shape []int) (tensor.Tensor, error) {
+	t := tensor.Tensor{Name: spec.Name, Shape: shape}
+	var err error
+	if t.Type, err = tensor.ParseType(spec.Datatype); err != nil {
+		return t, err
+	}
+	for r, row := range f.Data {
+		for _, p := range places {
+			if !appendCell(&t, row[p]) {
+				column := strconv.Itoa(p)
+				if f.Columns != nil {
+					column = f.Columns[p]
+				}
+				return t, invalid("Row %d of the column %q is not of the datatype %s.", r, clip(column), t.Type).At(clip(column))
+			}
+		}
+	}
+	return t, t.Check()
+}
+
+// appendCell adds one value; false when it is not of t's type. null is a missing number.
+func appendCell(t *tensor.Tensor, v any) bool {
+	if v == nil {
+		v = math.NaN()
+	}
+	var number float64
+	text, isText := v.(string)
+	truth, isTruth := v.(bool)
+	digits, isNumber := v.(json.Number)
+	switch {
+	case isNumber:
+		f, err := digits.Float64()
+		if err != nil {
+			return false
+		}
+		number = f
+	case isTruth && truth:
+		number = 1
+	case !isTruth && !isText:
+		f, ok := v.(float64)
+		if !ok {
+			return false
+		}
+		number = f
+	}
+	if t.Type == tensor.Bytes {
+		t.S = append(t.S, text)
+		return isText
+	}
+	if isText {
+		return false
+	}
+	switch t.Type {
+	case tensor.FP16, tensor.FP32:
+		t.F32 = append(t.F32, float32(number))
+		return !math.IsInf(float64(float32(number)), 0)
+	case tensor.FP64:
+		t.F64 = append(t.F64, number)
+		return true
+	case tensor.Bool:
+		t.B = append(t.B, number == 1)
+		return number == 0 || number == 1
+	case tensor.Uint8, tensor.Uint16, tensor.Uint32, tensor.Uint64:
+		u, err := strconv.ParseUint(string(digits), 10, 64)
+		if err != nil && number >= 0 && number < 1<<63 && number == math.Trunc(number) { // pandas makes 3 into 3.0 beside a missing value
+			u, err = uint64(number), nil
+		}
+		t.U64 = append(t.U64, u)
+		return err == nil
+	}
+	n, err := strconv.ParseInt(string(digits), 10, 64)
+	if err != nil && math.Abs(number) < 1<<63 && number == math.Trunc(number) {
+		n, err = int64(number), nil
+	}
+	t.I64 = append(t.I64, n)
+	return err == nil
+}
+
+// appendPredictions writes {"predictions": [...]}: per row the value of the only output, or an object of all outputs.
+func appendPredictions(dst []byte, a *serving.Answer) []byte {
+	dst = append(dst, `{"predictions":[`...)
+	rows := 0
+	if len(a.Outputs) > 0 {
+		rows = a.Outputs[0].Rows()
+	}
+	for r := range rows {
+		if r > 0 {
+			dst = append(dst, ',')
+		}
+		if len(a.Outputs) == 1 {
+			dst = appendRow(dst, &a.Outputs[0], r)
+			continue
+		}
+		for i := range a.Outputs {
+			sep := byte(',')
+			if i == 0 {
+				sep = '{'
+			}
+			dst = append(dst, sep)
+			dst = tensor.AppendString(dst, a.Outputs[i].Name)
+			dst = append(dst, ':')
+			dst = appendRow(dst, &a.Outputs[i], r)
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, `]}`...)
+}
+
+// appendRow writes row r of t: a value when rows have one, else a list. A row that t does not have is null.
+func appendRow(dst []byte, t *tensor.Tensor, r int) []byte {
+	w := t.Width()
+	if (r+1)*w > t.Len() || w == 0 {
+		return append(dst, "null"...)
+	}
+	row := *t
+	row.F32, row.F64, row.I64 = part(t.F32, r, w), part(t.F64, r, w), part(t.I64, r, w)
+	row.U64, row.B, row.S = part(t.U64, r, w), part(t.B, r, w), part(t.S, r, w)
+	from := len(dst)
+	dst = row.AppendData(dst)
+	if w == 1 {
+		n := len(dst) - 2
+		copy(dst[from:], dst[from+1:])
+		dst = dst[:n]
+	}
+	return dst
+}
+
+func part[V any](v []V, r, w int) []V {
+	if len(v) < (r+1)*w {
+		return nil
+	}
+	return v[r*w : (r+1)*w]
+}
