@@ -9,6 +9,7 @@
 package mlflowapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"keelson/internal/access"
 	"keelson/internal/inventory"
@@ -118,7 +120,10 @@ func (m *API) unknown(w http.ResponseWriter, r *http.Request) {
 func on[T any](a *rest.API, m *API, method, p, permission string, h func(context.Context, *T) (any, error), required ...string) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		in := new(T)
-		err := read(w, r, in, required)
+		err := clean(r)
+		if err == nil {
+			err = read(w, r, in, required)
+		}
 		var out any
 		if err == nil {
 			out, err = h(r.Context(), in)
@@ -256,6 +261,41 @@ func read(w http.ResponseWriter, r *http.Request, in any, required []string) err
 	return nil
 }
 
+// clean refuses an address with a zero byte or bytes that are not UTF-8, which no database keeps as text.
+func clean(r *http.Request) error {
+	for _, part := range []string{r.URL.Path, r.URL.RawQuery} {
+		if u, err := url.QueryUnescape(part); err == nil {
+			part = u
+		}
+		if strings.ContainsRune(part, 0) || !utf8.ValidString(part) {
+			return problem.New(problem.Invalid, "The address holds a zero byte or bytes that are not UTF-8.")
+		}
+	}
+	return nil
+}
+
+// hasZero reports whether a JSON text holds a zero byte, raw or as an escape.
+func hasZero(b []byte) bool {
+	if bytes.IndexByte(b, 0) >= 0 {
+		return true
+	}
+	for at := 0; ; {
+		i := bytes.Index(b[at:], []byte(`\u0000`))
+		if i < 0 {
+			return false
+		}
+		i += at
+		n := 0
+		for i-n-1 >= 0 && b[i-n-1] == '\\' {
+			n++
+		}
+		if n%2 == 0 { // the backslash is not itself escaped
+			return true
+		}
+		at = i + 1
+	}
+}
+
 // body reads a JSON body of at most limit bytes.
 func body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength == 0 {
@@ -271,6 +311,9 @@ func body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	}
 	if err != nil {
 		return nil, problem.New(problem.Invalid, "The request broke off.").Because(err)
+	}
+	if !utf8.Valid(b) || hasZero(b) {
+		return nil, problem.New(problem.Invalid, "The body holds a zero byte or bytes that are not UTF-8, which cannot be kept as text.")
 	}
 	return b, nil
 }

@@ -191,6 +191,11 @@ func TestWireQuirks(t *testing.T) {
 			{"anything else has no endpoint", "GET", "/api/2.0/mlflow/nothing", "", 404, `ENDPOINT_NOT_FOUND`},
 			{"a wrong method has none either", "DELETE", "/ajax-api/2.0/mlflow/runs/get", "", 404, `ENDPOINT_NOT_FOUND`},
 			{"the odd path has none", "POST", "/api/2.0mlflow/experiments/search-datasets", "{}", 404, `ENDPOINT_NOT_FOUND`},
+			{"a zero byte in a value is refused", "POST", "/api/2.0/mlflow/runs/log-batch", `{"run_id":"RUN","params":[{"key":"z","value":"a\u0000b"}]}`, 400, `zero byte`},
+			{"a backslash before u0000 is no zero byte", "POST", "/api/2.0/mlflow/runs/log-batch", `{"run_id":"RUN","params":[{"key":"z","value":"a\\u0000b"}]}`, 200, `{}`},
+			{"a zero byte in an address is refused", "GET", "/api/2.0/mlflow/runs/get?run_id=%00", "", 400, `zero byte`},
+			{"a zero byte in a path is refused", "GET", "/api/2.0/mlflow/logged-models/m-%00", "", 400, `zero byte`},
+			{"too many experiments are refused", "POST", "/api/2.0/mlflow/runs/search", `{"experiment_ids":[` + strings.Repeat(`"1",`, 5000) + `"1"]}`, 400, `at most 5000 experiments`},
 			{"server-info is told", "GET", "/api/3.0/mlflow/server-info", "", 200, `"multipart_uploads_enabled":false`},
 		} {
 			t.Run(c.name, func(t *testing.T) {

@@ -42,7 +42,11 @@ func (m *API) artifactRoutes(a *rest.API) {
 
 func (m *API) handle(h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := h(w, r); err != nil {
+		err := clean(r)
+		if err == nil {
+			err = h(w, r)
+		}
+		if err != nil {
 			m.fail(w, r, err)
 		}
 	})

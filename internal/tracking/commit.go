@@ -93,6 +93,13 @@ func (s *Service) LogBatch(ctx context.Context, run string, b Batch) error {
 // commit stores a group and leaves each member's error in it. When the transaction fails as a whole, each batch gets its
 // own, so that one cannot spoil the others.
 func (s *Service) commit(ctx context.Context, q *queue, group []*logging) {
+	defer func() { // whoever waits must be answered, whatever happens
+		if p := recover(); p != nil {
+			for _, l := range group {
+				l.err = fmt.Errorf("log batch: panic: %v", p)
+			}
+		}
+	}()
 	err := s.write(ctx, q, group)
 	if err == nil {
 		return

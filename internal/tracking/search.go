@@ -223,9 +223,22 @@ func page(tx db.Scope, table, t string, s side, g Grammar, v Search, scope func(
 	return ids, next, err
 }
 
+// MaxSearchExperiments bounds the experiments of one search.
+const MaxSearchExperiments = 5000
+
+func (v *Search) check() error {
+	if len(v.Experiments) > MaxSearchExperiments {
+		return problem.New(problem.Invalid, "A search covers at most %d experiments; got %d.", MaxSearchExperiments, len(v.Experiments)).At("experiment_ids")
+	}
+	return nil
+}
+
 func searchRuns(tx db.Scope, v Search) (out []Run, next string, err error) {
 	if len(v.Experiments) == 0 {
 		return nil, "", nil
+	}
+	if err := v.check(); err != nil {
+		return nil, "", err
 	}
 	ids, next, err := page(tx, "run", "r", runSide, RunGrammar, v, func(q *query) {
 		q.add(` AND r.experiment IN (`, q.args(v.Experiments), `)`)
@@ -276,6 +289,9 @@ func searchExperiments(tx db.Scope, v Search) (out []Experiment, next string, er
 func searchModels(tx db.Scope, v Search) (out []LoggedModel, next string, err error) {
 	if len(v.Experiments) == 0 {
 		return nil, "", nil
+	}
+	if err := v.check(); err != nil {
+		return nil, "", err
 	}
 	ids, next, err := page(tx, "logged_model", "m", modelSide, LoggedModelGrammar, v, func(q *query) {
 		q.add(` AND m.experiment IN (`, q.args(v.Experiments), `)`)

@@ -153,6 +153,19 @@ with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run.info.r
     back = pathlib.Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="plots"))
     assert (back / "a b.txt").read_text() == "one" and (back / "sub" / "größe.bin").read_bytes() == bytes(range(256)) * 4096
     assert mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/notes/x.json") == {"x": 1}
+step("a table is a file that can be read back")
+with mlflow.start_run(run_id=run.info.run_id):
+    mlflow.log_table(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "tables/t.json")
+assert list(mlflow.load_table("tables/t.json", run_ids=[run.info.run_id])["b"]) == ["x", "y"]
+step("metrics logged in the background arrive")
+with mlflow.start_run(run_name="async") as background:
+    for i in range(50):
+        mlflow.log_metric("slow", i, step=i, synchronous=False)
+    mlflow.flush_async_logging()
+assert len(client.get_metric_history(background.info.run_id, "slow")) == 50
+step("the parent of a nested run is found")
+assert mlflow.get_parent_run(child.info.run_id).info.run_id == run.info.run_id
+client.delete_run(background.info.run_id)
 step("an artifact that is not there is told")
 try:
     mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="nowhere.txt")
@@ -195,6 +208,15 @@ client.delete_logged_model_tag(info.model_id, "gone")
 client.log_metric(training.info.run_id, "auc", 0.99, model_id=info.model_id, dataset_name="holdout", dataset_digest="abc")
 found = client.search_logged_models([experiment.experiment_id], filter_string="tags.colour = 'red' AND metrics.auc > 0.9", order_by=[{"field_name": "creation_timestamp", "ascending": False}])
 assert [m.model_id for m in found] == [info.model_id] and found[0].metrics[0].value == 0.99
+step("the files of a logged model and of a version are listed and downloaded")
+assert "MLmodel" in [f.path for f in client.list_logged_model_artifacts(info.model_id)]
+local = pathlib.Path(mlflow.artifacts.download_artifacts("models:/screening/1"))
+assert (local / "MLmodel").exists() and (local / "model.ubj").stat().st_size > 1000
+step("the client reads a model's signature and example without loading it")
+described = mlflow.models.get_model_info("models:/screening/1")
+assert len(described.signature.inputs.inputs) == 30 and "xgboost" in described.flavors
+step("the logged models are shown as a table")
+assert info.model_id in list(mlflow.search_logged_models(experiment_ids=[experiment.experiment_id])["model_id"])
 step("autolog registers a model of its own")
 mlflow.xgboost.autolog(log_datasets=True, importance_types=[], registered_model_name="automatic")
 with mlflow.start_run(run_name="auto") as auto:
@@ -268,5 +290,5 @@ assert np.allclose(mlflow.pyfunc.load_model("models:/screening/1").predict(input
 step("artifacts are deleted through the proxy")
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 get_artifact_repository(run.info.artifact_uri).delete_artifacts("plots")
-assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["notes"]
+assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["notes", "tables"]
 print("done", steps, "steps")
