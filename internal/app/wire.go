@@ -19,6 +19,7 @@ import (
 	"keelson/internal/inventory"
 	"keelson/internal/mlflowapi"
 	"keelson/internal/monitor"
+	"keelson/internal/oip"
 	"keelson/internal/pipeline"
 	"keelson/internal/policy"
 	"keelson/internal/prediction"
@@ -134,6 +135,7 @@ func (a *App) serve(set *engine.Set) {
 	a.Serving = &serving.Service{Releases: releases{a}, Key: a.release.Public(), Blobs: a.Blobs, Engines: set, Log: a.predictionLog, Incidents: incidents{a},
 		Logger: a.Log, Now: time.Now, Metrics: serving.NewMetrics(a.metrics.Registry), StateFile: filepath.Join(a.Config.Data, "serving.json")}
 	a.Serving.Routes(a.API)
+	(&oip.Handler{Models: a.Serving, Log: a.Log, Version: Version, MaxBytes: a.Config.MaxInfer}).Routes(a.API)
 	a.start = func(ctx context.Context) error {
 		// Releases may have expired while the machine was off; what is in force loads before the server says ready.
 		if err := a.Deployments.Refresh(caller.System(ctx, "start")); err != nil {
