@@ -20,6 +20,10 @@ import (
 
 // Run files segments as they become old or large and takes over those of processes that died, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	if s.Log == nil {
+		<-ctx.Done()
+		return nil
+	}
 	ctx = caller.System(ctx, "prediction")
 	tick := time.NewTicker(min(s.fileAfter()/4, 2*time.Second))
 	defer tick.Stop()
@@ -55,6 +59,9 @@ func (s *Service) fileAfter() time.Duration {
 
 // File files everything that was appended before the call.
 func (s *Service) File(ctx context.Context) error {
+	if s.Log == nil {
+		return nil
+	}
 	s.Log.Rotate(0)
 	return s.fileAll(caller.System(ctx, "prediction"))
 }
