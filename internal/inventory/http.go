@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"keelson/internal/caller"
+	"keelson/internal/engine"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 	"keelson/internal/tracking"
@@ -192,6 +193,7 @@ type meta struct {
 	Run          string            `json:"run_id"`
 	Source       tracking.Source   `json:"source"`
 	Dependencies []Dependency      `json:"dependencies"`
+	Signature    engine.Signature  `json:"signature"`
 	Tags         map[string]string `json:"tags"`
 }
 
@@ -268,7 +270,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) (Version, erro
 			return Version{}, problem.New(problem.Invalid, "The part %q is neither the field meta nor a file with a filename.", clip(p.FormName(), 60))
 		}
 	}
-	reg.Kind, reg.Format, reg.Description, reg.Run, reg.Source, reg.Dependencies, reg.Tags = m.Kind, m.Format, m.Description, m.Run, m.Source, m.Dependencies, m.Tags
+	reg.Kind, reg.Format, reg.Description, reg.Run, reg.Source, reg.Dependencies, reg.Tags, reg.Signature = m.Kind, m.Format, m.Description, m.Run, m.Source, m.Dependencies, m.Tags, m.Signature
 	if len(m.Golden) > 0 && string(m.Golden) != "null" {
 		reg.Golden = string(m.Golden)
 	}

@@ -337,6 +337,7 @@ func TestUploadOverHTTP(t *testing.T) {
 		{"no file is refused", nil, "{}", 422},
 		{"meta that is no JSON is refused", map[string]string{"a": "1"}, "{", 422},
 		{"golden rows that do not fit are refused", map[string]string{"a": "1"}, `{"golden":{"inputs":3}}`, 422},
+		{"a signature that is none is refused", map[string]string{"a": "1"}, `{"signature":{"inputs":[{"name":"x","datatype":"WORD","shape":[-1]}],"outputs":[{"name":"y","datatype":"FP32","shape":[-1]}]}}`, 422},
 		{"an unknown run is refused", map[string]string{"a": "1"}, `{"run_id":"nowhere"}`, 404},
 		{"an unknown kind is refused", map[string]string{"a": "1"}, `{"kind":"magic"}`, 422},
 	} {
