@@ -15,7 +15,6 @@ import (
 	"keelson/internal/db"
 	"keelson/internal/engine"
 	"keelson/internal/event"
-	"keelson/internal/job"
 	"keelson/internal/problem"
 	"keelson/internal/tracking"
 )
