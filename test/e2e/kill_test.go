@@ -164,10 +164,18 @@ func predict(ctx context.Context, t *testing.T, s *Server, c *client.Client, boo
 			Shape          []int
 		}
 	}
-	for gone(ctx, t, "metadata", c.Get(ctx, "/v2/models/kettle.dev", &meta)) {
-		if ctx.Err() != nil {
-			return
+	for ctx.Err() == nil {
+		err := c.Get(ctx, "/v2/models/kettle.dev", &meta)
+		if err == nil {
+			break
 		}
+		var e *client.Error
+		if !errors.As(err, &e) || e.Status != http.StatusNotFound { // not there is what a release is until it is loaded
+			gone(ctx, t, "metadata", err)
+		}
+	}
+	if ctx.Err() != nil {
+		return
 	}
 	in := meta.Inputs[0]
 	for ctx.Err() == nil {
