@@ -11,15 +11,17 @@ const roles: Named = {
 
 /** Phrases for the actions of the audit log: "alice PHRASE approval 218". */
 const did: Record<string, string | ((d: Detail) => string) | undefined> = {
-  "approval.opened": "asked for a change:", "approval.voted": (d) => (d.grant === false ? "refused" : "approved"), "approval.vote": (d) => (d.grant === false ? "refused" : "approved"), "approval.approved": "completed the approval of",
-  "approval.refused": "refused", "approval.withdrawn": "withdrew", "approval.commented": "commented on", "approval.void": "voided", "approval.voided": "voided", "approval.expired": "let expire", "approval.executed": "carried out",
-  "deployment.created": "deployed", "deployment.executed": "deployed", "deployment.advanced": "moved the rollout on for", "deployment.rolledback": "rolled back", "deployment.rollback": "rolled back", "deployment.rolled_back": "rolled back", "deployment.suspended": "suspended", "deployment.resumed": "resumed", "deployment.retired": "took out of service",
-  "model.created": "registered the model", "model.updated": "changed the record of", "version.created": "handed in", "version.ready": "found ready", "version.failed": "could not accept", "version.retired": "retired", "alias.set": "set an alias on", "alias.deleted": "removed an alias from",
-  "evaluation.started": "began to evaluate", "evaluation.passed": "evaluated, passed:", "evaluation.failed": "evaluated, failed:", "evaluation.finished": "finished evaluating",
-  "monitor.set": "set the watch over", "monitor.breached": "saw a shift at", "monitor.recovered": "saw a return to normal at", "alert.opened": "opened an alert for", "alert.acknowledged": "acknowledged", "alert.silenced": "silenced", "alert.recovered": "closed, recovered:",
-  "pipeline.set": "stored the pipeline", "pipeline.created": "stored the pipeline", "pipeline.run": "started", "pipeline.started": "started", "pipeline-run.started": "started", "pipeline-run.finished": "finished", "pipeline-run.failed": "failed at", "pipeline-run.cancelled": "cancelled",
-  "dataset.created": "created the data set", "dataset.updated": "changed the record of", "dataset.imported": "imported data into", "dataset.version": "imported data into",
-  "incident.opened": "opened", "incident.acknowledged": "took on", "incident.closed": "closed", "session.opened": "signed in as", "session.closed": "signed out as", "user.created": "created the account", "user.updated": "changed the account", "token.created": "made a token", "token.deleted": "revoked a token", "audit.exported": "exported",
+  "approval.opened": "asked for a change:", "approval.voted": (d) => (d.grant === false ? "refused" : "approved"), "approval.settled": (d) => (d.state === "approved" ? "completed the approval of" : d.state === "refused" ? "closed, as refused," : "settled"), "approval.withdrawn": "withdrew",
+  "approval.commented": "commented on", "approval.comment": "commented on", "approval.voided": "voided", "approval.expired": "let expire", "approval.executed": "carried out",
+  "deployment.executed": "deployed", "deployment.released": "issued a release of", "deployment.renewed": "renewed the release of", "deployment.rollout": "began a rollout at", "deployment.advanced": "moved the rollout on at", "deployment.held": "held the rollout at", "deployment.rolled-back": "rolled back",
+  "deployment.suspended": "suspended", "deployment.resumed": "resumed", "deployment.version-retired": "took out of service", "deployment.blocked": "could not deploy", "deployment.review": "asked for a review of", "loader.refused": "refused to load a release of",
+  "model.created": "registered", "model.changed": "changed the record of", "model.renamed": "renamed", "model.deleted": "deleted", "version.registered": "handed in", "version.ready": "found ready", "version.failed": "could not accept", "version.changed": "changed the record of", "version.retired": "retired", "version.deleted": "deleted",
+  "alias.set": "set an alias on", "alias.deleted": "removed an alias from", "evaluation.started": "began to evaluate", "evaluation.finished": (d) => `evaluated${d.state === "passed" ? ", passed:" : d.state === "failed" ? ", failed:" : ""}`,
+  "monitor.created": "began to watch", "monitor.changed": "changed the watch over", "monitor.breached": "saw a limit breached at", "monitor.recovered": "saw a return to normal at", "alert.opened": "opened an alert:", "alert.acknowledged": "acknowledged", "alert.silenced": "silenced", "alert.recovered": "closed, as recovered,",
+  "pipeline.saved": "stored", "pipeline.run.started": "started", "pipeline.run.finished": (d) => (d.state === "failed" ? "saw fail:" : "finished"), "pipeline.run.cancelled": "cancelled", "pipeline.run.retried": "retried", "pipeline.retrain.skipped": "did not start a retraining for",
+  "dataset.created": "created", "dataset.updated": "changed the record of", "dataset.imported": "imported", "run.started": "started", "run.ended": "ended", "run.deleted": "deleted", "run.restored": "restored", "experiment.created": "created", "experiment.renamed": "renamed", "experiment.deleted": "deleted", "experiment.restored": "restored", "artifact.deleted": "deleted", "logged-model.deleted": "deleted",
+  "incident.opened": "opened", "incident.changed": "added to", "incident.acknowledged": "took on", "incident.closed": "closed", "prediction.filed": "handed in predictions for", "usecase.created": "created", "usecase.changed": "changed", "policy.shipped": "brought", "policy.changed": "changed",
+  "account.created": "created", "account.changed": "changed", "account.signed-in": "signed in:", "token.created": "made", "token.revoked": "revoked", "link.created": "made", "audit.exported": "exported", "access.refused": "was refused:", "event.skipped": "passed over an event of", "event.loop-stopped": "stopped a loop of events at",
 };
 
 export const en = {
@@ -29,6 +31,7 @@ export const en = {
   copyOf: (what: string, short: string) => `Copy ${what.toLowerCase()} ${short}`,
   clear: (what: string) => `Clear ${what}`,
   words: list,
+  noun: (n: string) => (({ "pipeline-run": "run", run: "training run", data: "data set", dataset: "data set", usecase: "use case", "logged-model": "logged model" }) as Named)[n] ?? n,
   role: (r: string) => roles[r] ?? r,
   via: (v: string) => (({ ui: "in the browser", cli: "on the command line", api: "by API", mlflow: "by MLflow client", oip: "by inference call", system: "by itself" }) as Named)[v] ?? v,
   noRight: (permission: string, mine: string) => `Your account lacks the right "${permission}"${mine ? ` (you are: ${mine})` : ""}. Ask an administrator for a role that has it.`,

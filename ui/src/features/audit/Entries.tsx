@@ -13,7 +13,7 @@ import { useTimeline } from "./api";
 function Thing({ object, number }: { object: string; number?: unknown }) {
   const page = pageOf(object);
   const [noun, ...rest] = object.split("/");
-  const label = typeof number === "number" ? `${noun} #${number}` : rest.length === 0 ? object : noun === "model" && /^\d+$/.test(rest[1] ?? "") ? `${rest[0]} v${rest[1]}` : rest[0].length > 22 ? `${noun} ${rest[0].slice(-8)}` : `${noun} ${rest.join("/")}`;
+  const label = typeof number === "number" ? `${m.noun(noun)} #${number}` : rest.length === 0 ? object : noun === "model" && /^\d+$/.test(rest[1] ?? "") ? `${rest[0]} v${rest[1]}` : rest[0].length > 22 ? `${m.noun(noun)} ${rest[0].slice(-8)}` : `${m.noun(noun)} ${rest.join(" v")}`;
   return page ? <Go to={page}>{label}</Go> : <span className="wrap">{label}</span>;
 }
 

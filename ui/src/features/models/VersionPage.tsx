@@ -110,8 +110,8 @@ function Files({ version }: { version: Version }) {
 
 function Dependencies({ version }: { version: Version }) {
   type Dep = NonNullable<Version["dependencies"]>[number];
-  const name = (d: Dep) => (d.kind === "data" ? <Go to={paths.dataset(d.name, d.version)}>{d.name}</Go> : d.kind === "run" ? <Go to={paths.trackingRun(d.name)}>{d.name}</Go> : d.kind === "model" ? <Go to={paths.model(d.name)}>{d.name}</Go> : d.name);
+  const name = (d: Dep) => (d.kind === "data" ? <Go to={paths.dataset(d.name, d.version)}>{d.name}</Go> : d.kind === "run" ? <Go to={paths.trackingRun(d.version || d.name)}>{d.name}</Go> : d.kind === "model" ? <Go to={paths.model(d.name)}>{d.name}</Go> : d.name);
   return <DataTable label={m.version.dependencies} rows={version.dependencies ?? []} rowKey={(d) => d.kind + d.name + d.version} empty={<Empty>{m.version.noDependencies}</Empty>} columns={[
     { key: "kind", head: m.models.kind, cell: (d) => m.dependencyKind[d.kind] ?? d.kind }, { key: "name", head: m.name, cell: (d) => <span className="wrap">{name(d)}</span> },
-    { key: "version", head: m.version.version, cell: (d) => d.version || m.none }, { key: "digest", head: m.version.digest, cell: (d) => (d.digest ? <Id value={d.digest} what={m.version.digest} /> : <span className="dim">{m.none}</span>) }]} />;
+    { key: "version", head: m.version.version, cell: (d) => (d.kind === "run" && d.version ? <Id value={d.version} /> : d.version || m.none) }, { key: "digest", head: m.version.digest, cell: (d) => (d.digest ? <Id value={d.digest} what={m.version.digest} /> : <span className="dim">{m.none}</span>) }]} />;
 }
