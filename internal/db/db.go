@@ -272,6 +272,9 @@ func explain(err error) error {
 		}
 	}
 	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == "22021" || pg.Code == "22P05") {
+		return problem.New(problem.Invalid, "A text in the request holds a NUL byte or is no UTF-8; take it out and send it again.").Because(err)
+	}
 	if errors.As(err, &pg) && (pg.Code == "53100" || pg.Code == "25006") {
 		return problem.New(problem.Stored, "The database takes no writes at the moment; nothing was stored.").Because(err)
 	}

@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/db/dbtest"
+	"keelson/internal/problem"
 )
 
 func TestTransactions(t *testing.T) {
@@ -48,6 +50,22 @@ func TestTransactions(t *testing.T) {
 			t.Fatalf("want a nested write refused, got %v", err)
 		}
 	})
+}
+
+func TestATextThatPostgreSQLCannotHoldIsTheCallersMistake(t *testing.T) {
+	if os.Getenv(dbtest.Postgres) == "" {
+		t.Skip("KEELSON_TEST_POSTGRES is not set")
+	}
+	d := dbtest.PostgreSQL(t)
+	for _, bad := range []string{"a\x00b", "\xff"} {
+		err := d.Write(context.Background(), func(s db.Scope) error {
+			_, err := s.Exec("INSERT INTO lease (name, holder, term, expires) VALUES ($1, '', 0, 0)", bad)
+			return err
+		})
+		if !problem.Is(err, problem.Invalid) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
 }
 
 func TestReadDecideWriteIsSafeUnderConcurrency(t *testing.T) {
