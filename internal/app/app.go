@@ -26,6 +26,7 @@ import (
 	"keelson/internal/event"
 	"keelson/internal/identity"
 	"keelson/internal/job"
+	"keelson/internal/mlflowapi"
 	"keelson/internal/obs"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
@@ -185,7 +186,7 @@ func (a *App) Run(ctx context.Context, started func()) error {
 			return errors.Join(err, l.Close(), g.Wait())
 		}
 	}
-	handler := wrap(a.metrics.Measure(a.guardHost(l.Addr(), secure(a.API))))
+	handler := wrap(a.metrics.Measure(a.guardHost(l.Addr(), secure(mlflowapi.Guard(a.API)))))
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug)}
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
