@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"runtime/debug"
 	"sync"
@@ -392,6 +393,7 @@ func (s *Service) tell(ctx context.Context, key string, report func(context.Cont
 		s.tellMu.Unlock()
 		return
 	}
+	maps.DeleteFunc(s.told, func(_ string, at time.Time) bool { return s.Now().Sub(at) >= 10*time.Minute })
 	s.told[key] = s.Now()
 	s.tellMu.Unlock()
 	if err := report(caller.System(context.WithoutCancel(ctx), "serving")); err != nil {
