@@ -361,10 +361,14 @@ type Page[T any] struct {
 	Next  string `json:"next,omitempty"`
 }
 
-// All reads a list to its end, or to max items (0: all of them).
+// All reads a list to its end, or to max items (0: all of them). The address may hold a query of its own.
 func All[T any](ctx context.Context, c *Client, p string, query url.Values, max int) ([]T, error) {
 	items := []T{}
-	q := url.Values{}
+	p, own, _ := strings.Cut(p, "?")
+	q, err := url.ParseQuery(own)
+	if err != nil {
+		return nil, fmt.Errorf("address of a list: %w", err)
+	}
 	for k, v := range query {
 		q[k] = v
 	}

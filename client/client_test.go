@@ -104,13 +104,16 @@ func TestRequestsCarryTokenWorkspaceAndEscapedNames(t *testing.T) {
 func TestAListIsReadToItsEndOrItsLimit(t *testing.T) {
 	cl := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		next, from := "b", 0
+		if r.URL.Query().Get("of") != "m" {
+			t.Errorf("asked for %s, want the address's own query on every page", r.URL)
+		}
 		if r.URL.Query().Get("cursor") == "b" {
 			next, from = "", 2
 		}
 		_ = json.NewEncoder(w).Encode(client.Page[int]{Items: []int{from, from + 1}, Next: next})
 	})
 	for max, want := range map[int]int{0: 4, 2: 2} {
-		items, err := client.All[int](t.Context(), cl, "/api/v1/x", nil, max)
+		items, err := client.All[int](t.Context(), cl, "/api/v1/x?of=m", nil, max)
 		if err != nil || len(items) != want {
 			t.Errorf("with limit %d got %v %v, want %d items", max, items, err, want)
 		}
@@ -167,7 +170,7 @@ func TestEventsAreReadUntilTheReaderHasEnough(t *testing.T) {
 }
 
 func ExampleClient_RunPipeline() {
-	c, err := client.New(client.Config{Server: "http://127.0.0.1:5000", Token: "kst_…"})
+	c, err := client.New(client.Config{Server: "http://127.0.0.1:1", Token: "kst_…"})
 	if err != nil {
 		panic(err)
 	}

@@ -10,6 +10,7 @@ the model version, the answer, and what turned out to be true. `keelson outcome 
 import argparse
 import csv
 import os
+import time
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,33 @@ def tensors(metadata: dict, rows: pd.DataFrame, binary: bool) -> list:
     return made
 
 
+def describe(client, args, headers: dict) -> dict:
+    until = time.monotonic() + 30
+    while True:
+        try:
+            if client.is_server_live(headers) and client.is_model_ready(args.model, headers=headers):
+                return client.get_model_metadata(args.model, headers=headers)
+        except Exception:
+            if not args.patient:
+                raise
+        if not args.patient or time.monotonic() > until:
+            raise SystemExit(f"{args.model} is not ready at {args.url}.")
+        time.sleep(0.1)
+
+
+def call(client, args, inputs: list, headers: dict, request_id: str):
+    """One call. With --patient it is sent again while the server is away, as a clinic's software would."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return client.infer(args.model, inputs, headers=headers, request_id=request_id)
+        except Exception as failure:
+            away = not isinstance(failure, triton.InferenceServerException) or failure.status() in (None, "503")
+            if not args.patient or not away or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--url", required=True, help="host:port, without http://")
@@ -47,10 +75,11 @@ def main() -> None:
     args.add_argument("--batch", type=int, default=4, help="rows per call")
     args.add_argument("--limit", type=int, default=0, help="stop after that many rows, 0 is all")
     args.add_argument("--compare", help="xgboost model file; every answer must equal its own within 1e-6")
+    args.add_argument("--patient", action="store_true", help="wait for a server that is away, up to 30 seconds a call")
     args.add_argument("--json", action="store_true", help="JSON tensors instead of binary ones")
     args = args.parse_args()
 
-    headers = {"X-Keelson-Application": "clinic-desk"}
+    headers = {"Keelson-Application": "clinic-desk"}
     if token := os.environ.get("KEELSON_TOKEN"):
         headers["Authorization"] = "Bearer " + token
     frame = pd.read_csv(args.rows)
@@ -58,15 +87,11 @@ def main() -> None:
         frame = frame.head(args.limit)
 
     client = triton.InferenceServerClient(args.url, network_timeout=30.0)
-    if not client.is_server_live(headers) or not client.is_model_ready(args.model, headers=headers):
-        raise SystemExit(f"{args.model} is not ready at {args.url}.")
-    metadata = client.get_model_metadata(args.model, headers=headers)
+    metadata = describe(client, args, headers)
     lines, versions = [], {}
     for start in range(0, len(frame), args.batch):
         rows = frame.iloc[start : start + args.batch]
-        result = client.infer(
-            args.model, tensors(metadata, rows, not args.json), headers=headers, request_id=f"desk-{start}"
-        )
+        result = call(client, args, tensors(metadata, rows, not args.json), headers, f"desk-{start}")
         answer = result.get_response()
         scores = result.as_numpy(answer["outputs"][0]["name"]).ravel()
         version = answer.get("model_version", "")

@@ -129,22 +129,27 @@ func (l Limits) withDefaults() Limits {
 
 // Suite is a declared evaluation, as the evaluation noun reads it. Data names one of the project's data sets.
 type Suite struct {
-	Name  string `yaml:"-" json:"name"`
-	Data  string `yaml:"data" json:"data"`
-	Tests []Test `yaml:"tests" json:"tests"`
+	Name      string   `yaml:"-" json:"name"`
+	Data      string   `yaml:"data" json:"data"`
+	Target    string   `yaml:"target" json:"target,omitempty"`
+	Output    string   `yaml:"output" json:"output,omitempty"`
+	Positive  string   `yaml:"positive" json:"positive,omitempty"`
+	Threshold *float64 `yaml:"threshold" json:"threshold,omitempty"`
+	Tests     []Test   `yaml:"tests" json:"tests"`
 }
 
 // Test is one test of a suite.
 type Test struct {
-	Name    string   `yaml:"name" json:"name"`
-	Kind    string   `yaml:"kind" json:"kind"`
-	Metric  string   `yaml:"metric" json:"metric,omitempty"`
-	Min     *float64 `yaml:"min" json:"min,omitempty"`
-	Max     *float64 `yaml:"max" json:"max,omitempty"`
-	Column  string   `yaml:"column" json:"column,omitempty"`
-	Value   any      `yaml:"value" json:"value,omitempty"`
-	MaxDrop *float64 `yaml:"max_drop" json:"max_drop,omitempty"`
-	P95MS   *float64 `yaml:"p95_ms" json:"p95_ms,omitempty"`
+	Name         string   `yaml:"name" json:"name"`
+	Kind         string   `yaml:"kind" json:"kind"`
+	Metric       string   `yaml:"metric" json:"metric,omitempty"`
+	Min          *float64 `yaml:"min" json:"min,omitempty"`
+	Max          *float64 `yaml:"max" json:"max,omitempty"`
+	Column       string   `yaml:"column" json:"column,omitempty"`
+	Value        any      `yaml:"value" json:"value,omitempty"`
+	MaxDrop      *float64 `yaml:"max_drop" json:"max_drop,omitempty"`
+	P95MS        *float64 `yaml:"p95_ms" json:"p95_ms,omitempty"`
+	AllowMissing *bool    `yaml:"allow_missing" json:"allow_missing,omitempty"`
 }
 
 // Rollout is how a version of this project reaches an environment; the client proposes it.

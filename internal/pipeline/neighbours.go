@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"keelson/internal/dataset"
+	"keelson/internal/evaluation"
 	"keelson/internal/problem"
 )
 
@@ -60,6 +64,58 @@ func (d DataSets) Import(ctx context.Context, in Import) (DataRef, error) {
 	return refOf(v), err
 }
 
+// Evaluations lets pipelines use the evaluation noun.
+type Evaluations struct{ *evaluation.Service }
+
+// Start begins a suite on a version, judged on a data version.
+func (e Evaluations) Start(ctx context.Context, model string, version int, suite Suite, data DataRef) (string, error) {
+	var theirs evaluation.Suite
+	if err := convert(suite, &theirs); err != nil {
+		return "", err
+	}
+	started, err := e.Service.Start(ctx, model, version, theirs, data.Dataset, data.Version)
+	return started.ID, err
+}
+
+// Evaluation tells how far it is.
+func (e Evaluations) Evaluation(ctx context.Context, id string) (Verdict, error) {
+	ev, err := e.Service.Evaluation(ctx, id)
+	return Verdict{ID: ev.ID, Running: ev.State == evaluation.Running, Passed: ev.State == evaluation.Passed, Failed: ev.Failures(), Metrics: ev.Metrics}, err
+}
+
+// judge lets the neighbours look at what the project declares for them, before anything is stored.
+func (d *Definition) judge() error {
+	for _, name := range slices.Sorted(maps.Keys(d.Data)) {
+		rules := []dataset.Rule{}
+		if err := convert(d.Data[name].Rules, &rules); err != nil {
+			return err
+		}
+		if err := dataset.CheckRules(rules); err != nil {
+			return below("data."+name, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Evaluate)) {
+		s := d.Evaluate[name]
+		s.Name = name
+		var suite evaluation.Suite
+		if err := convert(s, &suite); err != nil {
+			return err
+		}
+		if err := suite.Check(); err != nil {
+			return below("evaluate."+name, err)
+		}
+	}
+	return nil
+}
+
+// below puts the field of a neighbour's finding where it stands in the project file.
+func below(path string, err error) error {
+	if p, ok := problem.As(err); ok {
+		return problem.New(p.Kind, "%s in keelson.yaml: %s", path, p.Detail).At(strings.TrimSuffix(path+"."+p.Field, "."))
+	}
+	return err
+}
+
 // convert carries a value to a neighbour's type of the same JSON.
 func convert(from, to any) error {
 	b, err := json.Marshal(from)
@@ -71,3 +127,8 @@ func convert(from, to any) error {
 	}
 	return nil
 }
+
+var (
+	_ Data      = DataSets{}
+	_ Evaluator = Evaluations{}
+)

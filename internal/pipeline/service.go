@@ -147,6 +147,9 @@ func (s *Service) Save(ctx context.Context, name string, definition []byte, arch
 	if d.Name != name {
 		return Pipeline{}, problem.New(problem.Invalid, "The project file is of pipeline %q, but it was sent to %q.", d.Name, name).At("name")
 	}
+	if err := d.judge(); err != nil {
+		return Pipeline{}, err
+	}
 	p := Pipeline{Name: d.Name, Description: d.Description, Model: d.Model, Source: from, Steps: d.Outlines(), definition: string(definition)}
 	if archive != nil {
 		if p.archive, p.Environment, err = s.keepArchive(ctx, archive, d.Environment.Requirements); err != nil {

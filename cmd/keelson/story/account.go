@@ -56,7 +56,7 @@ func (s *Story) account(ctx context.Context) error {
 		return err
 	}
 	s.fact("the exported bundle proves the same without the server")
-	return s.forgeEntry(ctx, entries)
+	return s.calm(func() error { return s.forgeEntry(ctx, entries) })
 }
 
 // forgeEntry changes one byte of one entry in the database.
@@ -106,9 +106,9 @@ func (s *Story) retire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var open client.Approval
-	if err := json.Unmarshal([]byte(a.out), &open); err != nil || a.code != client.ExitConflict {
-		return a.err("exit code 6 and an open request")
+	open, err := s.opened(ctx, a, "retire", fmt.Sprintf("screening/%d", s.made.first), "prod")
+	if err != nil {
+		return err
 	}
 	for who, why := range map[string]string{"rita": "the callers were told", "bo": "agreed"} {
 		if _, err := s.vote(ctx, who, open.Number, why); err != nil {

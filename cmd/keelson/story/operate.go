@@ -3,6 +3,7 @@ package story
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -19,16 +20,36 @@ func (s *Story) propose(ctx context.Context, who, target, environment, reason st
 	if err != nil {
 		return client.Approval{}, err
 	}
-	var open client.Approval
-	if a.code != client.ExitConflict || json.Unmarshal([]byte(a.out), &open) != nil || open.State != "open" {
-		return open, a.err("exit code 6 and an open request: an approval is needed")
+	return s.opened(ctx, a, "deploy", target, environment)
+}
+
+// opened reads the open request that a command line has answered with; where it was sent twice, the one of the first time
+// is looked for.
+func (s *Story) opened(ctx context.Context, a answer, kind, target, environment string) (open client.Approval, err error) {
+	if a.code == client.ExitConflict && json.Unmarshal([]byte(a.out), &open) == nil && open.State == "open" {
+		return open, nil
 	}
-	return open, nil
+	if a.again {
+		list, err := client.All[client.Approval](ctx, s.as("dana"), "/api/v1/approvals?state=open", nil, 0)
+		if err != nil {
+			return open, err
+		}
+		for _, o := range list {
+			if o.Kind == kind && fmt.Sprintf("%s/%d", o.Model, o.Version) == target && o.Environment == environment {
+				return o, nil
+			}
+		}
+	}
+	return open, a.err("exit code 6 and an open request: an approval is needed")
 }
 
 // vote grants as an account.
 func (s *Story) vote(ctx context.Context, who string, number int, reason string) (a client.Approval, err error) {
-	return a, s.do(ctx, &a, who, "approval", "approve", strconv.Itoa(number), "--reason", reason, "--json")
+	err = s.do(ctx, &a, who, "approval", "approve", strconv.Itoa(number), "--reason", reason, "--json")
+	if errors.Is(err, errDone) {
+		return s.as(who).Approval(ctx, strconv.Itoa(number))
+	}
+	return a, err
 }
 
 // executed waits until an approved request has been carried out.
@@ -135,7 +156,12 @@ func (s *Story) deploy(ctx context.Context) error {
 		return err
 	}
 	s.fact("the rules answer in dev at once: dev approves by itself, in the name of its policy")
-	return all(s.forgeRelease(ctx), s.forgeVotes(ctx), s.swapFile(ctx))
+	for _, cheat := range []func(context.Context) error{s.forgeRelease, s.forgeVotes, s.swapFile} {
+		if err := s.calm(func() error { return cheat(ctx) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // incidents gives the number of incidents of a kind, all in all.
@@ -332,6 +358,9 @@ func (s *Story) predict(ctx context.Context) error {
 
 // traffic calls screening with the rows of a file, by the ordinary Triton client.
 func (s *Story) traffic(ctx context.Context, rows, out string, more ...string) (string, error) {
+	if s.Patient {
+		more = append(more, "--patient")
+	}
 	return s.python(ctx, desk, append([]string{"traffic.py", "--url", strings.TrimPrefix(strings.TrimPrefix(s.URL, "http://"), "https://"), "--rows", rows, "--out", out}, more...)...)
 }
 
@@ -419,7 +448,7 @@ func (s *Story) watch(ctx context.Context) error {
 	if err := s.do(ctx, &sent, "dana", "outcome", "add", s.made.calls, "--json"); err != nil {
 		return err
 	}
-	if err := want(sent.Accepted == 400, "400 outcomes are accepted, not %+v", sent); err != nil {
+	if err := want(sent.Accepted == 400 || s.Patient && sent.Accepted+sent.Duplicates == 400, "400 outcomes are accepted, not %+v", sent); err != nil {
 		return err
 	}
 	if err := s.do(ctx, &sent, "dana", "outcome", "add", s.made.calls, "--json"); err != nil {
@@ -455,14 +484,17 @@ func (s *Story) watch(ctx context.Context) error {
 	if _, err := s.traffic(ctx, "data/traffic_shifted.csv", "calls-shifted-2.csv"); err != nil { // fills the window that the quiet day began
 		return err
 	}
-	alerts, err := until(ctx, 60*time.Second, "an alert", func(ctx context.Context) ([]client.Alert, bool, error) {
+	large := func(a client.Alert) bool {
+		return a.Endpoint == "screening" && a.Metric == "psi" && a.Feature == "mean_radius"
+	}
+	alerts, err := until(ctx, 60*time.Second, "an alert about the radius", func(ctx context.Context) ([]client.Alert, bool, error) {
 		as, err := client.All[client.Alert](ctx, s.as("dana"), "/api/v1/alerts", nil, 0)
-		return as, slices.ContainsFunc(as, func(a client.Alert) bool { return a.Endpoint == "screening" && a.Metric == "psi" }), err
+		return as, slices.ContainsFunc(as, large), err
 	})
 	if err != nil {
 		return err
 	}
-	a := alerts[slices.IndexFunc(alerts, func(a client.Alert) bool { return a.Endpoint == "screening" && a.Metric == "psi" })]
+	a := alerts[slices.IndexFunc(alerts, large)]
 	if err := want(a.Feature != "" && a.Value > a.Limit && a.Limit > 0 && a.Link != "", "the alert names feature, value, limit and the rows: %+v", a); err != nil {
 		return err
 	}
@@ -471,7 +503,15 @@ func (s *Story) watch(ctx context.Context) error {
 		return fmt.Errorf("the alert's link %s leads to %d rows: %w", a.Link, len(rows), err)
 	}
 	s.fact("alert: %s %s %.3f, limit %.3f, and a link to the rows behind it (%d features in all)", a.Feature, a.Metric, a.Value, a.Limit, len(alerts))
-	return s.refused(ctx, 5, nil, "bo", "monitor", "status", "screening")
+	var verdict client.Health
+	if err := s.do(ctx, &verdict, "bo", "monitor", "status", "screening", "--json"); err != nil {
+		return err
+	}
+	if err := want(verdict.Verdict == "watch" && len(verdict.Reasons) > 0, "the business owner reads that it is to be watched, and why: %+v", verdict); err != nil {
+		return err
+	}
+	s.fact("may it be trusted? %s: %s", verdict.Verdict, verdict.Reasons[0])
+	return nil
 }
 
 // retrain: the breach has started the pipeline; the new version goes in by 10 %, then all; one command goes back.
@@ -526,14 +566,17 @@ func (s *Story) retrain(ctx context.Context) error {
 		return err
 	}
 	s.fact("10 %% canary: %.1f %% of 400 calls were answered by version %d", share*100, s.made.better)
-	if err := s.do(ctx, nil, "mira", "deploy", "advance", "screening", "--reason", "the canary answers well", "--json"); err != nil {
+	if err := done(s.do(ctx, nil, "mira", "deploy", "advance", "screening", "--reason", "the canary answers well", "--json")); err != nil {
 		return err
 	}
 	if _, err := s.serves(ctx, "screening", map[int]int{s.made.better: 100}); err != nil {
 		return err
 	}
 	s.fact("then all")
-	if err := s.do(ctx, nil, "mira", "deploy", "rollback", "screening", "--reason", "show that it takes one command", "--json"); err != nil {
+	// Twice would go back twice, so this is the one command that must not be sent again.
+	if err := s.calm(func() error {
+		return s.do(ctx, nil, "mira", "deploy", "rollback", "screening", "--reason", "show that it takes one command", "--json")
+	}); err != nil {
 		return err
 	}
 	if _, err := s.serves(ctx, "screening", map[int]int{s.made.first: 100}); err != nil {

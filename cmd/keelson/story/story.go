@@ -14,17 +14,19 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"keelson/client"
 	"keelson/examples"
 )
 
-// Story is one telling. All fields but Done are required.
+// Story is one telling. Done, Patient and Quiet may be left out.
 type Story struct {
 	Self     []string  // the program, as a command
 	URL      string    // of the server
@@ -35,11 +37,12 @@ type Story struct {
 	Blobs    string    // what the server's --blobs is: for the chapter in which somebody swaps a file
 	Out      io.Writer // progress for a reader
 	Done     func(chapter int, title string, took time.Duration)
+	Patient  bool          // the server may be killed and started again while the story is told
+	Quiet    func(on bool) // told before and after the moments in which the server must not be killed; may be nil
 
-	admin   *client.Client
-	tokens  map[string]string // by account
-	made    facts
-	verbose bool
+	admin  *client.Client
+	tokens map[string]string // by account
+	made   facts
 }
 
 // facts are what later chapters need of earlier ones.
@@ -113,9 +116,15 @@ func Chapters() int { return len(chapters) }
 // open makes the accounts and unpacks the projects.
 func (s *Story) open(ctx context.Context) error {
 	var err error
-	if s.admin, err = client.New(client.Config{Server: s.URL, Token: s.Admin, UserAgent: "keelson-story"}); err != nil {
+	cfg := client.Config{Server: s.URL, UserAgent: "keelson-story"}
+	if s.Patient {
+		cfg.HTTP = &http.Client{Transport: patient{}}
+	}
+	s.admin, err = client.New(cfg)
+	if err != nil {
 		return err
 	}
+	s.admin = s.admin.With(s.Admin)
 	s.tokens = map[string]string{"admin": s.Admin}
 	for _, p := range people {
 		if _, err := s.admin.AddUser(ctx, client.User{Name: p.name, Display: p.display, Roles: []string{p.role}}, Password); err != nil && !client.IsKind(err, "conflict") {
@@ -168,9 +177,56 @@ func (s *Story) fact(format string, a ...any) { s.print("    ✓ "+format+"\n", 
 // as is the Go client of an account.
 func (s *Story) as(who string) *client.Client { return s.admin.With(s.tokens[who]) }
 
+// calm keeps the server from being killed while do runs: in a moment in which the database holds a forgery, a server that
+// starts has nothing to fall back to.
+func (s *Story) calm(do func() error) error {
+	if s.Quiet != nil {
+		s.Quiet(true)
+		defer s.Quiet(false)
+	}
+	return do()
+}
+
+// patient waits for a server that is being started. A refused connection has carried nothing, so any call may be sent
+// again; for what broke off on its way only reads may.
+type patient struct{}
+
+func (patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+	}
+	for began := time.Now(); ; {
+		try := r.Clone(r.Context())
+		if body != nil {
+			try.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		resp, err := http.DefaultTransport.RoundTrip(try)
+		again := errors.Is(err, syscall.ECONNREFUSED) || err != nil && r.Method == http.MethodGet || resp != nil && resp.StatusCode == http.StatusServiceUnavailable
+		if !again || time.Since(began) > patience {
+			return resp, err
+		}
+		if resp != nil {
+			resp.Body.Close()
+		}
+		select {
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// patience is how long a killed server may take to answer again.
+const patience = 20 * time.Second
+
 // answer is what a command line said.
 type answer struct {
 	code        int
+	again       bool // it was sent more than once, because the server went away on the first time
 	out, errs   string
 	commandLine string
 }
@@ -190,6 +246,22 @@ func (s *Story) run(ctx context.Context, who string, args ...string) (answer, er
 	}
 	line := strings.Join(shown, " ")
 	s.print("    %-6s $ %s\n", who, line)
+	began := time.Now()
+	a, err := s.once(ctx, who, line, args)
+	for s.Patient && err == nil && a.code == client.ExitUnreachable && time.Since(began) < patience {
+		if _, err = until(ctx, patience, "the server to answer again", func(ctx context.Context) (bool, bool, error) {
+			_, err := s.admin.Healthy(ctx)
+			return err == nil, err == nil, nil
+		}); err != nil {
+			return a, err
+		}
+		a, err = s.once(ctx, who, line, args)
+		a.again = true
+	}
+	return a, err
+}
+
+func (s *Story) once(ctx context.Context, who, line string, args []string) (answer, error) {
 	cmd := exec.CommandContext(ctx, s.Self[0], append(append([]string{}, s.Self[1:]...), args...)...)
 	cmd.Dir = filepath.Join(s.Folder, "screening")
 	cmd.Env = append(os.Environ(), "KEELSON_URL="+s.URL, "KEELSON_TOKEN="+s.tokens[who], "KEELSON_CONFIG="+filepath.Join(s.Folder, "none.yaml"), "LANG=C.UTF-8", "LC_ALL=C.UTF-8")
@@ -207,11 +279,25 @@ func (s *Story) run(ctx context.Context, who string, args ...string) (answer, er
 	return a, ctx.Err()
 }
 
+// errDone says that a command was sent twice, and had been carried out the first time.
+var errDone = errors.New("it was done the first time")
+
+// done accepts that.
+func done(err error) error {
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
+}
+
 // do is run where success is expected; with JSON asked for, it is read into out (nil: dropped).
 func (s *Story) do(ctx context.Context, out any, who string, args ...string) error {
 	a, err := s.run(ctx, who, args...)
 	if err != nil {
 		return err
+	}
+	if a.again && a.code == client.ExitConflict {
+		return errDone
 	}
 	if a.code != 0 {
 		return a.err("exit code 0")
