@@ -7,10 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"keelson/internal/blob"
 	"keelson/internal/blob/blobtest"
 	"keelson/internal/caller"
 	"keelson/internal/db/dbtest"
@@ -135,4 +137,31 @@ func TestTheLogOverHTTP(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFilesAreReadBackFromEveryStore(t *testing.T) {
+	blobtest.Each(t, func(t *testing.T, b blob.Store) {
+		ctx := context.Background()
+		s := newService(t, dbtest.SQLite(t), openLog(t, t.TempDir(), nil), b)
+		var want []string
+		for i := range 2100 { // more than one row group
+			r := record("a", i)
+			if err := s.Log.Append(ctx, &r, Group); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, r.ID)
+		}
+		if err := s.File(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := ids(scan(t, ctx, s, Query{})); !slices.Equal(got, want) {
+			t.Errorf("%d records come back, want %d", len(got), len(want))
+		}
+		if r, err := s.Get(ctx, want[2050]); err != nil || r.Request != "2050" {
+			t.Errorf("got %q, %v", r.Request, err)
+		}
+		if n, _, err := s.Record(ctx, []Outcome{{Prediction: want[2099], Row: 0, Value: json.RawMessage("1")}, {Prediction: want[3], Row: 1, Value: json.RawMessage("1")}}); err != nil || n != 2 {
+			t.Errorf("%d outcomes are taken, %v", n, err)
+		}
+	})
 }
