@@ -59,7 +59,7 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 	if err != nil {
 		return err
 	}
-	f, err := body.frame()
+	f, err := body.frame(h.limits())
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func or(a, b string) string {
 }
 
 // frame gives the rows in whatever form they came.
-func (b *scoring) frame() (*frame, error) {
+func (b *scoring) frame(limits tensor.Limits) (*frame, error) {
 	forms := 0
 	for _, there := range []bool{b.Split != nil, b.Records != nil, b.Instances != nil, b.Inputs != nil} {
 		if there {
@@ -135,14 +135,14 @@ func (b *scoring) frame() (*frame, error) {
 	case b.Split != nil:
 		return b.Split, b.Split.check("dataframe_split.data")
 	case b.Records != nil:
-		return fromRecords(b.Records), nil
+		return fromRecords(b.Records, limits)
 	case b.Instances != nil:
-		return fromList(b.Instances, "instances")
+		return fromList(b.Instances, "instances", limits)
 	}
 	if columns, ok := b.Inputs.(map[string]any); ok {
-		return fromColumns(columns)
+		return fromColumns(columns, limits)
 	}
-	return fromList(b.Inputs, "inputs")
+	return fromList(b.Inputs, "inputs", limits)
 }
 
 // check fails when rows differ in width from each other or from the columns.
@@ -156,15 +156,19 @@ func (f *frame) check(field string) error {
 			return invalid("Row %d has %d values instead of %d.", i, len(row), width).At(field)
 		}
 	}
-	for i, c := range f.Columns {
-		if slices.Contains(f.Columns[:i], c) && i < 4096 {
+	known := make(map[string]bool, len(f.Columns))
+	for _, c := range f.Columns {
+		if known[c] {
 			return invalid("The column %q is there twice.", clip(c)).At("columns")
 		}
+		known[c] = true
 	}
 	return nil
 }
 
-func fromRecords(records []map[string]any) *frame {
+// fromRecords makes a row of each object; a column that only some objects have is missing in the others. Its size is
+// checked against the limit before it is made: few bytes of ever new names would ask for a very large table.
+func fromRecords(records []map[string]any, limits tensor.Limits) (*frame, error) {
 	f := &frame{Columns: []string{}}
 	known := map[string]bool{}
 	for _, r := range records {
@@ -175,6 +179,9 @@ func fromRecords(records []map[string]any) *frame {
 			}
 		}
 	}
+	if _, err := tensor.Count([]int{len(records), len(f.Columns)}, limits.Elements); err != nil {
+		return nil, err
+	}
 	slices.Sort(f.Columns)
 	for _, r := range records {
 		row := make([]any, len(f.Columns))
@@ -183,10 +190,10 @@ func fromRecords(records []map[string]any) *frame {
 		}
 		f.Data = append(f.Data, row)
 	}
-	return f
+	return f, nil
 }
 
-func fromList(v any, field string) (*frame, error) {
+func fromList(v any, field string, limits tensor.Limits) (*frame, error) {
 	list, ok := v.([]any)
 	if !ok {
 		return nil, invalid("%s is not a list of rows.", field).At(field)
@@ -201,7 +208,7 @@ func fromList(v any, field string) (*frame, error) {
 				return nil, invalid("Row %d is no object, although the first one is.", i).At(field)
 			}
 		}
-		return fromRecords(records), nil
+		return fromRecords(records, limits)
 	}
 	_, nested := list[0].([]any)
 	f := &frame{}
@@ -219,33 +226,35 @@ func fromList(v any, field string) (*frame, error) {
 }
 
 // fromColumns takes {"column": [values]}, or {"input": [[row], …]} with one matrix.
-func fromColumns(columns map[string]any) (*frame, error) {
+func fromColumns(columns map[string]any, limits tensor.Limits) (*frame, error) {
 	f := &frame{Columns: []string{}}
 	for name := range columns {
 		f.Columns = append(f.Columns, name)
 	}
 	slices.Sort(f.Columns)
-	for k, name := range f.Columns {
+	rows := -1
+	for _, name := range f.Columns {
 		values, ok := columns[name].([]any)
 		if !ok {
 			return nil, invalid("The input %q is not a list of values.", clip(name)).At("inputs")
 		}
 		if len(columns) == 1 && len(values) > 0 {
 			if _, nested := values[0].([]any); nested {
-				return fromList(columns[name], "inputs")
+				return fromList(values, "inputs", limits)
 			}
 		}
-		if k == 0 {
-			f.Data = make([][]any, len(values))
-			for i := range f.Data {
-				f.Data[i] = make([]any, len(f.Columns))
-			}
+		if rows < 0 {
+			rows = len(values)
 		}
-		if len(values) != len(f.Data) {
-			return nil, invalid("The input %q has %d values, others have %d.", clip(name), len(values), len(f.Data)).At("inputs")
+		if len(values) != rows {
+			return nil, invalid("The input %q has %d values, others have %d.", clip(name), len(values), rows).At("inputs")
 		}
-		for i, v := range values {
-			f.Data[i][k] = v
+	}
+	f.Data = make([][]any, max(rows, 0))
+	for i := range f.Data {
+		f.Data[i] = make([]any, len(f.Columns))
+		for k, name := range f.Columns {
+			f.Data[i][k] = columns[name].([]any)[i]
 		}
 	}
 	return f, nil

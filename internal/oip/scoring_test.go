@@ -1,0 +1,120 @@
+package oip
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"keelson/internal/problem"
+	"keelson/internal/tensor"
+)
+
+func TestMLflowsScoringCall(t *testing.T) {
+	h := start(t)
+	c := record(t, "logistic_named")
+	rows, _ := json.Marshal(c.Rows)
+	columns, _ := json.Marshal(c.Columns)
+	var records []object
+	byColumn := object{"unused": make([]any, len(c.Rows))}
+	for i, name := range c.Columns {
+		var v []any
+		for r := range c.Rows {
+			if i == 0 {
+				records = append(records, object{"unused": "x"})
+			}
+			records[r][name] = c.Rows[r][i]
+			v = append(v, c.Rows[r][i])
+		}
+		byColumn[name] = v
+	}
+	for _, f := range []struct{ name, body string }{
+		{"split, in the model's order", fmt.Sprintf(`{"dataframe_split":{"columns":%s,"data":%s,"index":[0]}}`, columns, rows)},
+		{"split, without columns", fmt.Sprintf(`{"dataframe_split":{"data":%s}}`, rows)},
+		{"records, with a column the model does not know", `{"dataframe_records":` + string(mustJSON(t, records)) + `}`},
+		{"instances as rows", `{"instances":` + string(rows) + `}`},
+		{"instances as objects", `{"instances":` + string(mustJSON(t, records)) + `}`},
+		{"inputs as rows", `{"inputs":` + string(rows) + `}`},
+		{"inputs as columns", `{"inputs":` + string(mustJSON(t, byColumn)) + `}`},
+		{"inputs as one matrix", `{"inputs":{"input":` + string(rows) + `}}`},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			got := h.call("POST", "/v2/models/scores/invocations", []byte(f.body))
+			var a struct{ Predictions []float64 }
+			if got.status != 200 || json.Unmarshal(got.body, &a) != nil || len(a.Predictions) != len(c.Rows) {
+				t.Fatalf("%d %s", got.status, got.body)
+			}
+			for i, v := range a.Predictions {
+				if !close32(v, c.Predict[i][0]) {
+					t.Errorf("row %d: %v, the library says %v", i, v, c.Predict[i][0])
+				}
+			}
+			if got.header.Get("Keelson-Prediction-Id") == "" {
+				t.Error("no prediction id")
+			}
+		})
+	}
+	for _, c := range []struct{ name, model, body, want string }{
+		{"a model with several outputs answers with objects", "rules", `{"dataframe_records":[{"score":0.95,"age":30,"ward":"onco"},{"score":0.1,"age":80.0,"ward":"x"}]}`,
+			`{"predictions":[{"decision":"refer","days":2,"risk":0.95},{"decision":"no referral","days":365,"risk":0}]}`},
+		{"several values per row are lists", "classes", `{"instances":[[1,2,3,4,5,6]]}`, `{"predictions":[[`},
+		{"truth values", "rules", `{"inputs":{"score":[0.6],"age":[50],"history":[true]}}`, `"days":14`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := h.call("POST", "/v2/models/"+c.model+"/invocations", []byte(c.body)); got.status != 200 || !strings.Contains(string(got.body), c.want) {
+				t.Fatalf("%d %s, want %s", got.status, got.body, c.want)
+			}
+		})
+	}
+	for _, c := range []struct{ name, model, body, want string }{
+		{"nothing", "scores", ``, "ends before"},
+		{"no JSON", "scores", `{"instances":[[NaN]]}`, "malformed at byte"},
+		{"two documents", "scores", `{"instances":[]} {}`, "something follows"},
+		{"no form", "scores", `{}`, "exactly one of"},
+		{"two forms", "scores", `{"instances":[[1]],"inputs":[[1]]}`, "exactly one of"},
+		{"rows that are no list", "scores", `{"instances":7}`, "instances"},
+		{"no rows", "scores", `{"instances":[]}`, "no rows"},
+		{"no records", "scores", `{"dataframe_records":[]}`, "no rows"},
+		{"a missing column", "scores", `{"dataframe_records":[{"age":1}]}`, `"dose" is missing`},
+		{"a missing input", "rules", `{"dataframe_records":[{"age":1}]}`, `"score" is missing`},
+		{"an input the model does not have", "rules", `{"dataframe_records":[{"age":1,"score":1,"wardd":"x"}]}`, `no input "wardd"`},
+		{"ragged rows", "scores", `{"instances":[[1,2,3,4,5,6],[1]]}`, "Row 1 has 1 values instead of 6"},
+		{"too few values", "scores", `{"instances":[[1,2,3]]}`, "[n, 6]"},
+		{"a column twice", "scores", `{"dataframe_split":{"columns":["a","a"],"data":[[1,2]]}}`, "twice"},
+		{"split that is a list", "scores", `{"dataframe_split":[1]}`, "dataframe_split"},
+		{"text for a number", "scores", `{"instances":[[1,2,"x",4,5,6]]}`, `Row 0 of the column "2"`},
+		{"a list for a number", "scores", `{"instances":[[1,2,[3],4,5,6]]}`, `Row 0 of the column "2"`},
+		{"a fraction for a whole number", "rules", `{"dataframe_records":[{"score":1,"age":30.5}]}`, `"age" is not of the datatype INT64`},
+		{"a missing whole number", "rules", `{"dataframe_records":[{"score":1,"age":null}]}`, `"age" is not of the datatype INT64`},
+		{"a number for text", "rules", `{"dataframe_records":[{"score":1,"age":3,"ward":4}]}`, `"ward" is not of the datatype BYTES`},
+		{"a number beyond FP32", "scores", `{"instances":[[1e39,2,3,4,5,6]]}`, `Row 0`},
+		{"mixed rows", "scores", `{"instances":[[1,2,3,4,5,6],7]}`, "Row 1"},
+		{"columns of different lengths", "rules", `{"inputs":{"age":[1,2],"score":[1]}}`, "1 values, others have 2"},
+		{"a parameter that is no text", "scores", `{"instances":[[1,2,3,4,5,6]],"params":{"subject":4}}`, "subject"},
+		{"nesting without end", "scores", `{"instances":` + strings.Repeat("[", 60000), "malformed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := h.call("POST", "/v2/models/"+c.model+"/invocations", []byte(c.body))
+			var doc map[string]string
+			if json.Unmarshal(got.body, &doc) != nil || got.status != 400 || !strings.Contains(doc["error"], c.want) {
+				t.Fatalf("%d %s, want 400 and %q", got.status, got.body, c.want)
+			}
+		})
+	}
+}
+
+func TestRecordsOfEverNewColumnsDoNotMakeALargeTable(t *testing.T) {
+	var body strings.Builder
+	body.WriteString(`{"dataframe_records":[{}`)
+	for i := range 20_000 {
+		fmt.Fprintf(&body, `,{"c%d":1}`, i)
+	}
+	body.WriteString(`]}`)
+	b, err := decodeScoring([]byte(body.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.frame(tensor.DefaultLimits); problem.KindOf(err) != problem.TooLarge {
+		t.Fatalf("%v", err)
+	}
+}
