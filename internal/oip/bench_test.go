@@ -80,7 +80,8 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-// BenchmarkOneRow is the round trip over loopback with door, models and log, beside a bare echo of the same body.
+// BenchmarkOneRow is the round trip over loopback with door, models and log, beside a bare echo of the same body. On a
+// 2-core machine it took 80 to 87 µs where the echo took 54 to 60; the part of this package is in BenchmarkHandler.
 func BenchmarkOneRow(b *testing.B) {
 	h := start(b)
 	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
