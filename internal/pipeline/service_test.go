@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -337,6 +338,20 @@ steps:
 			}
 		}
 	})
+}
+
+func TestARegistrationThatWasSentTwiceCountsOnce(t *testing.T) {
+	v := func(number int, run, artifact string) Registered {
+		return Registered{ModelRef{Model: "m", Version: number, Run: run, ArtifactDigest: artifact}, "ready", ""}
+	}
+	got := newest([]Registered{v(1, "r1", "a"), v(3, "r1", "a"), v(2, "r1", "a"), v(4, "r2", "a"), v(5, "r1", "b"), v(6, "r1", ""), v(7, "r1", "")})
+	var numbers []int
+	for _, g := range got {
+		numbers = append(numbers, g.Version)
+	}
+	if want := []int{3, 4, 5, 6, 7}; !slices.Equal(numbers, want) {
+		t.Errorf("got versions %v, want %v", numbers, want)
+	}
 }
 
 func TestAFailedSuiteFailsTheStepWithTheTestsName(t *testing.T) {

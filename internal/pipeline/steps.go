@@ -124,7 +124,7 @@ func (a *attempt) register(ctx context.Context) (done, error) {
 			return done{reason: "No step of this run registered a model version."}, nil
 		}
 		out, waiting := done{outputs: map[string]any{}}, false
-		for _, v := range found {
+		for _, v := range newest(found) {
 			name := fmt.Sprintf("%s/%d", v.Model, v.Version)
 			if said[name] != v.State {
 				said[name] = v.State
@@ -151,6 +151,24 @@ func (a *attempt) register(ctx context.Context) (done, error) {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// newest leaves one version of those that one training run registered from the same files. The mlflow client sends a
+// registration again when its answer is lost, for example because the server was killed; the last one is the one it was
+// told of.
+func newest(found []Registered) (out []Registered) {
+	for _, v := range found {
+		i := slices.IndexFunc(out, func(o Registered) bool {
+			return o.Model == v.Model && o.Run == v.Run && o.ArtifactDigest == v.ArtifactDigest && v.ArtifactDigest != ""
+		})
+		switch {
+		case i < 0:
+			out = append(out, v)
+		case v.Version > out[i].Version:
+			out[i] = v
+		}
+	}
+	return out
 }
 
 // evaluate runs the declared suite on every version of this run and fails with the names of the tests that failed.
