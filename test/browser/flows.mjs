@@ -2,9 +2,9 @@
 //   7  a breach on the monitoring page -> the retraining it started -> the new version -> a reviewer's inbox
 //   6  the author cannot approve (the button says why, the API refuses too); two reviewers approve; it goes live
 //   4  alert -> model -> roll back, three steps and a confirmation; the timeline shows it at once
-// KEELSON_FLOWS=4,6 picks some. Needs the roles data-scientist, risk-compliance, business-owner and it-operations.
+// KEELSON_FLOWS=4,6 picks some. Needs the roles data-scientist, risk-compliance, business-owner, and it-operations or ml-engineer.
 import { join } from "node:path";
-import { as, assert, check, finish, get, post, shots, until } from "./harness.mjs";
+import { accounts, as, assert, check, finish, get, post, shots, until } from "./harness.mjs";
 
 const wanted = (process.env.KEELSON_FLOWS ?? "7,6,4").split(",");
 const environment = "prod";
@@ -89,8 +89,9 @@ async function vote(reviewer, request, reason) {
 }
 
 const people = {};
-for (const role of ["data-scientist", "risk-compliance", "business-owner", "it-operations"]) people[role] = await as(role);
-const author = people["data-scientist"], risk = people["risk-compliance"], owner = people["business-owner"], operator = people["it-operations"];
+const operates = accounts["it-operations"] ? "it-operations" : "ml-engineer"; // who may roll back
+for (const role of ["data-scientist", "risk-compliance", "business-owner", operates]) people[role] = await as(role);
+const author = people["data-scientist"], risk = people["risk-compliance"], owner = people["business-owner"], operator = people[operates];
 let asked = null;
 const monitor = await watched(operator).catch((error) => ({ error }));
 

@@ -4,6 +4,86 @@
  */
 
 export interface paths {
+    "/api/v1/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List alerts, newest first
+         * @description Needs the permission `alert.read`.
+         */
+        get: operations["get-alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alerts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show an alert
+         * @description Needs the permission `alert.read`.
+         */
+        get: operations["get-alerts-id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alerts/{id}/ack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Acknowledge an alert
+         * @description Needs the permission `alert.write`.
+         */
+        post: operations["post-alerts-id-ack"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alerts/{id}/silence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Silence an alert until a time
+         * @description Needs the permission `alert.write`.
+         */
+        post: operations["post-alerts-id-silence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/approvals": {
         parameters: {
             query?: never;
@@ -276,6 +356,130 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/deployments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List deployments
+         * @description Needs the permission `deployment.read`.
+         */
+        get: operations["get-deployments"];
+        put?: never;
+        /**
+         * Execute an approved change request
+         * @description Needs the permission `deployment.operate`.
+         */
+        post: operations["post-deployments"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deployments/{endpoint}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a deployment
+         * @description Needs the permission `deployment.read`.
+         */
+        get: operations["get-deployments-endpoint"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deployments/{endpoint}/advance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take the next step of a canary
+         * @description Needs the permission `deployment.operate`.
+         */
+        post: operations["post-deployments-endpoint-advance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deployments/{endpoint}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer calls again
+         * @description Needs the permission `deployment.operate`.
+         */
+        post: operations["post-deployments-endpoint-resume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deployments/{endpoint}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Undo the last change: end a rollout, or go back to the approved version before
+         * @description Needs the permission `deployment.operate`.
+         */
+        post: operations["post-deployments-endpoint-rollback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deployments/{endpoint}/suspend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Refuse all calls from now on
+         * @description Needs the permission `deployment.operate`.
+         */
+        post: operations["post-deployments-endpoint-suspend"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/environments": {
         parameters: {
             query?: never;
@@ -288,6 +492,26 @@ export interface paths {
          * @description Needs the permission `policy.read`.
          */
         get: operations["get-environments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evaluations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read an evaluation
+         * @description Needs the permission `version.read`.
+         */
+        get: operations["get-evaluations-id"];
         put?: never;
         post?: never;
         delete?: never;
@@ -492,6 +716,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{name}/callers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who called a model
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-models-name-callers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{name}/timeline": {
         parameters: {
             query?: never;
@@ -558,6 +802,134 @@ export interface paths {
          * @description Needs the permission `version.write`.
          */
         patch: operations["patch-models-name-versions-version"];
+        trace?: never;
+    };
+    "/api/v1/models/{name}/versions/{version}/evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the evaluations of a version, the newest first
+         * @description Needs the permission `version.read`.
+         */
+        get: operations["get-models-name-versions-version-evaluations"];
+        put?: never;
+        /**
+         * Evaluate a version by a suite
+         * @description Needs the permission `evaluation.run`.
+         */
+        post: operations["post-models-name-versions-version-evaluations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List monitors with their verdicts
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitors/{endpoint}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a monitor with its verdict and newest windows
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitors-endpoint"];
+        /**
+         * Make a monitor or change it
+         * @description Needs the permission `monitor.write`.
+         */
+        put: operations["put-monitors-endpoint"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitors/{endpoint}/windows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the windows of a monitor, newest first
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitors-endpoint-windows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitors/{endpoint}/windows/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a window with its histograms
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitors-endpoint-windows-id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/outcomes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tell what turned out to be true
+         * @description Needs the permission `prediction.write`.
+         */
+        post: operations["post-outcomes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/pipeline-runs": {
@@ -788,6 +1160,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/predictions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The newest predictions, newest first
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-predictions"];
+        put?: never;
+        /**
+         * Hand in predictions that were made elsewhere
+         * @description Needs the permission `prediction.write`.
+         */
+        post: operations["post-predictions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/predictions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One prediction with its outcomes
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-predictions-id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/roles": {
         parameters: {
             query?: never;
@@ -860,6 +1276,26 @@ export interface paths {
          * @description Needs the permission `run.read`.
          */
         get: operations["get-runs-id-metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/serving": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What this process has in force
+         * @description Needs the permission `deployment.read`.
+         */
+        get: operations["get-serving"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1033,6 +1469,65 @@ export interface components {
             role: string;
             title: string;
         };
+        AckInputBody: {
+            /** @description what you found or do about it */
+            reason?: string;
+        };
+        Alert2: {
+            /** @description who acknowledged or silenced it */
+            by: string;
+            endpoint: string;
+            /** @description empty when the result got worse */
+            feature: string;
+            first_window: string;
+            /**
+             * Format: date-time
+             * @description span of the newest window
+             */
+            from: string;
+            id: string;
+            /** @enum {string} */
+            kind: "data" | "prediction" | "result";
+            /** Format: double */
+            limit: number;
+            /** @description the predictions behind it */
+            link: string;
+            metric: string;
+            model: string;
+            /** Format: date-time */
+            opened_at: string;
+            reason: string;
+            /** Format: date-time */
+            recovered_at: string | null;
+            /** @enum {string} */
+            state: "open" | "acknowledged" | "silenced" | "recovered";
+            /** @description one sentence for a person */
+            title: string;
+            /** Format: date-time */
+            to: string;
+            /**
+             * Format: date-time
+             * @description end of the silence
+             */
+            until: string | null;
+            /** Format: date-time */
+            updated_at: string;
+            /** Format: double */
+            value: number;
+            /** Format: int64 */
+            version: number;
+            /** @description the newest window over the limit, or the one it recovered in */
+            window: string;
+            /**
+             * Format: int64
+             * @description how many windows were over the limit
+             */
+            windows: number;
+        };
+        AlertPage: {
+            items: components["schemas"]["Alert2"][] | null;
+            next?: string;
+        };
         AppPoint: {
             /** Format: date-time */
             at: string;
@@ -1050,6 +1545,14 @@ export interface components {
             by: string;
             kind: string;
             reason: string;
+        };
+        ApprovalCaller2: {
+            application?: string;
+            caller: string;
+            /** Format: int64 */
+            calls: number;
+            /** Format: date-time */
+            last_at: string;
         };
         ApprovalChanges: {
             from: components["schemas"]["ApprovalVersionRef"];
@@ -1417,6 +1920,90 @@ export interface components {
             count: number;
             value: string;
         };
+        DeploymentPrevious: {
+            /** Format: int64 */
+            version: number;
+        };
+        DeploymentRelease2: {
+            /** Format: date-time */
+            expires_at: string;
+            /** Format: date-time */
+            issued_at: string;
+            request: string;
+            /** Format: int64 */
+            serial: number;
+            /** @description false when its signature does not fit */
+            signed: boolean;
+            slots: components["schemas"]["DeploymentSlot2"][] | null;
+            state: string;
+        };
+        DeploymentRolloutView: {
+            plan: components["schemas"]["ApprovalPlan"];
+            request: string;
+            /**
+             * Format: int64
+             * @description index into plan.steps
+             */
+            step: number;
+            /** Format: date-time */
+            step_at: string;
+            /** Format: int64 */
+            version: number;
+            /** @description what it waits for, in words */
+            waits: string;
+        };
+        DeploymentSlot2: {
+            /** @enum {string} */
+            kind: "live" | "canary" | "shadow";
+            /**
+             * Format: int64
+             * @description percent of the calls; of a shadow: percent of the calls copied
+             */
+            share: number;
+            /** Format: int64 */
+            version: number;
+        };
+        DeploymentView2: {
+            /** @description what does not fit */
+            broken?: string;
+            /** @description after a retirement: who called the version in the last 30 days */
+            callers?: components["schemas"]["ApprovalCaller2"][] | null;
+            /** @enum {string} */
+            durability: "group" | "sync" | "async";
+            endpoint: string;
+            environment: string;
+            /**
+             * Format: date-time
+             * @description of the newest release; it is signed anew before
+             */
+            expires_at: string;
+            id: string;
+            limits: components["schemas"]["ReleaseLimits"];
+            model: string;
+            /** @description where a rollback leads; null when nowhere */
+            previous: components["schemas"]["DeploymentPrevious"];
+            /** @description the last 20, newest first */
+            releases: components["schemas"]["DeploymentRelease2"][] | null;
+            /** @description the newest executed change request */
+            request: string;
+            rollout: components["schemas"]["DeploymentRolloutView"];
+            /** @description false when its record was changed outside Keelson */
+            sealed: boolean;
+            /** Format: int64 */
+            serial: number;
+            slots: components["schemas"]["DeploymentSlot2"][] | null;
+            /** @enum {string} */
+            state: "rolling" | "live" | "suspended" | "retired" | "failed";
+            /** Format: date-time */
+            updated_at: string;
+            url: string;
+            /** @description where it stands, in one sentence */
+            words: string;
+        };
+        DeploymentViewPage: {
+            items: components["schemas"]["DeploymentView2"][] | null;
+            next?: string;
+        };
         EngineSignature: {
             inputs: components["schemas"]["EngineSpec2"][] | null;
             outputs: components["schemas"]["EngineSpec2"][] | null;
@@ -1430,6 +2017,89 @@ export interface components {
             /** @description may be left out; the model has a default */
             optional?: boolean;
             shape: number[] | null;
+        };
+        Evaluation: {
+            artifact_digest: string;
+            by: string;
+            dataset: string;
+            dataset_digest: string;
+            /** Format: int64 */
+            dataset_version: number;
+            /** Format: date-time */
+            ended_at?: string;
+            id: string;
+            metrics: {
+                [key: string]: number;
+            };
+            model: string;
+            /** Format: date-time */
+            started_at: string;
+            /** @enum {string} */
+            state: "running" | "passed" | "failed";
+            suite: string;
+            tests: components["schemas"]["EvaluationResult2"][] | null;
+            /** Format: int64 */
+            version: number;
+        };
+        EvaluationPage: {
+            items: components["schemas"]["Evaluation"][] | null;
+            next?: string;
+        };
+        EvaluationResult2: {
+            detail: string;
+            kind: string;
+            /** Format: double */
+            limit: number | null;
+            name: string;
+            /** @enum {string} */
+            state: "passed" | "failed" | "skipped";
+            /** Format: double */
+            value: number | null;
+        };
+        EvaluationSuite: {
+            /** @description the data set it is meant for */
+            data?: string;
+            /** @description unique within the project */
+            name: string;
+            /** @description output to judge; the one named like the target, else the first */
+            output?: string;
+            /** @description the target's word for the class whose probability the model gives */
+            positive?: string;
+            /** @description column with the truth; the data set's target if empty */
+            target?: string;
+            tests: components["schemas"]["EvaluationTest2"][] | null;
+            /**
+             * Format: double
+             * @description score from which a row counts as positive; 0.5 if empty
+             */
+            threshold?: number;
+        };
+        EvaluationTest2: {
+            /** @description signature: whether inputs may have missing values; yes if empty */
+            allow_missing?: boolean;
+            column?: string;
+            /** @description metric, slice, champion, latency or signature */
+            kind: string;
+            /** Format: double */
+            max?: number;
+            /** Format: double */
+            max_drop?: number;
+            metric?: string;
+            /** Format: double */
+            min?: number;
+            name: string;
+            /** Format: double */
+            p95_ms?: number;
+            /** @description a word or number, or [from, to] for a range that leaves out its end; either may be null */
+            value?: unknown;
+        };
+        ExecuteInputBody: {
+            /** @description id or number of the approved change request */
+            request: string;
+        };
+        HandInInputBody: {
+            endpoint: string;
+            items: components["schemas"]["PredictionHandIn2"][] | null;
         };
         IdentityChange: {
             disabled?: boolean;
@@ -1666,6 +2336,310 @@ export interface components {
             items: components["schemas"]["InventoryVersion2"][] | null;
             next?: string;
         };
+        Item2: {
+            message?: string;
+            rule: string;
+        };
+        Item3: {
+            /**
+             * Format: date-time
+             * @description when it became true; now if left out
+             */
+            at?: string;
+            prediction_id: string;
+            /**
+             * Format: int64
+             * @description counts from 0
+             */
+            row: number;
+            /** @description number, text or truth value */
+            value: unknown;
+        };
+        LimitsStruct: {
+            /** Format: double */
+            accuracy?: number;
+            /** Format: double */
+            ks?: number;
+            /** Format: double */
+            ks_warn?: number;
+            /** Format: double */
+            missing?: number;
+            /** Format: double */
+            new?: number;
+            /** Format: double */
+            psi?: number;
+            /** Format: double */
+            psi_warn?: number;
+            /** Format: double */
+            rmse?: number;
+        };
+        Monitor: {
+            /** Format: date-time */
+            created_at: string;
+            endpoint: string;
+            /** @description inputs to compare; empty means all */
+            features: string[] | null;
+            limits: components["schemas"]["MonitorLimits"];
+            model: string;
+            on_breach: components["schemas"]["MonitorOnBreach"];
+            /** @description the reference holds for every version and is not replaced when a new one goes live */
+            pinned: boolean;
+            /** @description training data of the newest version; an empty name means the first quiet window */
+            reference: components["schemas"]["DatasetRef2"];
+            /** Format: date-time */
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description the newest version that went live; 0 when none is known
+             */
+            version: number;
+            window: components["schemas"]["MonitorWindow"];
+        };
+        MonitorCause2: {
+            /** @description empty for the result */
+            feature: string;
+            /** @enum {string} */
+            kind: "data" | "prediction" | "result";
+            /** Format: double */
+            limit: number;
+            metric: string;
+            /** Format: double */
+            value: number;
+        };
+        MonitorFeature2: {
+            /**
+             * Format: double
+             * @description words only
+             */
+            cramers_v?: number;
+            histogram?: components["schemas"]["MonitorHistogram"];
+            /** Format: double */
+            js: number | null;
+            /** @enum {string} */
+            kind: "number" | "word";
+            /**
+             * Format: double
+             * @description numbers only
+             */
+            ks: number | null;
+            /**
+             * Format: double
+             * @description for information; no decision rests on it
+             */
+            ks_p_value?: number;
+            /**
+             * Format: double
+             * @description its limit, or that of psi when nothing moved
+             */
+            limit: number;
+            /** @description the measure that decided the shift */
+            metric?: string;
+            /**
+             * Format: double
+             * @description share of missing or infinite values
+             */
+            missing: number;
+            /** Format: double */
+            missing_reference: number;
+            name: string;
+            /**
+             * Format: double
+             * @description share of words the reference does not know
+             */
+            new?: number;
+            /**
+             * Format: double
+             * @description share outside the range of the reference
+             */
+            out_of_range?: number;
+            /** Format: double */
+            psi: number | null;
+            /** @enum {string} */
+            shift: "none" | "slight" | "moved" | "unknown";
+            /**
+             * Format: double
+             * @description its value
+             */
+            value?: number;
+            /**
+             * Format: double
+             * @description in standard deviations of the reference
+             */
+            wasserstein?: number;
+            /** @description why something is undefined */
+            why?: string;
+        };
+        MonitorHistogram: {
+            current: number[] | null;
+            /** Format: int64 */
+            current_rows: number;
+            edges?: number[] | null;
+            labels?: string[] | null;
+            reference: number[] | null;
+            /** Format: int64 */
+            reference_rows: number;
+        };
+        MonitorLimits: {
+            /**
+             * Format: double
+             * @description lowest accuracy; without it the result is held against the first labelled window
+             */
+            accuracy?: number;
+            /** Format: double */
+            ks: number;
+            /**
+             * Format: double
+             * @description Kolmogorov-Smirnov distance, 0..1
+             */
+            ks_warn: number;
+            /**
+             * Format: double
+             * @description rise of the share of missing values, 0..1
+             */
+            missing: number;
+            /**
+             * Format: double
+             * @description share of values the reference does not know, 0..1
+             */
+            new: number;
+            /**
+             * Format: double
+             * @description population stability index from which it has moved
+             */
+            psi: number;
+            /**
+             * Format: double
+             * @description population stability index from which a feature is watched
+             */
+            psi_warn: number;
+            /**
+             * Format: double
+             * @description largest root mean squared error of a model of numbers
+             */
+            rmse?: number;
+        };
+        MonitorOnBreach: {
+            retrain?: components["schemas"]["MonitorRetrain"];
+        };
+        MonitorOverview2: {
+            /** Format: date-time */
+            created_at: string;
+            endpoint: string;
+            /** @description inputs to compare; empty means all */
+            features: string[] | null;
+            limits: components["schemas"]["MonitorLimits"];
+            model: string;
+            on_breach: components["schemas"]["MonitorOnBreach"];
+            /** @description the reference holds for every version and is not replaced when a new one goes live */
+            pinned: boolean;
+            /** @description training data of the newest version; an empty name means the first quiet window */
+            reference: components["schemas"]["DatasetRef2"];
+            /** Format: date-time */
+            updated_at: string;
+            verdict: components["schemas"]["MonitorVerdict"];
+            /**
+             * Format: int64
+             * @description the newest version that went live; 0 when none is known
+             */
+            version: number;
+            window: components["schemas"]["MonitorWindow"];
+        };
+        MonitorOverviewPage: {
+            items: components["schemas"]["MonitorOverview2"][] | null;
+            next?: string;
+        };
+        MonitorPerformance: {
+            /** Format: double */
+            accuracy: number | null;
+            /** Format: double */
+            auc: number | null;
+            /** @enum {string} */
+            kind: "binary" | "multiclass" | "regression";
+            /**
+             * Format: double
+             * @description share of the window's rows with an outcome, 0..1
+             */
+            label_coverage: number;
+            /** @description all measures; null where undefined */
+            metrics: {
+                [key: string]: components["schemas"]["ScoreValue"];
+            };
+            /**
+             * Format: int64
+             * @description rows with an outcome
+             */
+            n: number;
+            /** @description why a measure is undefined */
+            why?: {
+                [key: string]: string;
+            };
+        };
+        MonitorResult2: {
+            breached: boolean;
+            /** @description what exceeded its limit */
+            causes: components["schemas"]["MonitorCause2"][] | null;
+            /** Format: date-time */
+            created_at: string;
+            endpoint: string;
+            features: components["schemas"]["MonitorFeature2"][] | null;
+            first_prediction: string;
+            /**
+             * Format: date-time
+             * @description time of the first row
+             */
+            from: string;
+            id: string;
+            last_prediction: string;
+            model: string;
+            /** @description null until outcomes arrive */
+            performance: components["schemas"]["MonitorPerformance"];
+            /** @description the outputs, compared with the version's first quiet window */
+            predictions: components["schemas"]["MonitorFeature2"][] | null;
+            reasons: string[] | null;
+            /** @description what it was compared with; an empty name means the version's first quiet window */
+            reference: components["schemas"]["DatasetRef2"];
+            /** Format: int64 */
+            rows: number;
+            /**
+             * Format: date-time
+             * @description time of the last row
+             */
+            to: string;
+            /** @enum {string} */
+            verdict: "yes" | "watch" | "no" | "unknown";
+            /** Format: int64 */
+            version: number;
+        };
+        MonitorResultPage: {
+            items: components["schemas"]["MonitorResult2"][] | null;
+            next?: string;
+        };
+        MonitorRetrain: {
+            pipeline: string;
+        };
+        MonitorVerdict: {
+            reasons: string[] | null;
+            /** @enum {string} */
+            verdict: "yes" | "watch" | "no" | "unknown";
+        };
+        MonitorView: {
+            monitor: components["schemas"]["Monitor"];
+            verdict: components["schemas"]["MonitorVerdict"];
+            /** @description the newest first, up to 50 */
+            windows: components["schemas"]["MonitorResult2"][] | null;
+        };
+        MonitorWindow: {
+            /**
+             * Format: int64
+             * @description a window that stays open for a day is closed when it has this many
+             */
+            min_rows: number;
+            /**
+             * Format: int64
+             * @description rows of one window
+             */
+            rows: number;
+        };
         NewInputBody: {
             area?: string;
             goal?: components["schemas"]["UsecaseGoal2"];
@@ -1675,6 +2649,9 @@ export interface components {
             purpose?: string;
             responsibilities?: components["schemas"]["UsecaseResponsibilities2"];
             title?: string;
+        };
+        OutcomesInputBody: {
+            items: components["schemas"]["Item3"][] | null;
         };
         "Patch-models-name-versions-versionRequest": {
             description?: string;
@@ -1929,6 +2906,16 @@ export interface components {
             items: components["schemas"]["PolicyView2"][] | null;
             next?: string;
         };
+        "Post-models-name-versions-version-evaluationsRequest": {
+            /** @description the suite's own if empty */
+            dataset?: string;
+            /**
+             * Format: int64
+             * @description the newest if 0
+             */
+            dataset_version?: number;
+            suite: components["schemas"]["EvaluationSuite"];
+        };
         "Post-modelsRequest": {
             area?: string;
             description?: string;
@@ -1957,6 +2944,115 @@ export interface components {
             /** @description whose token; yours if left out */
             user?: string;
         };
+        PredictionFiredView2: {
+            fired: components["schemas"]["Item2"][] | null;
+            /** Format: int64 */
+            row: number;
+        };
+        PredictionHandIn2: {
+            application?: string;
+            /**
+             * Format: date-time
+             * @description when it was made; now if left out
+             */
+            at?: string;
+            /** @description who asked for the decision; you if left out */
+            caller?: string;
+            environment?: string;
+            error?: string;
+            /** @description your own identifier; sending it again stores nothing again */
+            id?: string;
+            /** @description tensors: [{name, shape, datatype, data}] */
+            inputs: unknown;
+            /** Format: int64 */
+            latency_us?: number;
+            /** @description the endpoint's name if left out */
+            model?: string;
+            /** @description tensors */
+            outputs?: unknown;
+            /** @description what a person decided instead */
+            override?: unknown;
+            purpose?: string;
+            segment?: string;
+            /** @description pseudonym */
+            subject?: string;
+            trace?: string;
+            /** Format: int64 */
+            version?: number;
+        };
+        PredictionHandedIn: {
+            ids: string[] | null;
+        };
+        PredictionOutcomeOfAView2: {
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            row: number;
+            value: unknown;
+        };
+        PredictionRecorded: {
+            /** Format: int64 */
+            accepted: number;
+            /**
+             * Format: int64
+             * @description on record already with the same value
+             */
+            duplicates: number;
+        };
+        PredictionTensorView2: {
+            data: unknown;
+            datatype: string;
+            name: string;
+            shape: number[] | null;
+        };
+        PredictionUse2: {
+            application: string;
+            caller: string;
+            /** Format: int64 */
+            calls: number;
+            /** Format: date-time */
+            last_at: string;
+            /** Format: int64 */
+            rows: number;
+            versions: number[] | null;
+        };
+        PredictionView2: {
+            application: string;
+            /** Format: date-time */
+            at: string;
+            caller: string;
+            /** Format: int64 */
+            compute_us: number;
+            endpoint: string;
+            environment: string;
+            error: string;
+            id: string;
+            inputs: components["schemas"]["PredictionTensorView2"][] | null;
+            /** Format: int64 */
+            latency_us: number;
+            model: string;
+            outcomes: components["schemas"]["PredictionOutcomeOfAView2"][] | null;
+            outputs: components["schemas"]["PredictionTensorView2"][] | null;
+            override: string;
+            purpose: string;
+            /** @description the caller's own identifier */
+            request: string;
+            /** Format: int64 */
+            rows: number;
+            segment: string;
+            /** @enum {string} */
+            slot: "live" | "canary" | "shadow" | "external";
+            subject: string;
+            trace: string;
+            /** @description rules that fired, row by row */
+            trace_info: components["schemas"]["PredictionFiredView2"][] | null;
+            /** Format: int64 */
+            version: number;
+        };
+        PredictionViewPage: {
+            items: components["schemas"]["PredictionView2"][] | null;
+            next?: string;
+        };
         ProblemField2: {
             /** Format: int64 */
             count?: number;
@@ -1981,11 +3077,36 @@ export interface components {
             source?: string;
             target?: string;
         };
+        PutInputBody2: {
+            /** @description the name in the path, or nothing */
+            endpoint?: string;
+            /** @description empty: all */
+            features?: string[];
+            /** @description what is left out stays as it is; an accuracy or rmse of 0 takes that limit away */
+            limits?: components["schemas"]["LimitsStruct"];
+            model?: string;
+            /** @description an empty object: nothing */
+            on_breach?: components["schemas"]["MonitorOnBreach"];
+            reference?: components["schemas"]["ReferenceStruct"];
+            window?: components["schemas"]["WindowStruct"];
+        };
         ReasonInputBody: {
             reason: string;
         };
         ReasonInputBody2: {
             reason?: string;
+        };
+        ReasonInputBody3: {
+            reason: string;
+        };
+        ReferenceStruct: {
+            /** @description empty: each version's own training data */
+            dataset?: string;
+            /**
+             * Format: int64
+             * @description 0 is the latest
+             */
+            version?: number;
         };
         ReleaseLimits: {
             /** Format: int64 */
@@ -2011,6 +3132,48 @@ export interface components {
             type: string;
         };
         RestNothing: Record<string, never>;
+        ScoreValue: {
+            /** Format: double */
+            V: number;
+            Why: string;
+        };
+        ServingStatus2: {
+            endpoint: string;
+            model: string;
+            /** @description why nothing answers; empty when something does */
+            problem: string;
+            /**
+             * Format: int64
+             * @description serial of the release in force
+             */
+            release: number;
+            /** Format: date-time */
+            since: string;
+            slots: components["schemas"]["ServingStatusSlot2"][] | null;
+            state: string;
+            /** @description the previous version stands in for a damaged one */
+            substitute: boolean;
+        };
+        ServingStatusPage: {
+            items: components["schemas"]["ServingStatus2"][] | null;
+            next?: string;
+        };
+        ServingStatusSlot2: {
+            kind: string;
+            /** Format: int64 */
+            share: number;
+            /** Format: int64 */
+            version: number;
+        };
+        SilenceInputBody: {
+            /** @description why it need not be heard */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description when it is to be heard again, within a year
+             */
+            until: string;
+        };
         TrackingEnvironmentView: {
             digest?: string;
         };
@@ -2190,6 +3353,12 @@ export interface components {
             /** @description why; the author reads it */
             reason: string;
         };
+        WindowStruct: {
+            /** Format: int64 */
+            min_rows?: number;
+            /** Format: int64 */
+            rows?: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -2199,6 +3368,148 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    "get-alerts": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                /** @description active is all but recovered */
+                state?: "open" | "acknowledged" | "silenced" | "recovered" | "active" | "";
+                endpoint?: string;
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-alerts-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description alert */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-alerts-id-ack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description alert */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AckInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-alerts-id-silence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description alert */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SilenceInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-approvals": {
         parameters: {
             query?: {
@@ -2749,6 +4060,246 @@ export interface operations {
             };
         };
     };
+    "get-deployments": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                /** @description only those of this model */
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentViewPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-deployments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExecuteInputBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-deployments-endpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-deployments-endpoint-advance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonInputBody3"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-deployments-endpoint-resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonInputBody3"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-deployments-endpoint-rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonInputBody3"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-deployments-endpoint-suspend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonInputBody3"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-environments": {
         parameters: {
             query?: never;
@@ -2765,6 +4316,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PolicyEnvironmentPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-evaluations-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evaluation"];
                 };
             };
             /** @description Error */
@@ -3214,6 +4796,40 @@ export interface operations {
             };
         };
     };
+    "get-models-name-callers": {
+        parameters: {
+            query?: {
+                /** @description 30 days ago if left out; days are counted whole */
+                since?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionUse2"][] | null;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-models-name-timeline": {
         parameters: {
             query?: {
@@ -3373,6 +4989,289 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InventoryVersion2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-models-name-versions-version-evaluations": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-models-name-versions-version-evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-models-name-versions-version-evaluationsRequest"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evaluation"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitors": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                /** @description only the endpoints of this model */
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorOverviewPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitors-endpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description endpoint, as in /v2/models/{endpoint}/infer */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "put-monitors-endpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description endpoint, as in /v2/models/{endpoint}/infer */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutInputBody2"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Monitor"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitors-endpoint-windows": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                /** @description only windows of this version */
+                version?: number;
+            };
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorResultPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitors-endpoint-windows-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+                /** @description window */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorResult2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-outcomes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OutcomesInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionRecorded"];
                 };
             };
             /** @description Error */
@@ -3820,6 +5719,114 @@ export interface operations {
             };
         };
     };
+    "get-predictions": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                endpoint?: string;
+                model?: string;
+                version?: number;
+                caller?: string;
+                /** @description live, canary, shadow or external */
+                slot?: string;
+                /** @description inclusive */
+                since?: string;
+                /** @description exclusive */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionViewPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-predictions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HandInInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionHandedIn"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-predictions-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-roles": {
         parameters: {
             query?: never;
@@ -3941,6 +5948,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TrackingPointViewPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-serving": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServingStatusPage"];
                 };
             };
             /** @description Error */

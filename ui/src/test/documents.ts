@@ -13,7 +13,7 @@ export const model = (more: Partial<Model> = {}): Model => ({
 });
 
 export const feature = (more: Partial<WindowFeature> = {}): WindowFeature => ({
-  name: "mean radius", psi: 0.31, ks: 0.2, js: 0.1, missing: 0, shift: "moved", limit: 0.25, histogram: { edges: [0, 10, 20, 30], reference: [10, 80, 10], current: [5, 20, 75], reference_rows: 100, current_rows: 400 }, ...more,
+  name: "mean radius", kind: "number", missing_reference: 0, psi: 0.31, ks: 0.2, js: 0.1, missing: 0, shift: "moved", limit: 0.25, histogram: { edges: [0, 10, 20, 30], reference: [10, 80, 10], current: [5, 20, 75], reference_rows: 100, current_rows: 400 }, ...more,
 });
 
 export const run = (more: Partial<PipelineRun> = {}): PipelineRun => ({

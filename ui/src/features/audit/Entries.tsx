@@ -52,9 +52,9 @@ export function Feed({ entries, empty }: { entries: Entry[]; empty: ReactNode })
     <ol className="feed">
       {entries.map((e) => (
         <li key={e.id}>
-          <Avatar name={e.actor} />
+          <Avatar name={m.actor(e.actor)} />
           <div className="grow">
-            <p className="wrap"><b>{e.actor}</b> {phrase(e)} <Thing object={e.object} number={detailOf(e).number} /></p>
+            <p className="wrap"><b>{m.actor(e.actor)}</b> {phrase(e)} <Thing object={e.object} number={detailOf(e).number} /></p>
             {reasonOf(e) && <p className="wrap">“{reasonOf(e)}”</p>}
             <p className="small dim row"><Time at={e.at} /><span>{m.via(e.via)}</span><span className="num">#{e.index}</span></p>
             <Detail entry={e} />
@@ -81,7 +81,7 @@ export function ModelTimeline({ model, limit }: { model: string; limit?: number 
 export const entryColumns: Column<Entry>[] = [
   { key: "index", head: "#", value: (e) => e.index, right: true, cell: (e) => e.index },
   { key: "at", head: m.audit.when, value: (e) => e.at, cell: (e) => <Time at={e.at} full /> },
-  { key: "actor", head: m.audit.who, value: (e) => e.actor, cell: (e) => <>{e.actor}<div className="dim small">{m.via(e.via)}</div></> },
+  { key: "actor", head: m.audit.who, value: (e) => e.actor, cell: (e) => <>{m.actor(e.actor)}<div className="dim small">{m.via(e.via)}</div></> },
   { key: "action", head: m.audit.did, value: (e) => e.action, cell: (e) => <div style={{ minWidth: 190, maxWidth: 460 }}><div className="wrap">{phrase(e)}</div>{reasonOf(e) && <div className="dim wrap">“{reasonOf(e)}”</div>}<Detail entry={e} /></div> },
   { key: "object", head: m.audit.to, value: (e) => e.object, cell: (e) => <Thing object={e.object} number={detailOf(e).number} /> },
   { key: "models", head: m.audit.models, value: (e) => (e.models ?? []).join(" "), cell: (e) => <span className="row">{(e.models ?? []).map((x) => <Go key={x} to={`/models/${encodeURIComponent(x)}`}>{x}</Go>)}</span> },

@@ -40,7 +40,7 @@ export function Overview({ model, timeline, waiting }: { model: Model; timeline:
 function Callers({ name }: { name: string }) {
   const query = useCallers(name);
   const columns: Column<ModelCaller>[] = [
-    { key: "caller", head: m.model.caller, cell: (c) => <Go className="rowlink" to={paths.predictions({ model: name, caller: c.caller })}>{c.caller || m.none}</Go> },
+    { key: "caller", head: m.model.caller, cell: (c) => <><Go className="rowlink" to={paths.predictions({ model: name, caller: c.caller })}>{c.caller || m.none}</Go>{c.application && <div className="dim small">{c.application}</div>}</> },
     { key: "versions", head: m.model.versions, cell: (c) => (c.versions ?? []).map((v) => <Chip key={v} glyph="◆">v{v}</Chip>) },
     { key: "calls", head: m.model.calls, right: true, cell: (c) => count(c.calls) },
     { key: "last", head: m.model.lastCall, cell: (c) => <Time at={c.last_at} /> },

@@ -58,7 +58,7 @@ function WatchBody({ endpoint, state }: { endpoint: string; state: MonitorState 
           <Performance windows={windows} endpoint={endpoint} limit={mon.limits?.accuracy} />
         </>
       )}
-      <Panel title={m.alerts.title} id="alerts" flush><OwnAlerts endpoint={endpoint} /></Panel>
+      <Panel title={m.alerts.title} id="alerts" flush actions={<Go to="/alerts">{m.alerts.all}</Go>}><OwnAlerts endpoint={endpoint} /></Panel>
     </div>
   );
 }
@@ -71,7 +71,7 @@ function WindowDetail({ endpoint, model, at }: { endpoint: string; model: string
   const rows = paths.predictions({ endpoint, since: at.from, until: at.to });
   const columns: Column<WindowFeature>[] = [
     { key: "name", head: m.monitor.feature, cell: (f) => <Go className="rowlink" to={paths.monitoring(model, { endpoint, window: at.id, feature: f.name })} aria-current={f.name === feature?.name ? "true" : undefined}>{f.name}</Go> },
-    { key: "shift", head: m.monitor.shift, cell: (f) => (f.shift === "moved" ? <Chip tone="warn">{m.monitor.moved}</Chip> : <Chip tone="ok">{m.monitor.steady}</Chip>) },
+    { key: "shift", head: m.monitor.shift, cell: (f) => <Shift shift={f.shift} /> },
     { key: "psi", head: <abbr title={m.glossary.psi}>PSI</abbr>, right: true, cell: (f) => <b className={f.shift === "moved" ? "warn" : undefined}>{fixed(f.psi)}</b> },
     { key: "ks", head: <abbr title={m.glossary.ks}>KS</abbr>, right: true, cell: (f) => fixed(f.ks) },
     { key: "js", head: <abbr title={m.glossary.js}>JS</abbr>, right: true, cell: (f) => fixed(f.js) },
@@ -91,21 +91,36 @@ function WindowDetail({ endpoint, model, at }: { endpoint: string; model: string
   );
 }
 
+function Shift({ shift }: { shift: WindowFeature["shift"] }) {
+  if (shift === "moved") return <Chip tone="warn">{m.monitor.moved}</Chip>;
+  if (shift === "slight") return <Chip tone="info" glyph="△">{m.monitor.slight}</Chip>;
+  return shift === "none" ? <Chip tone="ok">{m.monitor.steady}</Chip> : <Chip>{m.verdict.unknown}</Chip>;
+}
+
+/** A further metric of a window's outcomes; the server sends a number or null. */
+function measured(w: Window, name: string): number | null {
+  const v: unknown = w.performance?.metrics?.[name];
+  return typeof v === "number" ? v : null;
+}
+
 function Performance({ windows, endpoint, limit }: { windows: Window[]; endpoint: string; limit?: number }) {
   const known = windows.filter((w) => w.performance && w.performance.n > 0);
   if (known.length === 0) return <Panel title={m.monitor.performance} id="performance"><p className="dim">{m.monitor.labelsLate}</p></Panel>;
   const last = known.at(-1)!.performance!;
-  const series = [{ name: m.monitor.accuracy, values: windows.map((w) => w.performance?.accuracy ?? null) }, { name: "AUC", values: windows.map((w) => w.performance?.auc ?? null) }].filter((s) => s.values.some((v) => v !== null));
+  const series = [{ name: m.monitor.accuracy, values: windows.map((w) => w.performance?.accuracy ?? null) }, { name: "AUC", values: windows.map((w) => w.performance?.auc ?? null) }, { name: "RMSE", values: windows.map((w) => measured(w, "rmse")) }].filter((s) => s.values.some((v) => v !== null));
   return (
     <Panel title={m.monitor.performance} id="performance">
-      <LineChart title={m.monitor.performanceTitle(percent(last.accuracy, 1), count(last.n), percent(last.label_coverage))} file={`${endpoint}-performance`} x={windows.map((_, i) => `#${i + 1}`)} series={series} marks={windows.map((w) => w.breached)}
+      <LineChart title={last.accuracy === null || last.accuracy === undefined ? m.monitor.performanceOf(count(last.n), percent(last.label_coverage)) : m.monitor.performanceTitle(percent(last.accuracy, 1), count(last.n), percent(last.label_coverage))} file={`${endpoint}-performance`} x={windows.map((_, i) => `#${i + 1}`)} series={series} marks={windows.map((w) => w.breached)}
         limit={limit ? { value: limit, label: m.monitor.limitAt(fixed(limit, 2)) } : undefined} 
         note={(i) => (windows[i].performance ? m.monitor.labelNote(count(windows[i].performance!.n), percent(windows[i].performance!.label_coverage)) : m.monitor.noLabels)} />
     </Panel>
   );
 }
 
+/** How many of the newest alerts the page of a model shows. */
+const shownAlerts = 8;
+
 function OwnAlerts({ endpoint }: { endpoint: string }) {
   const query = useAlerts("");
-  return <Await query={query} lines={2}>{(all) => <AlertTable rows={all.filter((a) => a.endpoint === endpoint)} empty={<Empty>{m.alerts.none}</Empty>} />}</Await>;
+  return <Await query={query} lines={2}>{(all) => <AlertTable rows={all.filter((a) => a.endpoint === endpoint).slice(0, shownAlerts)} empty={<Empty>{m.alerts.none}</Empty>} />}</Await>;
 }

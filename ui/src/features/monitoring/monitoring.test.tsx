@@ -7,7 +7,9 @@ import { findings, me, serve, show } from "../../test/show";
 import { FeaturePanel } from "./FeaturePanel";
 import { ModelMonitoring } from "./ModelMonitoring";
 
-const win = (id: string, breached: boolean, more: Partial<Window> = {}): Window => ({ id, endpoint: "screening", from: "2026-03-02T10:00:00Z", to: `2026-03-02T1${id.slice(1)}:00:00Z`, rows: 400, version: 1, breached, features: [feature({ histogram: null, shift: breached ? "moved" : "none", psi: breached ? 0.31 : 0.02 }), feature({ name: "texture", shift: "none", psi: 0.05, histogram: null })], performance: null, ...more });
+/** The server sends null where the description knows only the object. */
+const none = null as unknown as Window["performance"];
+const win = (id: string, breached: boolean, more: Partial<Window> = {}): Window => ({ id, endpoint: "screening", from: "2026-03-02T10:00:00Z", to: `2026-03-02T1${id.slice(1)}:00:00Z`, rows: 400, version: 1, breached, features: [feature({ histogram: undefined, shift: breached ? "moved" : "none", psi: breached ? 0.31 : 0.02 }), feature({ name: "texture", shift: "none", psi: 0.05, histogram: undefined })], performance: none, model: "screening", first_prediction: "p1", last_prediction: "p2", reference: { dataset: "patients", version: 1 }, predictions: [], causes: [], verdict: "yes", reasons: [], created_at: "2026-03-02T12:00:00Z", ...more });
 const monitor = { endpoint: "screening", model: "screening", reference: { dataset: "patients", version: 1 }, window: { rows: 400, min_rows: 200 }, limits: { psi: 0.25 }, features: null, on_breach: null };
 const routes = (windows: Window[] | null) => ({
   "GET /api/v1/me": me(["monitor.read"]),
@@ -53,7 +55,7 @@ it("says when the first verdict comes while no window is full", async () => {
 });
 
 it("shows the realised performance with how many outcomes are known", async () => {
-  serve(routes([win("w2", true, { performance: { accuracy: 0.92, auc: null, n: 120, label_coverage: 0.3 } })]));
+  serve(routes([win("w2", true, { performance: { kind: "binary", metrics: {}, accuracy: 0.92, auc: null, n: 120, label_coverage: 0.3 } })]));
   show(<ModelMonitoring model="screening" />);
   expect(await screen.findByText("Accuracy 92.0 % of 120 known outcomes (30 % of the calls have one)")).toBeTruthy();
 });

@@ -20,6 +20,9 @@ const shares = (counts: number[]) => {
   return counts.map((c) => (sum > 0 ? c / sum : 0));
 };
 
+/** Whether the bins were cut so that each holds about the same of the reference. */
+const even = (values: number[]) => values.length > 3 && Math.max(...values) < 1.35 * Math.min(...values);
+
 /** Reference and current distribution of one feature beside each other: same bins, same scale, both counts stated. */
 export function HistogramPair({ title, bins, file }: { title: string; bins: Bins; file: string }) {
   const ref = shares(bins.reference), cur = shares(bins.current);
@@ -32,7 +35,7 @@ export function HistogramPair({ title, bins, file }: { title: string; bins: Bins
         <Side label={m.chart.referenceN(count(bins.referenceRows))} colour="var(--k-c1)" own={ref} other={cur} otherColour="var(--k-c2)" top={top} names={names} edges={bins.edges} />
         <Side label={m.chart.currentN(count(bins.currentRows))} colour="var(--k-c2)" own={cur} other={ref} otherColour="var(--k-c1)" top={top} names={names} edges={bins.edges} />
       </div>
-      <p className="small dim">{m.chart.pairHelp}</p>
+      <p className="small dim">{m.chart.pairHelp}{even(ref) && ` ${m.chart.evenBins}`}</p>
     </Figure>
   );
 }
