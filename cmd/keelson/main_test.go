@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -324,4 +325,75 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+func TestCompletionScriptsLoad(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		code, out, errs := call(t, nil, "", "completion", shell)
+		if code != 0 || errs != "" || !strings.Contains(out, "keelson") {
+			t.Errorf("completion %s: exit %d, stderr %q", shell, code, errs)
+			continue
+		}
+		path, err := exec.LookPath(shell)
+		if err != nil {
+			continue // this machine has no such shell to try it in
+		}
+		cmd := exec.Command(path)
+		cmd.Stdin = strings.NewReader(out)
+		if text, err := cmd.CombinedOutput(); err != nil || len(text) > 0 {
+			t.Errorf("%s does not load its completion: %v\n%s", shell, err, text)
+		}
+	}
+}
+
+func TestAnInterruptedCommandEndsWith130(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer s.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	var out, errs bytes.Buffer
+	code := run(ctx, []string{"model", "list"}, strings.NewReader(""), &out, &errs, func(k string) string { return map[string]string{"KEELSON_URL": s.URL}[k] })
+	if code != 130 || !strings.Contains(errs.String(), "Interrupted") {
+		t.Errorf("exit %d, %q, want 130", code, errs.String())
+	}
+}
+
+func TestASlowServerIsATimeout(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer s.Close()
+	code, _, errs := call(t, map[string]string{"KEELSON_URL": s.URL}, "", "model", "list", "--timeout", "100ms")
+	if code != 7 || !strings.Contains(errs, s.URL) {
+		t.Errorf("exit %d, %q, want 7", code, errs)
+	}
+}
+
+func TestWhereTheServerIsComesFromFlagEnvironmentProfileAndMLflow(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.yaml")
+	text := "current: lab\nprofiles:\n  lab: {server: 'http://lab:1', token: kst_lab, workspace: w1}\n  prod: {server: 'http://prod:1', token: kst_prod}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name            string
+		env             map[string]string
+		server, profile string
+		want            account
+	}{
+		{"nothing set is this machine", nil, "", "", account{Server: defaultURL}},
+		{"the current profile", map[string]string{envConfig: file}, "", "", account{"http://lab:1", "kst_lab", "w1"}},
+		{"a named profile", map[string]string{envConfig: file}, "", "prod", account{Server: "http://prod:1", Token: "kst_prod"}},
+		{"the environment beats the profile, whose token stays at home", map[string]string{envConfig: file, envURL: "http://other:1"}, "", "", account{Server: "http://other:1", Workspace: "w1"}},
+		{"a flag beats the environment and finds the token of its server", map[string]string{envConfig: file, envURL: "http://other:1"}, "http://prod:1", "", account{"http://prod:1", "kst_prod", "w1"}},
+		{"a token of the environment wins", map[string]string{envConfig: file, envToken: "kst_env"}, "", "", account{"http://lab:1", "kst_env", "w1"}},
+		{"MLflow's variables help where ours are not set", map[string]string{envMLflow: "http://ml:1", envMLToken: "kst_ml"}, "", "", account{Server: "http://ml:1", Token: "kst_ml"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cl := newCLI(strings.NewReader(""), io.Discard, io.Discard, func(k string) string { return c.env[k] })
+			cl.server, cl.profile = c.server, c.profile
+			if got, err := cl.where(); err != nil || got != c.want {
+				t.Errorf("got %+v %v, want %+v", got, err, c.want)
+			}
+		})
+	}
 }
