@@ -73,6 +73,28 @@ async function propose(author, model, version, reason) {
   return get(author, `/approvals/${id}`);
 }
 
+/** Makes sure that the model has an approved version to go back to: trains, approves and deploys a further one by API where it has not. */
+async function goBackTo(model) {
+  if ((await deploymentOf(operator, model))?.previous?.version) return;
+  const live = new Set(((await deploymentOf(operator, model))?.slots ?? []).map((s) => s.version));
+  const fit = async () => (await versionsOf(author, model)).find((v) => v.state === "ready" && v.evaluation?.state === "passed" && !live.has(v.version));
+  let next = await fit();
+  if (!next) {
+    const pipeline = monitor.on_breach?.retrain?.pipeline;
+    assert(pipeline, `${model} has one version only and no pipeline to make another`);
+    const run = await post(author, `/pipelines/${encodeURIComponent(pipeline)}/runs`, { params: { rounds: 140 } });
+    assert(run.body?.id, `the pipeline did not start: ${run.body?.detail}`);
+    const done = await until("the further training", async () => { const r = await get(author, `/pipeline-runs/${run.body.id}`); return ["succeeded", "failed", "cancelled"].includes(r.state) && r; }, 180_000);
+    assert(done.state === "succeeded", `the further training ${done.state}: ${done.error ?? ""}`);
+    next = await until("the further version to be evaluated", fit, 60_000);
+  }
+  await clear(author, model);
+  const request = await post(author, "/approvals", { kind: "deploy", model, version: next.version, environment, reason: "A further version to go back from.", when_approved: true });
+  assert(request.body?.id, `the request was not taken: ${request.body?.detail}`);
+  for (const reviewer of [risk, owner]) await post(reviewer, `/approvals/${request.body.id}/votes`, { grant: true, reason: "For the browser test." });
+  await until(`v${next.version} to be live`, async () => ((await deploymentOf(operator, model))?.slots ?? []).some((s) => s.version === next.version && s.kind === "live"), 30_000);
+}
+
 async function vote(reviewer, request, reason) {
   const { page } = reviewer;
   await page.goto("/inbox");
@@ -198,6 +220,7 @@ if (wanted.includes("4")) {
     const alerts = (await get(operator, "/alerts")).items ?? [];
     const alert = alerts.find((a) => a.model === monitor.model) ?? alerts[0];
     assert(alert, "there is no alert on this server");
+    await goBackTo(alert.model);
     const before = await deploymentOf(operator, alert.model);
     assert(before?.previous?.version, `${alert.model} has no approved version to go back to`);
     const watcher = risk.page;

@@ -22,7 +22,7 @@ const tree = root.addChildren([
   page("/approvals", a, "ApprovalsPage"), page("/approvals/$id", a, "Approval"), page("/approvals/$id/changes", a, "Approval"), page("/inbox", a, "InboxPage"),
   page("/pipelines", p, "PipelinesPage"), page("/pipelines/$name", p, "PipelineOne"), page("/pipelines/$name/runs/$id", p, "PipelineRunOne"),
   page("/deployments", o, "DeploymentsPage"), page("/deployments/$id", o, "DeploymentOne"),
-  page("/monitoring", o, "MonitoringPage"), page("/alerts", o, "AlertsPage"), page("/incidents", o, "IncidentsPage"), page("/incidents/$id", o, "IncidentOne"),
+  page("/monitoring", o, "MonitoringPage"), page("/monitors/$id", o, "MonitorOne"), page("/alerts", o, "AlertsPage"), page("/incidents", o, "IncidentsPage"), page("/incidents/$id", o, "IncidentOne"),
   page("/predictions", o, "PredictionsPage"), page("/predictions/$id", o, "PredictionOne"),
   page("/data", o, "DataPage"), page("/data/$name", o, "DatasetOne"), page("/data/$name/$v", o, "DataVersionOne"),
   page("/experiments", o, "ExperimentsPage"), page("/experiments/$id", o, "ExperimentOne"), page("/runs/$id", o, "TrackingRunOne"),

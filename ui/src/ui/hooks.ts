@@ -24,9 +24,14 @@ export function useLive(): LiveState {
 /** Refetches what is on the screen when the server says something changed, at most twice a second. */
 export function followEvents(client: QueryClient): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let last = 0;
   const refetch = () => {
     if (timer) return;
-    timer = setTimeout(() => { timer = undefined; void client.invalidateQueries({ predicate: (q) => q.queryKey[0] !== "me" && q.queryKey[0] !== "log" }); }, 500);
+    timer = setTimeout(() => {
+      timer = undefined;
+      last = Date.now();
+      void client.invalidateQueries({ predicate: (q) => q.queryKey[0] !== "me" && q.queryKey[0] !== "log" });
+    }, Math.max(30, last + 500 - Date.now()));
   };
   const ends = [onEvent(refetch), onGap(refetch)];
   return () => { clearTimeout(timer); ends.forEach((end) => end()); };

@@ -4,6 +4,10 @@ import { IncidentPage } from "../../features/incidents/IncidentsPage";
 import { PredictionPage } from "../../features/predictions/PredictionsPage";
 import { SettingsPage } from "../../features/settings/SettingsPage";
 import { ExperimentPage, TrackingRunPage } from "../../features/tracking/TrackingPages";
+import { useMonitors } from "../../features/monitoring/api";
+import { MonitoringPage } from "../../features/monitoring/MonitoringPage";
+import { paths, useGo } from "../../ui/url";
+import { useEffect } from "react";
 import { usePart } from "./part";
 
 export { AuditPage } from "../../features/audit/AuditPage";
@@ -11,9 +15,20 @@ export { DataPage } from "../../features/datasets/DataPages";
 export { DeploymentsPage } from "../../features/deployments/DeploymentsPage";
 export { IncidentsPage } from "../../features/incidents/IncidentsPage";
 export { AlertsPage } from "../../features/monitoring/Alerts";
-export { MonitoringPage } from "../../features/monitoring/MonitoringPage";
+export { MonitoringPage };
 export { PredictionsPage } from "../../features/predictions/PredictionsPage";
 export { ExperimentsPage } from "../../features/tracking/TrackingPages";
+
+/** The address the API has for a monitor leads to the page of its model. */
+export function MonitorOne() {
+  const endpoint = usePart("id");
+  const go = useGo();
+  const monitor = useMonitors().data?.find((x) => x.endpoint === endpoint);
+  const model = monitor?.model ?? endpoint;
+  const known = monitor !== undefined;
+  useEffect(() => { if (known) go(paths.monitoring(model, { endpoint }), true); }, [known, model, endpoint, go]);
+  return known ? null : <MonitoringPage />;
+}
 
 export const DeploymentOne = () => <DeploymentPage endpoint={usePart("id")} />;
 export const IncidentOne = () => <IncidentPage id={usePart("id")} />;

@@ -14,7 +14,7 @@ export function RunChip({ state }: { state: PipelineRun["state"] | Step["state"]
 /** What started a run, with the way there. */
 export function Trigger({ run }: { run: PipelineRun }) {
   const t = run.trigger;
-  if (t?.kind === "monitor") return <span>{m.pipeline.byMonitor} {t.ref ? <Go to={paths.monitoring(t.ref.split(/[./:]/)[0], { endpoint: t.ref })}>{t.ref}</Go> : null}</span>;
+  if (t?.kind === "monitor") return <span>{m.pipeline.byMonitor} {run.model ? <Go to={paths.monitoring(run.model, { window: t.ref })}>{run.model}</Go> : t.ref}</span>;
   if (t?.kind === "schedule") return <span>{m.pipeline.bySchedule} {t.ref}</span>;
   return <span>{run.by || t?.ref}</span>;
 }
