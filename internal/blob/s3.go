@@ -76,16 +76,29 @@ func (s *S3) Put(ctx context.Context, r io.Reader) (string, int64, error) {
 		return "", 0, full(err)
 	}
 	hexa := hex.EncodeToString(sum.Sum(nil))
+	if size == 0 {
+		return empty, 0, nil // nothing to store, and some services refuse an upload without length
+	}
 	if _, err := s.client.PutObject(ctx, s.bucket, s.prefix+contentPath(hexa), f, size, minio.PutObjectOptions{}); err != nil {
 		return "", 0, s3err(err)
 	}
 	return "sha256:" + hexa, size, nil
 }
 
+// empty is the digest of no bytes.
+const empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+type nothing struct{ *strings.Reader }
+
+func (nothing) Close() error { return nil }
+
 func (s *S3) Open(ctx context.Context, digest string) (io.ReadSeekCloser, int64, error) {
 	hexa, err := ParseDigest(digest)
 	if err != nil {
 		return nil, 0, err
+	}
+	if digest == empty {
+		return nothing{strings.NewReader("")}, 0, nil
 	}
 	return s.open(ctx, contentPath(hexa))
 }

@@ -1,7 +1,6 @@
 package oip
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -146,17 +145,14 @@ func (q *request) readInputs(s *tensor.Scanner, rest *tensor.Limits) error {
 		}
 		q.call.Inputs = append(q.call.Inputs, tensor.Tensor{})
 		t, size := &q.call.Inputs[i], -1
-		s.Peek()
-		from := s.Pos
+		// A bare NaN is no JSON, but it is what tritonclient writes for a missing value: the scanner takes it for
+		// floating-point tensors and refuses it for all others.
 		err := tensor.ReadTensor(s, t, *rest, func(key string) error {
 			if key != "parameters" {
 				return s.Skip()
 			}
 			return inputParameters(s, &size)
 		})
-		if err == nil {
-			err = literal(s.Data[from:s.Pos], t)
-		}
 		if err != nil {
 			return at(err, "inputs[%d]%s", i, named(t))
 		}
@@ -191,26 +187,6 @@ func inputParameters(s *tensor.Scanner, size *int) error {
 		}
 		return s.Skip()
 	})
-}
-
-// literal refuses NaN, Infinity and -Infinity written as bare words, which are not JSON. The scanner below would take
-// them for floating-point values, but a writer that emits them mostly does not know that it does.
-func literal(json []byte, t *tensor.Tensor) error {
-	if !bytes.Contains(json, []byte("NaN")) && !bytes.Contains(json, []byte("Infinity")) {
-		return nil
-	}
-	inString := false
-	for i := 0; i < len(json); i++ {
-		switch c := json[i]; {
-		case c == '"':
-			inString = !inString
-		case inString && c == '\\':
-			i++
-		case !inString && (c == 'N' || c == 'I'):
-			return invalid("Tensor %q holds a bare NaN or Infinity, which JSON does not have; send null for a missing value, \"Infinity\" in quotes, or binary data.", clip(t.Name))
-		}
-	}
-	return nil
 }
 
 // maxOutputs is how many outputs one request may name.

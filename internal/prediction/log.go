@@ -242,10 +242,10 @@ func (l *Log) writeLocked(frames []byte, count int) error {
 		return errors.New("the log is closed")
 	}
 	if s := l.active; s != nil && s.frames.Load() > 0 && s.size.Load()+int64(len(frames)) > l.o.SegmentBytes {
-		l.rotateLocked()
+		l.replaceLocked()
 	}
 	if l.active == nil {
-		s, err := newSegment(l.o.Dir, l.o.Node, l.o.Now())
+		s, err := newSegment(l.o.Dir, l.o.Node, l.o.SegmentBytes, l.o.Now())
 		if err != nil {
 			return err
 		}
@@ -268,12 +268,23 @@ func (l *Log) rotateLocked() {
 	}
 }
 
+// replaceLocked closes the active segment once the next one is there with its room reserved. On a full disk it stays:
+// its own reserve is all there is.
+func (l *Log) replaceLocked() {
+	next, err := newSegment(l.o.Dir, l.o.Node, l.o.SegmentBytes, l.o.Now())
+	if err != nil {
+		return
+	}
+	l.rotateLocked()
+	l.active = next
+}
+
 // Rotate closes the active segment if it has records older than age, so that it can be filed.
 func (l *Log) Rotate(age time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s := l.active; s != nil && s.frames.Load() > 0 && l.o.Now().Sub(s.created) >= age {
-		l.rotateLocked()
+		l.replaceLocked()
 	}
 }
 

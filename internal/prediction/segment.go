@@ -48,8 +48,8 @@ func (s *segment) note(id []byte, at int64) {
 	}
 }
 
-// newSegment makes <node>-<id>.seg in dir, making dir if missing, and locks it.
-func newSegment(dir, node string, now time.Time) (*segment, error) {
+// newSegment makes <node>-<id>.seg in dir, making dir if missing, locks it and reserves room for size bytes.
+func newSegment(dir, node string, size int64, now time.Time) (*segment, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -63,6 +63,7 @@ func newSegment(dir, node string, now time.Time) (*segment, error) {
 	if ok, err := lock(f); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("lock %s", filepath.Base(s.path)), err, s.remove())
 	}
+	reserve(f, size)
 	if _, err := f.WriteAt([]byte(segmentMagic), 0); err != nil {
 		return nil, errors.Join(err, s.remove())
 	}

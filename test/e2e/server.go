@@ -69,11 +69,17 @@ type Server struct {
 // Start runs the program on a free port of loopback with an empty folder.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return StartIn(t, t.TempDir(), args...)
+}
+
+// StartIn is Start with a folder of the caller's.
+func StartIn(t testing.TB, data string, args ...string) *Server {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{t: t, listen: l.Addr().String(), Args: args, Data: t.TempDir(), Log: &strings.Builder{}}
+	s := &Server{t: t, listen: l.Addr().String(), Args: args, Data: data, Log: &strings.Builder{}}
 	l.Close()
 	s.URL = "http://" + s.listen
 	if err := s.Run(); err != nil {
