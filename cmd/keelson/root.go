@@ -87,7 +87,7 @@ func (c *cli) dress(cmd *cobra.Command) {
 }
 
 const usageTemplate = `Usage:
-  {{if .Runnable}}{{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}{{.CommandPath}} [command]{{end}}
+  {{if .HasAvailableSubCommands}}{{.CommandPath}} VERB [flags]{{else}}{{.UseLine}}{{end}}
 {{- if .Aliases}}
 
 Also: {{.NameAndAliases}}{{end}}
