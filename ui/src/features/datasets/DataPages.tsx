@@ -1,3 +1,4 @@
+import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { api, call, items, prefix } from "../../api/client";
 import type { ColumnProfile, Dataset, DataVersion, Rule } from "../../api/types";
@@ -10,6 +11,7 @@ import { FilterBox } from "../../ui/Filter";
 import { bytes, count, number, percent, text } from "../../ui/format";
 import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
+import { IconDownload } from "../../ui/icons";
 import { Page } from "../../ui/Page";
 import { paths, useParam } from "../../ui/url";
 
@@ -88,7 +90,7 @@ export function DataVersionPage({ name, v }: { name: string; v: string }) {
   const profile = (d: DataVersion): ColumnProfile[] => (d.profile?.length ? d.profile : (d.schema ?? []).map((s) => ({ name: s.name, type: s.type, count: d.rows, missing: 0, distinct: 0, distinct_exact: false, method: "" })));
   return (
     <Page title={`${name} v${v}`} kind={m.data.kind} crumbs={[{ label: m.data.title, to: "/data" }, { label: name, to: paths.dataset(name) }]}
-      actions={<a className="mantine-focus-auto" href={`${prefix}/api/v1/datasets/${encodeURIComponent(name)}/versions/${v}/content`} download>{m.data.download}</a>}>
+      actions={<Button component="a" variant="default" leftSection={<IconDownload size={16} />} href={`${prefix}/api/v1/datasets/${encodeURIComponent(name)}/versions/${v}/content`} download>{m.data.download}</Button>}>
       <Await query={query} lines={10}>{(d) => (
         <div className="stack gap16" style={{ marginTop: 12 }}>
           <div className="grid2">
