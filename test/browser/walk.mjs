@@ -2,10 +2,10 @@
 // no sideways scroll, no error of the page. Leaves a screenshot of each.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { as, assert, check, finish, get, open, shots } from "./harness.mjs";
+import { accounts, as, assert, check, finish, get, open, shots } from "./harness.mjs";
 
 const axe = readFileSync(new URL("../../ui/node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
-const role = process.env.KEELSON_WALKER ?? "administrator";
+const role = process.env.KEELSON_WALKER ?? (accounts.administrator ? "administrator" : "auditor");
 const only = process.env.KEELSON_PAGES ? new RegExp(process.env.KEELSON_PAGES) : /./;
 
 /** Every address with something to show, taken from what the server holds. */
