@@ -59,7 +59,7 @@ const EnvPrefix = "KEELSON_"
 
 // notConfig are variables with our prefix that set something else: the command line's and the tests'.
 var notConfig = []string{"KEELSON_URL", "KEELSON_TOKEN", "KEELSON_CONFIG", "KEELSON_WORKSPACE", "KEELSON_RUN", "KEELSON_SEED", "KEELSON_OUTPUT",
-	"KEELSON_SERVER", "KEELSON_PROFILE", "KEELSON_CHROMIUM", "KEELSON_ACCOUNTS", "KEELSON_GOLDEN"}
+	"KEELSON_SERVER", "KEELSON_PROFILE", "KEELSON_CHROMIUM", "KEELSON_ACCOUNTS", "KEELSON_SHOTS", "KEELSON_FLOWS", "KEELSON_BIN", "KEELSON_GOLDEN"}
 
 // Load fills the defaults from a file ("" for none), then from the environment, then from set, which holds values by the
 // names in the file as text. What is unknown or malformed is refused with where it stands.

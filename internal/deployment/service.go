@@ -73,6 +73,15 @@ type Service struct {
 	Rows      counter
 	Callers   callers
 	History   history
+	// Applied is called after an act's release was signed, before the act returns, so that serving in the same process
+	// answers accordingly once the caller hears of it; nil where nothing is served here.
+	Applied func(ctx context.Context)
+}
+
+func (s *Service) applied(ctx context.Context) {
+	if s.Applied != nil {
+		s.Applied(ctx)
+	}
 }
 
 func (s *Service) store() store { return store{s.Key} }
@@ -237,6 +246,7 @@ func (s *Service) executeRetirement(ctx context.Context, r approval.Request) (Re
 		return out, fmt.Errorf("execute request %d: %w", r.Number, err)
 	}
 	out.Deployments, out.Words = changed, words
+	s.applied(ctx)
 	s.Log.InfoContext(ctx, "version retired", "model", r.Model, "version", r.Version, "request", r.Number)
 	return out, nil
 }
@@ -342,6 +352,7 @@ func (s *Service) change(ctx context.Context, endpoint, action, reason string, d
 	if err != nil {
 		return d, err
 	}
+	s.applied(ctx)
 	s.Log.InfoContext(ctx, "deployment changed", "deployment", endpoint, "action", action, "serial", d.Serial, "state", d.State)
 	return d, nil
 }

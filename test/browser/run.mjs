@@ -17,8 +17,10 @@ const password = "keelson-demo-2026";
 const names = { "data-scientist": "dana", "risk-compliance": "rita", "business-owner": "bo", "ml-engineer": "mira", "data-engineer": "eddie", "it-operations": "ivo", auditor: "ada" };
 
 const folder = mkdtempSync(join(tmpdir(), "keelson-browser-"));
-const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("KEELSON_") || name === "KEELSON_CHROMIUM" || name === "KEELSON_SHOTS"));
-const demo = spawn(join(root, "bin", "keelson"), ["demo", "--data", join(folder, "demo"), "--listen", "127.0.0.1:0", "--python", python], { env, stdio: ["ignore", "pipe", "inherit"] });
+// The demo is told nothing of the tests' own settings; the scripts are.
+const plain = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("KEELSON_")));
+const env = { ...plain, ...Object.fromEntries(Object.entries(process.env).filter(([name]) => ["KEELSON_CHROMIUM", "KEELSON_SHOTS", "KEELSON_FLOWS"].includes(name))) };
+const demo = spawn(join(root, "bin", "keelson"), ["demo", "--data", join(folder, "demo"), "--listen", "127.0.0.1:0", "--python", python], { env: plain, stdio: ["ignore", "pipe", "inherit"] });
 
 /** The demo's address, once its story is told. */
 const told = new Promise((resolve, reject) => {
