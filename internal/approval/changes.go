@@ -230,7 +230,12 @@ func testLines(a, b Version) []Line {
 	return out
 }
 
-func result(t Test) string { return t.State + " (" + number(t.Value) + ")" }
+func result(t Test) string {
+	if math.IsNaN(t.Value) {
+		return t.State
+	}
+	return t.State + " (" + number(t.Value) + ")"
+}
 
 func dependencyLines(a, b Version, kinds ...string) []Line {
 	pick := func(v Version) map[string]Dependency {

@@ -14,7 +14,7 @@ if (!python) {
   process.exit(2);
 }
 const password = "keelson-demo-2026";
-const names = { "data-scientist": "dana", "risk-compliance": "rita", "business-owner": "bo", "ml-engineer": "mira", "data-engineer": "eddie", "it-operations": "ivo", auditor: "ada" };
+const names = { "data-scientist": "dana", "risk-compliance": "rita", "business-owner": "bo", "ml-engineer": "mira", "data-engineer": "eddie", auditor: "ada" };
 
 const folder = mkdtempSync(join(tmpdir(), "keelson-browser-"));
 // The demo is told nothing of the tests' own settings; the scripts are.
