@@ -117,7 +117,7 @@ func (c *cli) demo(ctx context.Context, cfg app.Config, folder string, once bool
 		Blobs: orElse(cfg.Blobs, filepath.Join(cfg.Data, "blobs")), Out: c.out}
 	if err := s.Tell(ctx); err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return &failure{code: 130, text: "Interrupted.", hint: "nothing is left running; begin again with: keelson demo"}
 		}
 		return &failure{code: 1, text: err.Error(), hint: "the server's log is " + log.Name()}
 	}
