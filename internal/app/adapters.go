@@ -14,7 +14,6 @@ import (
 	"keelson/internal/dataset"
 	"keelson/internal/db"
 	"keelson/internal/deployment"
-	"keelson/internal/evaluation"
 	"keelson/internal/event"
 	"keelson/internal/incident"
 	"keelson/internal/inventory"
@@ -99,23 +98,6 @@ func number64(v *float64) float64 {
 		return math.NaN()
 	}
 	return *v
-}
-
-// evaluator runs the suites of project files.
-type evaluator struct{ a *App }
-
-func (v evaluator) Start(ctx context.Context, model string, version int, suite pipeline.Suite, data pipeline.DataRef) (string, error) {
-	out := evaluation.Suite{Name: suite.Name, Data: suite.Data, Target: suite.Target, Output: suite.Output, Positive: suite.Positive, Threshold: suite.Threshold}
-	for _, t := range suite.Tests {
-		out.Tests = append(out.Tests, evaluation.Test(t))
-	}
-	e, err := v.a.Evaluations.Start(ctx, model, version, out, data.Dataset, data.Version)
-	return e.ID, err
-}
-
-func (v evaluator) Evaluation(ctx context.Context, id string) (pipeline.Verdict, error) {
-	e, err := v.a.Evaluations.Evaluation(ctx, id)
-	return pipeline.Verdict{ID: e.ID, Running: e.State == "running", Passed: e.State == "passed", Failed: e.Failures(), Metrics: e.Metrics}, err
 }
 
 // releases hands serving the signed documents and nothing else.

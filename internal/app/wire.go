@@ -109,10 +109,10 @@ func (a *App) wire(ctx context.Context) error {
 	a.Evaluations = &evaluation.Service{DB: a.DB, Inventory: a.Inventory, Data: a.Data, Champions: a.Deployments, Log: a.Log, Now: now}
 	a.Inventory.Evaluations = a.Evaluations
 	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Evaluations.Renamed)
-	a.Pipelines.Evaluate = evaluator{a}
+	a.Pipelines.Evaluate = pipeline.Evaluations{Service: a.Evaluations}
 
 	a.Monitors = &monitor.Service{DB: a.DB, Log: a.Log, Now: now, Data: a.Data, Versions: a.Inventory,
-		Calls: &monitor.Predictions{Service: a.Predictions, DB: a.DB, Versions: a.Inventory, Now: now}}
+		Calls: &monitor.Predictions{Service: a.Predictions, Versions: a.Inventory}}
 	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,

@@ -5,24 +5,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"keelson/internal/caller"
-	"keelson/internal/db"
 	"keelson/internal/engine"
 	"keelson/internal/prediction"
 	"keelson/internal/problem"
 )
 
-// Predictions is the prediction log as the monitor reads it: calls taken apart into named columns. Service,
-// DB and Now are required; without Versions matrices have columns f0, f1, ….
+// Predictions is the prediction log as the monitor reads it: calls taken apart into named columns. Service
+// is required; without Versions matrices have columns f0, f1, ….
 type Predictions struct {
 	Service  *prediction.Service
-	DB       *db.DB
 	Versions versions
-	Now      func() time.Time
 
 	mu         sync.Mutex
 	signatures map[string]engine.Signature
@@ -96,37 +91,7 @@ func (p *Predictions) Outcomes(ctx context.Context, ids []string) (map[string]ma
 	return out, nil
 }
 
-// settled is how old an outcome is before it is listed on PostgreSQL, where a transaction may commit after
-// one that recorded its outcomes later; SQLite has one writer.
-const settled = 5 * time.Second
-
-// Labelled is described at Log. A place is the time of recording, the prediction and the row.
-func (p *Predictions) Labelled(ctx context.Context, endpoint, after string, limit int) (ids []string, next string, err error) {
-	at, id, row := int64(0), "", 0
-	if parts := strings.Split(after, "/"); len(parts) == 3 {
-		at, _ = strconv.ParseInt(parts[0], 10, 64) // written below
-		id = parts[1]
-		row, _ = strconv.Atoi(parts[2])
-	}
-	next = after
-	until := p.Now()
-	if p.DB.Postgres() {
-		until = until.Add(-settled)
-	}
-	err = p.DB.Read(ctx, func(tx db.Scope) error {
-		return tx.Each(`SELECT recorded_at, prediction, row_no FROM prediction_outcome
-			WHERE workspace = $1 AND endpoint = $2 AND recorded_at >= $3 AND recorded_at <= $4 AND (recorded_at > $3 OR prediction > $5 OR prediction = $5 AND row_no > $6)
-			ORDER BY recorded_at, prediction, row_no LIMIT $7`, []any{tx.Workspace, endpoint, at, db.Micros(until), id, row, limit},
-			func(scan func(...any) error) error {
-				if err := scan(&at, &id, &row); err != nil {
-					return err
-				}
-				next = fmt.Sprintf("%d/%s/%d", at, id, row)
-				if len(ids) == 0 || ids[len(ids)-1] != id {
-					ids = append(ids, id)
-				}
-				return nil
-			})
-	})
-	return ids, next, err
+// Labelled is described at Log.
+func (p *Predictions) Labelled(ctx context.Context, endpoint, after string, limit int) ([]string, string, error) {
+	return p.Service.Told(ctx, endpoint, after, limit)
 }

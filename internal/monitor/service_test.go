@@ -58,8 +58,9 @@ func each(t *testing.T, fn func(w *world)) {
 		data := &dataset.Service{DB: d, Blobs: blobs, Log: log, Now: time.Now, TempDir: t.TempDir()}
 		w := &world{t: t, rng: rand.New(rand.NewPCG(5, 6)), ctx: caller.With(context.Background(), caller.Caller{ID: "u", Name: "mia", Kind: caller.Person, Roles: []string{"ml-engineer"}})}
 		w.calls = &prediction.Service{DB: d, Blobs: blobs, Log: segments, Logger: log, Now: time.Now}
-		later := func() time.Time { return time.Now().Add(2 * settled) }
-		w.Service = &Service{DB: d, Log: log, Now: time.Now, Calls: &Predictions{Service: w.calls, DB: d, Now: later}, Data: data}
+		// The reader's clock is ahead, so that on PostgreSQL outcomes need not settle first.
+		reader := &prediction.Service{DB: d, Blobs: blobs, Log: segments, Logger: log, Now: func() time.Time { return time.Now().Add(10 * time.Second) }}
+		w.Service = &Service{DB: d, Log: log, Now: time.Now, Calls: &Predictions{Service: reader}, Data: data}
 		if _, err := data.Put(w.ctx, dataset.Dataset{Name: "patients", Target: "malignant"}); err != nil {
 			t.Fatal(err)
 		}
