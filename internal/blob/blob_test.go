@@ -53,3 +53,29 @@ func TestALinkOutOfTheFolderIsNotFollowed(t *testing.T) {
 		t.Fatal("a link to a file outside was opened")
 	}
 }
+
+func TestABucketIsNamedInEitherForm(t *testing.T) {
+	host := strings.Split(blobtest.S3(t), "@")[1]
+	host, _, _ = strings.Cut(host, "/")
+	ctx := context.Background()
+	for _, location := range []string{
+		"s3://key:secret@" + host + "/one?tls=off",
+		"s3://key:secret@" + host + "/one/deep/er?tls=off&region=eu-west-1",
+		"s3://key:secret@two?endpoint=http://" + host,
+		"s3://key:secret@two/deep?endpoint=http://" + host,
+	} {
+		s, err := blob.Open(ctx, location)
+		if err != nil {
+			t.Errorf("%s: %v", location, err)
+			continue
+		}
+		if d, _, err := s.Put(ctx, strings.NewReader("x")); err != nil || s.Verify(ctx, d) != nil {
+			t.Errorf("%s: %v", location, err)
+		}
+	}
+	for _, location := range []string{"s3://", "s3://b?endpoint=nothing", "ftp://h/b"} {
+		if _, err := blob.Open(ctx, location); err == nil {
+			t.Errorf("%s was opened", location)
+		}
+	}
+}

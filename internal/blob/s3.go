@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,14 +24,32 @@ type S3 struct {
 	bucket, prefix string
 }
 
-// OpenS3 opens "s3://[key:secret@]host[:port]/bucket[/prefix][?tls=off][&region=…]". Without key and secret they come
-// from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. A bucket that is missing is made.
+// OpenS3 opens a bucket, making it if it is missing. Two forms are understood:
+//
+//	s3://[key:secret@]host[:port]/bucket[/prefix][?tls=off][&region=…]
+//	s3://[key:secret@]bucket[/prefix]?endpoint=http://host:port[&region=…]
+//
+// In the second form the endpoint may also come from AWS_ENDPOINT_URL; without key and secret they come from
+// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, without a region it is AWS_REGION or us-east-1.
 func OpenS3(ctx context.Context, location string) (*S3, error) {
 	u, err := url.Parse(location)
-	if err != nil || u.Host == "" || len(strings.Trim(u.Path, "/")) == 0 {
-		return nil, errors.New("blobs: write s3://key:secret@host:port/bucket")
+	if err != nil || u.Host == "" {
+		return nil, errors.New("blobs: write s3://key:secret@host:port/bucket, or s3://bucket?endpoint=http://host:port")
 	}
-	bucket, prefix, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
+	path := strings.Trim(u.Path, "/")
+	host, tls := u.Host, u.Query().Get("tls") != "off"
+	endpoint := u.Query().Get("endpoint")
+	if endpoint == "" && (path == "" || u.Port() == "" && !strings.Contains(u.Host, ".")) {
+		endpoint = cmp.Or(os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"), "https://s3.amazonaws.com")
+	}
+	if endpoint != "" {
+		e, err := url.Parse(endpoint)
+		if err != nil || e.Host == "" {
+			return nil, fmt.Errorf("blobs: the endpoint %q is no address like http://host:port", endpoint)
+		}
+		host, tls, path = e.Host, e.Scheme == "https", strings.Trim(u.Host+"/"+path, "/")
+	}
+	bucket, prefix, _ := strings.Cut(path, "/")
 	if prefix != "" {
 		prefix += "/"
 	}
@@ -39,21 +58,18 @@ func OpenS3(ctx context.Context, location string) (*S3, error) {
 		secret, _ := u.User.Password()
 		creds = credentials.NewStaticV4(u.User.Username(), secret, "")
 	}
-	region := u.Query().Get("region")
-	if region == "" {
-		region = "us-east-1"
-	}
-	c, err := minio.New(u.Host, &minio.Options{Creds: creds, Secure: u.Query().Get("tls") != "off", Region: region, BucketLookup: minio.BucketLookupPath})
+	region := cmp.Or(u.Query().Get("region"), os.Getenv("AWS_REGION"), "us-east-1")
+	c, err := minio.New(host, &minio.Options{Creds: creds, Secure: tls, Region: region, BucketLookup: minio.BucketLookupPath})
 	if err != nil {
-		return nil, fmt.Errorf("open S3 at %s: %w", u.Host, err)
+		return nil, fmt.Errorf("open S3 at %s: %w", host, err)
 	}
 	ok, err := c.BucketExists(ctx, bucket)
 	if err != nil {
-		return nil, fmt.Errorf("reach bucket %s at %s: %w", bucket, u.Host, err)
+		return nil, fmt.Errorf("reach bucket %s at %s: %w", bucket, host, err)
 	}
 	if !ok {
 		if err := c.MakeBucket(ctx, bucket, minio.MakeBucketOptions{Region: region}); err != nil {
-			return nil, fmt.Errorf("make bucket %s at %s: %w", bucket, u.Host, err)
+			return nil, fmt.Errorf("make bucket %s at %s: %w", bucket, host, err)
 		}
 	}
 	return &S3{client: c, bucket: bucket, prefix: prefix}, nil

@@ -35,6 +35,7 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Post(a, "/api/v1/users/{name}/link", "user.write", "Make a one-time sign-in link", s.postLink)
 	rest.Get(a, "/api/v1/tokens", access.Self, "My tokens", s.getTokens)
 	rest.Post(a, "/api/v1/tokens", access.Self, "Make a token; its text is shown once", s.postToken, rest.Status(http.StatusCreated))
+	s.workspaceRoutes(a)
 	rest.Delete(a, "/api/v1/tokens/{id}", access.Self, "Revoke a token", s.deleteToken)
 }
 

@@ -193,3 +193,43 @@ func TestGuessingPasswordsIsSlowedDown(t *testing.T) {
 		t.Fatalf("the twelfth guess got %d", last)
 	}
 }
+
+func TestAWorkspaceIsSeenByItsMembersOnly(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d, true)
+		_, admin, _, err := w.First(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := caller.System(context.Background(), "test")
+		if _, err := w.CreateUser(ctx, identity.User{Name: "ana", Roles: []string{access.DataScientist}}, ""); err != nil {
+			t.Fatal(err)
+		}
+		ana, _ := w.Issue(ctx, "ana", "laptop", 0)
+		c := http.DefaultClient
+		if code, _ := w.call(t, c, "POST", "/api/v1/workspaces", ana.Token, map[string]string{"name": "risk"}); code != 403 {
+			t.Errorf("a data scientist made a workspace: %d", code)
+		}
+		if code, doc := w.call(t, c, "POST", "/api/v1/workspaces", admin, map[string]string{"name": "risk", "title": "Risk"}); code != 201 {
+			t.Fatalf("got %d %v", code, doc)
+		}
+		if code, _ := w.call(t, c, "POST", "/api/v1/workspaces", admin, map[string]string{"name": "risk"}); code != 409 {
+			t.Errorf("the same workspace twice: %d", code)
+		}
+		if code, _ := w.call(t, c, "GET", "/w/risk/api/v1/me", ana.Token, nil); code != 404 {
+			t.Errorf("a stranger got %d", code)
+		}
+		if code, me := w.call(t, c, "GET", "/w/risk/api/v1/me", admin, nil); code != 200 || me["workspace"] != "risk" {
+			t.Errorf("its administrator got %d %v", code, me)
+		}
+		if code, _ := w.call(t, c, "PATCH", "/w/risk/api/v1/users/ana", admin, map[string]any{"roles": []string{access.Auditor}}); code != 200 {
+			t.Errorf("a role in it got %d", code)
+		}
+		if code, me := w.call(t, c, "GET", "/api/v1/me", ana.Token, nil, "X-Mlflow-Workspace", "risk"); code != 200 || me["roles"].([]any)[0] != access.Auditor {
+			t.Errorf("a member got %d %v", code, me)
+		}
+		if code, me := w.call(t, c, "GET", "/api/v1/me", ana.Token, nil); code != 200 || me["roles"].([]any)[0] != access.DataScientist {
+			t.Errorf("in the default workspace: %d %v", code, me)
+		}
+	})
+}

@@ -1460,6 +1460,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The workspaces I have a role in
+         * @description Needs the permission `self`.
+         */
+        get: operations["get-workspaces"];
+        put?: never;
+        /**
+         * Make a workspace and become its administrator
+         * @description Needs the permission `user.write`.
+         */
+        post: operations["post-workspaces"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -2152,6 +2176,16 @@ export interface components {
         };
         IdentityUserPage: {
             items: components["schemas"]["IdentityUser2"][] | null;
+            next?: string;
+        };
+        IdentityWorkspace2: {
+            /** Format: date-time */
+            created_at: string;
+            name: string;
+            title: string;
+        };
+        IdentityWorkspacePage: {
+            items: components["schemas"]["IdentityWorkspace2"][] | null;
             next?: string;
         };
         Incident2: {
@@ -2943,6 +2977,10 @@ export interface components {
             name: string;
             /** @description whose token; yours if left out */
             user?: string;
+        };
+        "Post-workspacesRequest": {
+            name: string;
+            title?: string;
         };
         PredictionFiredView2: {
             fired: components["schemas"]["Item2"][] | null;
@@ -6331,6 +6369,68 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IdentityLink"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-workspaces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityWorkspacePage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-workspaces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-workspacesRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityWorkspace2"];
                 };
             };
             /** @description Error */
