@@ -154,6 +154,18 @@ func (c *cli) userCmd() *cobra.Command {
 		c.listCommand("user", "List accounts", "/api/v1/users", userColumns, "name"), create, update, link)
 }
 
+var workspaceColumns = columns("name", "title", "created_at")
+
+func (c *cli) workspaceCmd() *cobra.Command {
+	var title string
+	create := verb("create NAME", "Make a workspace and become its administrator", "keelson workspace create risk --title \"Risk management\"\nkeelson workspace create risk --json\nkeelson -w risk user update dana --role auditor", c.args(1, 1, "NAME"), func(cmd *cobra.Command, args []string) error {
+		return c.act(cmd.Context(), http.MethodPost, "/api/v1/workspaces", map[string]any{"name": args[0], "title": title}, workspaceColumns, "name")
+	})
+	create.Flags().StringVar(&title, "title", "", "name to show")
+	return c.noun("workspace", "Units of the organisation", []string{"workspaces"},
+		c.listCommand("workspace", "List the workspaces you have a role in", "/api/v1/workspaces", workspaceColumns, "name"), create)
+}
+
 func (c *cli) roleCmd() *cobra.Command {
 	list := verb("list", "List the roles and what each may do", "keelson role list\nkeelson role list --json\nkeelson role list -o name", c.args(0, 0, ""), func(cmd *cobra.Command, _ []string) error {
 		cl, err := c.dial()

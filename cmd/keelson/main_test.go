@@ -197,7 +197,7 @@ func TestWithTheServerDownEveryCommandEndsWithSeven(t *testing.T) {
 func TestListsOfAnEmptyServerAreEmptyJSON(t *testing.T) {
 	a := serve(t, "off")
 	env := map[string]string{"KEELSON_URL": a.URL, "HOME": t.TempDir()}
-	full := map[string]bool{"keelson environment list": true, "keelson policy list": true, "keelson role list": true, "keelson audit list": true, "keelson user list": true, "keelson experiment list": true}
+	full := map[string]bool{"keelson environment list": true, "keelson policy list": true, "keelson role list": true, "keelson audit list": true, "keelson user list": true, "keelson experiment list": true, "keelson workspace list": true}
 	for _, cmd := range leaves(t) {
 		if cmd.Name() != "list" {
 			continue
