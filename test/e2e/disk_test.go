@@ -31,9 +31,8 @@ func TestAFullDiskStopsWritesAndNotServing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	s := StartIn(t, filepath.Join(dir, "data"))
-	admin := s.Client("")
 	scientist := s.Person(ctx, "ana", "data-scientist")
-	infer := deployed(ctx, t, scientist, "kettle")
+	infer := deployed(ctx, t, scientist, scientist, "kettle")
 	first := infer()
 
 	ballast, err := os.Create(filepath.Join(dir, "ballast"))
@@ -84,13 +83,14 @@ func TestAFullDiskStopsWritesAndNotServing(t *testing.T) {
 			t.Errorf("prediction %s: %v", id, err)
 		}
 	}
-	if v, err := admin.VerifyAudit(ctx); err != nil || !v.OK {
+	if v, err := s.Client("").VerifyAudit(ctx); err != nil || !v.OK {
 		t.Errorf("the audit log: %+v, %v", v, err)
 	}
 }
 
-// deployed registers the example file as a model, deploys it to dev and gives a function that calls it once.
-func deployed(ctx context.Context, t *testing.T, scientist *client.Client, name string) func() string {
+// deployed registers the example file as a model, deploys it to dev and gives a function by which asker calls
+// it once.
+func deployed(ctx context.Context, t *testing.T, scientist, asker *client.Client, name string) func() string {
 	t.Helper()
 	model, err := os.ReadFile("../../internal/engine/xgboost/testdata/xgb_regression.json")
 	if err != nil {
@@ -113,7 +113,7 @@ func deployed(ctx context.Context, t *testing.T, scientist *client.Client, name 
 		}
 	}
 	if _, err := client.Wait(ctx, func(ctx context.Context) (int, bool, error) {
-		err := scientist.Get(ctx, "/v2/models/"+name+".dev", &meta)
+		err := asker.Get(ctx, "/v2/models/"+name+".dev", &meta)
 		return 0, err == nil, ignoreMissing(err)
 	}); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func deployed(ctx context.Context, t *testing.T, scientist *client.Client, name 
 				ID string `json:"prediction_id"`
 			}
 		}
-		if err := scientist.Infer(ctx, name+".dev", body, &out); err != nil {
+		if err := asker.Infer(ctx, name+".dev", body, &out); err != nil {
 			t.Fatalf("a call failed: %v", err)
 		}
 		return out.Parameters.ID

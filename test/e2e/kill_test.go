@@ -47,7 +47,7 @@ func TestTwentyKills(t *testing.T) {
 	risk := s.Person(ctx, "bo", "risk-compliance")
 	operator := s.Person(ctx, "cem", "it-operations")
 
-	deployed(ctx, t, scientist, "kettle")
+	deployed(ctx, t, scientist, scientist, "kettle")
 	if _, err := scientist.SavePipeline(ctx, "steps", []byte(stepsYAML), stepsSource(t), client.Source{}); err != nil {
 		t.Fatal(err)
 	}

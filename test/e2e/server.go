@@ -75,11 +75,22 @@ func Start(t testing.TB, args ...string) *Server {
 // StartIn is Start with a folder of the caller's.
 func StartIn(t testing.TB, data string, args ...string) *Server {
 	t.Helper()
+	return start(t, data, "", args)
+}
+
+// Beside starts another process of the installation that s belongs to: args name the same database, blobs and keys.
+func (s *Server) Beside(args ...string) *Server {
+	s.t.Helper()
+	return start(s.t, s.t.TempDir(), s.Token, args)
+}
+
+func start(t testing.TB, data, token string, args []string) *Server {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{t: t, listen: l.Addr().String(), Args: args, Data: data, Log: &strings.Builder{}}
+	s := &Server{Token: token, t: t, listen: l.Addr().String(), Args: args, Data: data, Log: &strings.Builder{}}
 	l.Close()
 	s.URL = "http://" + s.listen
 	if err := s.Run(); err != nil {
