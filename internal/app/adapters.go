@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"keelson/internal/access"
@@ -56,6 +57,9 @@ func (v versions) Version(ctx context.Context, model string, number int) (approv
 		Signature: sig, Authors: ver.Authors, CreatedBy: ver.CreatedBy, CreatedAt: ver.CreatedAt,
 		Golden: policy.Golden{Rows: int64(ver.Golden.Rows), Limit: ver.Golden.Limit}, Commit: ver.Source.Commit, Dirty: ver.Source.Dirty,
 	}
+	if out.Authors, err = v.authors(ctx, ver); err != nil {
+		return out, err
+	}
 	if ver.Golden.MaxError != nil {
 		out.Golden.MaxError = *ver.Golden.MaxError
 	}
@@ -91,6 +95,33 @@ func (v versions) Version(ctx context.Context, model string, number int) (approv
 		out.Evaluation.Tests = append(out.Evaluation.Tests, approval.Test{Name: t.Name, Kind: t.Kind, State: t.State, Value: number64(t.Value), Limit: number64(t.Limit), Detail: t.Detail})
 	}
 	return out, nil
+}
+
+// authors is everybody who made a part of a version and therefore has no vote on it: who logged and registered it, who
+// started the pipeline that did, who wrote that pipeline, and who brought in the data.
+func (v versions) authors(ctx context.Context, ver inventory.Version) ([]string, error) {
+	makers, data, err := v.a.Pipelines.Makers(ctx, ver.Model, ver.Number)
+	if err != nil {
+		return nil, err
+	}
+	all := append(slices.Clone(ver.Authors), makers...)
+	for _, d := range ver.Dependencies {
+		if n, err := strconv.Atoi(d.Version); err == nil && d.Kind == "data" {
+			data = append(data, pipeline.DataRef{Dataset: d.Name, Version: n})
+		}
+	}
+	for _, d := range data {
+		made, err := v.a.Data.Version(ctx, d.Dataset, d.Version)
+		if problem.Is(err, problem.NotFound) {
+			continue // data kept elsewhere
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, made.CreatedBy)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 func number64(v *float64) float64 {

@@ -39,7 +39,12 @@ type DB struct {
 	w, r     *sql.DB
 	postgres bool
 	dsn      string
+	twice    bool
 }
+
+// RunTwice makes every write run its function, throw the result away and run it again, as a serialisation failure would.
+// Tests switch it on to find functions that do not bear it.
+func (d *DB) RunTwice() { d.twice = true }
 
 // Scope is one transaction in one workspace. Stores take it; it is not safe for concurrent use.
 type Scope struct {
@@ -138,6 +143,12 @@ func (d *DB) write(ctx context.Context, level sql.IsolationLevel, fn func(Scope)
 	opts := &sql.TxOptions{}
 	if d.postgres {
 		opts.Isolation = level
+	}
+	if d.twice {
+		again := errors.New("run again")
+		if err := d.once(ctx, d.w, opts, func(s Scope) error { return errors.Join(fn(s), again) }); !errors.Is(err, again) {
+			return explain(err)
+		}
 	}
 	for try := 0; ; try++ {
 		err := d.once(ctx, d.w, opts, fn)

@@ -264,11 +264,12 @@ func (d *driver) step(ctx context.Context, r Run, st Step) error {
 
 // begin counts a new attempt before anything of it exists.
 func (a *attempt) begin(ctx context.Context) error {
+	number := a.step.Attempt + 1 // outside of the transaction, which may run again
 	return a.change(ctx, func(tx db.Scope, r *Run) error {
 		now := a.Now()
 		st := &a.step
 		st.State, st.StartedAt, st.EndedAt, st.Error, st.ExitCode, st.Outputs = Running, &now, nil, "", nil, nil
-		st.Attempt++
+		st.Attempt = number
 		st.address, st.token, st.logDigest, st.logSize = a.URL(), "", "", 0
 		a.id = taskID(a.driver.id, *st)
 		return errors.Join(a.store.putStep(tx, r.ID, *st),

@@ -263,6 +263,13 @@ func TestARunCarriesDataToJudgedVersions(t *testing.T) {
 		if r.Data[0].Version != 2 || r.Seed != 7 || r.Source.Commit != "abc" || !r.Source.Dirty || r.By != "dana" || len(r.Versions) != 1 {
 			t.Errorf("the run does not record what it was made of: %+v", r)
 		}
+		makers, data, err := w.Makers(w.ctx, "meeting", 1)
+		if err != nil || len(makers) != 1 || makers[0] != "dana" || len(data) != 1 || data[0].Dataset != "people" {
+			t.Errorf("meeting/1 was made by %v of %v, %v", makers, data, err)
+		}
+		if makers, _, err := w.Makers(w.ctx, "meet_ng", 1); err != nil || len(makers) != 0 {
+			t.Errorf("a name with a wildcard finds %v, %v", makers, err)
+		}
 		if len(n.attempts) != 2 || n.attempts[0] != r.ID+"/left/1" {
 			t.Errorf("register asked for attempts %v", n.attempts)
 		}
