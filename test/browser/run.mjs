@@ -19,6 +19,7 @@ const names = { "data-scientist": "dana", "risk-compliance": "rita", "business-o
 const folder = mkdtempSync(join(tmpdir(), "keelson-browser-"));
 // The demo is told nothing of the tests' own settings; the scripts are.
 const plain = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("KEELSON_")));
+if (!process.env.KEELSON_SHOTS) process.env.KEELSON_SHOTS = join(folder, "shots"); // looked at only when asked for
 const env = { ...plain, ...Object.fromEntries(Object.entries(process.env).filter(([name]) => ["KEELSON_CHROMIUM", "KEELSON_SHOTS", "KEELSON_FLOWS"].includes(name))) };
 const demo = spawn(join(root, "bin", "keelson"), ["demo", "--data", join(folder, "demo"), "--listen", "127.0.0.1:0", "--python", python], { env: plain, stdio: ["ignore", "pipe", "inherit"] });
 
