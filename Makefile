@@ -37,6 +37,7 @@ test: build venv ## every test; says at the end what had to be left out
 check: ## format, vet, generated files, then every test
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -checks all,-ST1000,-ST1003,-ST1005,-ST1016,-ST1020,-ST1021,-ST1022,-SA1019 ./...
 	cd ui && npm run lint --silent
 	$(MAKE) test
 

@@ -106,10 +106,6 @@ type metric struct {
 	Run           string  `json:"run_id,omitempty"`
 }
 
-func (m metric) point() tracking.Point {
-	return tracking.Point{Key: m.Key, Value: float64(m.Value), At: int64(m.Timestamp), Step: int64(m.Step), Model: m.Model, Dataset: m.Dataset, DatasetDigest: m.DatasetDigest}
-}
-
 func fromPoint(p tracking.Point, run string) metric {
 	return metric{p.Key, number(p.Value), integer(p.At), integer(p.Step), p.Model, p.Dataset, p.DatasetDigest, run}
 }

@@ -23,7 +23,6 @@ type settings struct {
 type progress struct {
 	generation    int64
 	low, outcomes string
-	versions      map[int]*versionState
 }
 
 // versionState is what is kept of one version at an endpoint.

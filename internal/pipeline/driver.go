@@ -203,7 +203,6 @@ type done struct {
 	reason   string // empty is success
 	outputs  map[string]any
 	versions []ModelRef // register
-	data     []DataRef  // data versions it wrote
 	cpu      time.Duration
 }
 

@@ -321,7 +321,7 @@ func (s *Story) predict(ctx context.Context) error {
 		return err
 	}
 	s.fact("%s", strings.ReplaceAll(strings.TrimSpace(out), "\n", "; "))
-	if out, err = s.traffic(ctx, "data/traffic.csv", "calls-json.csv", "--compare", "model/model.ubj", "--json", "--limit", "8", "--batch", "1"); err != nil {
+	if _, err = s.traffic(ctx, "data/traffic.csv", "calls-json.csv", "--compare", "model/model.ubj", "--json", "--limit", "8", "--batch", "1"); err != nil {
 		return err
 	}
 	ps, err := until(ctx, 20*time.Second, "the calls in the log", func(ctx context.Context) ([]client.Prediction, bool, error) {
