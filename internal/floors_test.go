@@ -16,8 +16,8 @@ import (
 // floor below; the words in a floor are folders under internal/, and a folder's subfolders stand with it.
 var floors = []string{
 	"problem caller db seal blob audit event job usage access rest identity obs", // kits
-	"tensor score drift tree fairness", // mathematics, no I/O
-	"engine",                  // engines
+	"tensor score drift tree fairness explain",                                   // mathematics, no I/O
+	"engine", // engines
 	"dataset tracking usecase inventory evaluation",                                         // nouns: what is built
 	"release policy approval incident deployment prediction serving monitor alert pipeline", // and what is operated
 	"mlflowapi oip", // other people's protocols
