@@ -1,7 +1,9 @@
-// Package explain says why a model answered as it did.
+// Package explain says why a model answered as it did and what its answers depend on.
 //
 //	one decision    PathDependent, Interventional   Shapley values of tree ensembles, exact
 //	                Shapley                         of any model with few features, by enumeration
+//	one version    Permute                         what the quality loses when a feature is shuffled
+//	                Depend                          how the answer moves with a feature (PDP, ICE)
 //
 // Contributions add up to the model's margin (log-odds for a classifier) less the base value; they describe the model,
 // not the world: a feature may carry the contribution of another one it is correlated with. Which of the two tree methods
