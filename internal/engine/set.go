@@ -63,13 +63,30 @@ func (s *Set) Detect(fsys fs.FS) (Found, error) {
 	case 1:
 		return all[0], nil
 	case 0:
-		return Found{}, problem.New(problem.Unsupported, "No engine recognises a model in these files (%s); the formats known here are %s.", names(fsys), strings.Join(s.Formats(), ", "))
+		way := ""
+		if pickled(fsys) {
+			way = " A pickle is never opened here, because it can run any code: save the model in one of these formats, an XGBoost model with save_model(\"model.json\")."
+		}
+		return Found{}, problem.New(problem.Unsupported, "No engine recognises a model in these files (%s); the formats known here are %s.%s", names(fsys), strings.Join(s.Formats(), ", "), way)
 	}
 	var paths []string
 	for _, f := range all {
 		paths = append(paths, f.Path+" ("+f.Format+")")
 	}
 	return Found{}, problem.New(problem.Invalid, "The files hold more than one model: %s; register each as a version of its own.", strings.Join(paths, ", "))
+}
+
+// pickled reports whether a file's name says that it is a Python pickle; none is ever opened.
+func pickled(fsys fs.FS) bool {
+	found := false
+	_ = fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error { // what cannot be read only lacks the advice
+		switch strings.ToLower(path.Ext(p)) {
+		case ".pkl", ".pickle", ".joblib":
+			found = found || err == nil && !d.IsDir()
+		}
+		return nil
+	})
+	return found
 }
 
 func names(fsys fs.FS) string {
