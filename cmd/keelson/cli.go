@@ -28,7 +28,7 @@ type cli struct {
 	env       func(string) string
 
 	server, profile, workspace, output, json, jq, template string
-	quiet, verbose, noColor, noInput, yes, web             bool
+	quiet, verbose, noColor, noInput, yes                  bool
 	limit                                                  int
 	timeout                                                time.Duration
 	tty                                                    bool
@@ -273,6 +273,8 @@ func (c *cli) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 		switch e.Status {
 		case 401:
 			hint = "sign in with: keelson login --server " + c.serverName()
+		case 403:
+			hint = "see who you are with: keelson status"
 		case 404:
 			hint = "list what is there with: " + listOf(cmd)
 		}
@@ -283,7 +285,9 @@ func (c *cli) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 				why += fmt.Sprintf("\n  … and %d more", len(e.Errors)-20)
 				break
 			}
-			why += "\n  - " + finding(x)
+			if len(x.Rows) > 0 || !strings.Contains(why, x.Detail) { // one finding is often the whole sentence already
+				why += "\n  - " + finding(x)
+			}
 		}
 	}
 	if c.json != "" || c.output == "json" {
@@ -300,6 +304,9 @@ func (c *cli) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	act := "Cannot do this"
 	if cmd != nil {
 		act = "Cannot " + actOf(cmd)
+		if args := cmd.Flags().Args(); len(args) > 0 && !cmd.HasSubCommands() {
+			act += ": " + cut(cell(args[0]), 80)
+		}
 	}
 	fmt.Fprintf(c.errs, "%s %s\n  %s\n", c.sign("✗", "x"), act, why)
 	tail := fmt.Sprintf("exit %d", code)

@@ -41,6 +41,9 @@ func (c *cli) deployCmd() *cobra.Command {
 				if name == "" {
 					return usage("Say what the model in %s is called: --name churn.", target)
 				}
+				if err := hasEnvironment(cmd.Context(), cl, to); err != nil { // before a version is made for nothing
+					return err
+				}
 				v, err := c.register(cmd.Context(), cl, name, target, client.NewVersion{}, true)
 				if err != nil {
 					return err
@@ -95,6 +98,22 @@ func (c *cli) deployCmd() *cobra.Command {
 		create, execute, act("advance", "Take the next step of a rollout"), act("rollback", "Go back to the version before"), act("suspend", "Refuse all calls from now on"), act("resume", "Answer calls again"))
 }
 
+// hasEnvironment refuses an environment that does not exist, and names those that do.
+func hasEnvironment(ctx context.Context, cl *client.Client, name string) error {
+	all, err := client.All[struct{ Name string }](ctx, cl, "/api/v1/environments", nil, 0)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, e := range all {
+		if e.Name == name {
+			return nil
+		}
+		names = append(names, e.Name)
+	}
+	return &failure{code: client.ExitUsage, text: fmt.Sprintf("There is no environment %q; there are %s.", name, strings.Join(names, ", ")), hint: "list them with: keelson environment list"}
+}
+
 var versionForm = regexp.MustCompile(`^[^/@]+(/[1-9][0-9]*|@[^/@]+)$`)
 
 // isVersion tells name/3 and name@alias from files.
@@ -132,7 +151,7 @@ func (c *cli) propose(ctx context.Context, kind, target, environment, reason str
 		if err := c.show(a, approvalColumns, "id"); err != nil {
 			return err
 		}
-		return &failure{code: client.ExitConflict, text: fmt.Sprintf("Request %d waits for %s. Nothing is deployed yet; it will be as soon as it is approved.", a.Number, strings.Join(a.Missing, " and ")),
+		return &failure{code: client.ExitConflict, text: fmt.Sprintf("Request %d waits for %s. Nothing has changed yet; it will as soon as the request is approved.", a.Number, strings.Join(a.Missing, " and ")),
 			hint: fmt.Sprintf("ask them:  keelson approval approve %d --reason …   %s", a.Number, address)}
 	}
 	if a.State == "approved" { // the platform executes it by itself; the answer may come before that
@@ -183,7 +202,61 @@ func (c *cli) answering(ctx context.Context, cl *client.Client, model, environme
 		return err
 	}
 	c.say("%s %s answers at %s%s", c.sign("✓", "ok"), d.Endpoint, cl.Server(), d.URL)
-	return c.show(raw, deployColumns, "endpoint")
+	if err := c.show(raw, deployColumns, "endpoint"); err != nil {
+		return err
+	}
+	c.next("%s", askIt(ctx, cl, d.Endpoint))
+	return nil
+}
+
+// askIt is a command that calls an endpoint with a row of the right form, or shows the form where the row would be long.
+func askIt(ctx context.Context, cl *client.Client, endpoint string) string {
+	var meta struct {
+		Inputs []struct {
+			Name     string `json:"name"`
+			Datatype string `json:"datatype"`
+			Shape    []int  `json:"shape"`
+		}
+	}
+	look := fmt.Sprintf("curl %s/v2/models/%s        says what it takes; then keelson predict %s --data @request.json", cl.Server(), endpoint, endpoint)
+	if err := cl.Get(ctx, "/v2/models/"+escape(endpoint), &meta); err != nil || len(meta.Inputs) == 0 {
+		return look
+	}
+	var row struct {
+		Inputs []map[string]any `json:"inputs"`
+	}
+	values := 0
+	for _, in := range meta.Inputs {
+		shape, n := []int{}, 1
+		for i, size := range in.Shape {
+			if size < 1 && i > 0 {
+				return look
+			}
+			size = max(size, 1)
+			if n *= size; n > 8 {
+				return look
+			}
+			shape = append(shape, size)
+		}
+		var one any = 0
+		switch in.Datatype {
+		case "BOOL":
+			one = false
+		case "BYTES":
+			one = ""
+		}
+		data := make([]any, n)
+		for i := range data {
+			data[i] = one
+		}
+		values += n
+		row.Inputs = append(row.Inputs, map[string]any{"name": in.Name, "datatype": in.Datatype, "shape": shape, "data": data})
+	}
+	b, err := json.Marshal(row)
+	if err != nil || values > 8 {
+		return look
+	}
+	return fmt.Sprintf("keelson predict %s --data '%s'", endpoint, b)
 }
 
 // modelReady asks the endpoint itself.

@@ -82,11 +82,15 @@ func (c *cli) loginCmd() *cobra.Command {
 			if p.Profiles == nil {
 				p.Profiles = map[string]account{}
 			}
+			before := p.Current
 			p.Profiles[name], p.Current = a, name
 			if err := c.saveProfiles(p); err != nil {
 				return err
 			}
 			c.say("%s signed in to %s as %s", c.sign("✓", "ok"), a.Server, me.Name)
+			if before != "" && before != name {
+				c.say("commands without --profile use %s from now on; %s is still there with --profile %s", name, before, before)
+			}
 			return c.show(me, columns("name", "roles", "workspace"), "name")
 		})
 	f := cmd.Flags()

@@ -253,12 +253,64 @@ func (c *cli) show(v any, cols []column, name string) error {
 		}
 	}
 	w := tabwriter.NewWriter(c.out, 2, 8, 2, ' ', 0)
+	var tables []column
 	for _, col := range cols {
+		if rows, ok := at(d, col.path).([]any); ok && len(rows) > 3 && rowsOfObjects(rows) {
+			tables = append(tables, col) // too long for one line
+			continue
+		}
 		if text := c.relative(cell(at(d, col.path))); text != "" {
 			fmt.Fprintf(w, "%s\t%s\n", strings.ToLower(col.title), text)
 		}
 	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, col := range tables {
+		rows, _ := at(d, col.path).([]any)
+		if err := c.table(strings.ToLower(col.title), rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rowsOfObjects(rows []any) bool {
+	return !slices.ContainsFunc(rows, func(r any) bool { _, ok := r.(map[string]any); return !ok })
+}
+
+// table prints a list inside of one thing: the name or identifier first, then the plain fields in alphabetical order.
+func (c *cli) table(title string, rows []any) error {
+	seen := map[string]any{}
+	for _, r := range rows {
+		for k, v := range r.(map[string]any) {
+			switch v.(type) {
+			case nil, map[string]any, []any:
+			default:
+				seen[k] = true
+			}
+		}
+	}
+	keys := sortedKeys(seen)
+	slices.SortStableFunc(keys, func(a, b string) int { return rank(a) - rank(b) })
+	fmt.Fprintf(c.out, "\n%s\n", title)
+	w := tabwriter.NewWriter(c.out, 2, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "  "+strings.ToUpper(strings.ReplaceAll(strings.Join(keys, "\t"), "_", " ")))
+	for _, r := range rows {
+		var line []string
+		for _, k := range keys {
+			line = append(line, c.relative(cell(at(r, k))))
+		}
+		fmt.Fprintln(w, "  "+strings.Join(line, "\t"))
+	}
 	return w.Flush()
+}
+
+func rank(key string) int {
+	if i := slices.Index([]string{"name", "id", "column", "version"}, key); i >= 0 {
+		return i
+	}
+	return 9
 }
 
 // program prints a document for programs, if one was asked for.

@@ -313,7 +313,7 @@ func (c *cli) welcome() error {
 }
 
 func (c *cli) exitCodesTopic() *cobra.Command {
-	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Example: "  keelson help exit-codes", Long: `Exit codes
+	cmd := &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Example: "  keelson help exit-codes", Long: `Exit codes
 
   0    done (a list with no rows is 0)
   1    failed on the server or while working
@@ -324,6 +324,8 @@ func (c *cli) exitCodesTopic() *cobra.Command {
   6    conflict, or an approval is needed (the request's address is printed)
   7    cannot reach the server, or timeout (safe to try again)
   130  interrupted; what was started and how to go on is printed`, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }, Args: c.args(0, 0, "")}
+	cmd.SetUsageTemplate("Examples:\n{{.Example}}\n") // a topic, not something to run
+	return cmd
 }
 
 // flagNames lists the flags of a command, its own or the inherited ones.
