@@ -49,7 +49,7 @@ def describe(client, args, headers: dict) -> dict:
             if not args.patient:
                 raise
         if not args.patient or time.monotonic() > until:
-            raise SystemExit(f"{args.model} is not ready at {args.url}.")
+            raise SystemExit(f"{args.model} is not ready at {args.url}; where sign-in is on, KEELSON_TOKEN must hold a token.")
         time.sleep(0.1)
 
 
