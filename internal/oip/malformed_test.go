@@ -32,6 +32,7 @@ var malformed = []struct {
 	{"parameters twice", `{"parameters":{},"parameters":{},"inputs":[]}`, "", 400, `"parameters" twice`},
 	{"an id that is a number", `{"id":7,"inputs":[]}`, "", 400, "id is not a string"},
 	{"a subject that is a number", `{"parameters":{"subject":7},"inputs":[]}`, "", 400, "parameters.subject is not a string"},
+	{"a subject with a zero byte", `{"parameters":{"subject":"a\u0000b"},"inputs":[]}`, "", 400, "parameters.subject holds a zero byte"},
 	{"a binary_data_output that is a word", `{"parameters":{"binary_data_output":"yes"},"inputs":[]}`, "", 400, "binary_data_output is neither true nor false"},
 	{"a tensor without name", input(`"shape":[1],"datatype":"FP32","data":[1]`), "", 400, "inputs[0]"},
 	{"a bare NaN where whole numbers stand", input(`"name":"input","shape":[1,2],"datatype":"INT64","data":[1,NaN]`), "", 400, `"input"`},

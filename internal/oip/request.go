@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"keelson/internal/problem"
 	"keelson/internal/serving"
@@ -100,7 +101,9 @@ func text(s *tensor.Scanner, dst *string, field string) (err error) {
 			return nil
 		}
 	case '"':
-		*dst, err = s.String()
+		if *dst, err = s.String(); err == nil && strings.IndexByte(*dst, 0) >= 0 {
+			return invalid("The %s holds a zero byte; take it out.", field).At(field)
+		}
 		return at(err, "%s", field)
 	}
 	return invalid("The %s is not a string.", field).At(field)

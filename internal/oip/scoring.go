@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"keelson/internal/caller"
 	"keelson/internal/engine"
@@ -71,6 +72,9 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 		if v, ok := body.Params[name]; ok {
 			if *dst, ok = v.(string); !ok {
 				return invalid("The parameter %s is not a string.", name).At("params." + name)
+			}
+			if strings.IndexByte(*dst, 0) >= 0 {
+				return invalid("The parameter %s holds a zero byte; take it out.", name).At("params." + name)
 			}
 		}
 	}

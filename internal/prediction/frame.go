@@ -46,13 +46,17 @@ func appendFrame(dst []byte, r *Record) []byte {
 	return tensor.AppendFrame(dst, r.Outputs)
 }
 
-// cut makes a text fit MaxField and UTF-8. Nothing is copied when it does already.
+// cut makes a text fit MaxField and UTF-8 without zero bytes, which PostgreSQL keeps in no text: one in a caller's name
+// would keep the whole segment from being filed. Nothing is copied when it fits already.
 func cut(s string) string {
 	if len(s) > MaxField {
 		s = s[:MaxField]
 	}
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "")
+	}
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "")
 	}
 	return s
 }

@@ -485,6 +485,7 @@ func TestPredictionsMadeElsewhere(t *testing.T) {
 			{"a path as endpoint", "../x", []Record{external("")}, "endpoint"},
 			{"an identifier twice", "x", []Record{external("q"), external("q")}, "items[1].id"},
 			{"the future", "x", []Record{{At: time.Now().Add(time.Hour), Inputs: external("").Inputs, Outputs: external("").Outputs}}, "items[0].at"},
+			{"a zero byte in the identifier", "x", []Record{external("a\x00b")}, "items[0].id"},
 			{"no inputs", "x", []Record{{Outputs: external("").Outputs}}, "items[0]"},
 			{"no outputs", "x", []Record{{Inputs: external("").Inputs}}, "items[0]"},
 		}
@@ -548,12 +549,13 @@ func TestTextThatDoesNotFitIsCut(t *testing.T) {
 	s := newService(t, dbtest.SQLite(t), l, blobtest.Dir(t))
 	r := record("a", 0)
 	r.Subject, r.Purpose = strings.Repeat("ü", MaxField), "bad \xff text"
+	r.Application = "ward\x00 7"
 	r.SetFired([]engine.Trace{{Row: 0, Fired: []engine.Fired{{Rule: "x"}}}})
 	if err := l.Append(context.Background(), &r, Group); err != nil {
 		t.Fatal(err)
 	}
 	got := scan(t, context.Background(), s, Query{})[0]
-	if len(got.Subject) != MaxField || got.Purpose != "bad  text" || got.FiredRules()[0].Fired[0].Rule != "x" {
+	if len(got.Subject) != MaxField || got.Purpose != "bad  text" || got.Application != "ward 7" || got.FiredRules()[0].Fired[0].Rule != "x" {
 		t.Errorf("got %d bytes of subject, purpose %q", len(got.Subject), got.Purpose)
 	}
 }

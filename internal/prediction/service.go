@@ -366,6 +366,8 @@ func (s *Service) HandIn(ctx context.Context, endpoint string, list []Record) ([
 			return nil, problem.New(problem.Invalid, "The identifier %q stands twice in the batch.", clip(r.Request)).At(at + ".id")
 		case len(r.Request) > 200:
 			return nil, problem.New(problem.Invalid, "An identifier has at most 200 bytes.").At(at + ".id")
+		case strings.IndexByte(r.Request, 0) >= 0:
+			return nil, problem.New(problem.Invalid, "The identifier %q holds a zero byte; take it out.", clip(r.Request)).At(at + ".id")
 		case r.At.After(s.Now().Add(clockSkew)):
 			return nil, problem.New(problem.Invalid, "The prediction's time lies in the future.").At(at + ".at")
 		case len(r.Inputs) == 0 || len(r.Outputs) == 0 && r.Error == "":
