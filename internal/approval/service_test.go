@@ -471,6 +471,35 @@ func TestTwoVotesAtOnceAreBothKept(t *testing.T) {
 	})
 }
 
+func TestProposalsAtOnceAreOpenedOnceEachUnderANumberOfItsOwn(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		b := newBench(d)
+		shares := 12
+		var wg sync.WaitGroup
+		errs := make(chan error, 2*shares)
+		for i := range shares {
+			for range 2 {
+				p := toProd()
+				p.Plan = Plan{Mode: Canary, Steps: []Step{{Share: 1 + i}}}
+				wg.Go(func() { _, err := b.Open(as(ada), p); errs <- err })
+			}
+		}
+		wg.Wait()
+		close(errs)
+		opened := 0
+		for err := range errs {
+			if err == nil {
+				opened++
+			} else if problem.KindOf(err) != problem.Conflict {
+				t.Error(err)
+			}
+		}
+		if opened != shares {
+			t.Errorf("%d requests were opened, want %d", opened, shares)
+		}
+	})
+}
+
 func TestListsAndChanges(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		b := newBench(d)
