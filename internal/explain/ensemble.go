@@ -4,6 +4,7 @@
 //	                Shapley                         of any model with few features, by enumeration
 //	one version    Permute                         what the quality loses when a feature is shuffled
 //	                Depend                          how the answer moves with a feature (PDP, ICE)
+//	                Sobol, Morris                   how much of the answer each feature makes, over its whole range
 //
 // Contributions add up to the model's margin (log-odds for a classifier) less the base value; they describe the model,
 // not the world: a feature may carry the contribution of another one it is correlated with. Which of the two tree methods
