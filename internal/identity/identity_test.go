@@ -233,3 +233,35 @@ func TestAWorkspaceIsSeenByItsMembersOnly(t *testing.T) {
 		}
 	})
 }
+
+func TestAPersonChangesTheirOwnPassword(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d, true)
+		_, admin, _, err := w.First(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := http.DefaultClient
+		set := func(current, password string) int {
+			code, _ := w.call(t, c, "POST", "/api/v1/me/password", admin, map[string]string{"current": current, "password": password})
+			return code
+		}
+		for _, step := range []struct {
+			what, current, password string
+			want                    int
+		}{
+			{"too short", "", "short", 422},
+			{"the first one needs none before it", "", "a good password", 200},
+			{"the second does", "", "another password", 403},
+			{"and the right one", "wrong", "another password", 403},
+			{"which then changes it", "a good password", "another password", 200},
+		} {
+			if got := set(step.current, step.password); got != step.want {
+				t.Errorf("%s: got %d", step.what, got)
+			}
+		}
+		if code, _ := w.call(t, c, "POST", "/api/v1/session", "", map[string]string{"name": "admin", "password": "another password"}); code != 200 {
+			t.Errorf("signing in with it got %d", code)
+		}
+	})
+}

@@ -13,7 +13,7 @@ import { useTimeline } from "./api";
 function Thing({ object, number }: { object: string; number?: unknown }) {
   const page = pageOf(object);
   const [noun, ...rest] = object.split("/");
-  const label = typeof number === "number" ? `${m.noun(noun)} #${number}` : rest.length === 0 ? object : noun === "model" && /^\d+$/.test(rest[1] ?? "") ? `${rest[0]} v${rest[1]}` : rest[0].length > 22 ? `${m.noun(noun)} ${rest[0].slice(-8)}` : `${m.noun(noun)} ${rest.join(" v")}`;
+  const label = typeof number === "number" && noun === "approval" ? `${m.noun(noun)} #${number}` : rest.length === 0 ? object : noun === "model" && /^\d+$/.test(rest[1] ?? "") ? `${rest[0]} v${rest[1]}` : rest[0].length > 22 ? `${m.noun(noun)} ${rest[0].slice(-8)}` : `${m.noun(noun)} ${rest.join(" v")}`;
   return page ? <Go to={page}>{label}</Go> : <span className="wrap">{label}</span>;
 }
 
@@ -26,6 +26,12 @@ export function phrase(e: Entry): string {
   if (typeof say === "function") return say(detailOf(e));
   return say ?? e.action.replace(/[._-]/g, " ");
 }
+
+/** How it came about: what the platform did upon an approved request names the request. */
+const howOf = (e: Entry) => {
+  const { number } = detailOf(e);
+  return e.via === "system" && typeof number === "number" && !e.action.startsWith("approval.voted") ? m.becauseOf(number) : m.via(e.via);
+};
 
 const reasonOf = (e: Entry) => { const reason = detailOf(e).reason; return typeof reason === "string" ? reason : ""; };
 
@@ -52,11 +58,11 @@ export function Feed({ entries, empty }: { entries: Entry[]; empty: ReactNode })
     <ol className="feed">
       {entries.map((e) => (
         <li key={e.id}>
-          <Avatar name={m.actor(e.actor)} />
+          <Avatar name={m.doer(e.actor, e.via)} />
           <div className="grow">
-            <p className="wrap"><b>{m.actor(e.actor)}</b> {phrase(e)} <Thing object={e.object} number={detailOf(e).number} /></p>
+            <p className="wrap"><b>{m.doer(e.actor, e.via)}</b> {phrase(e)} <Thing object={e.object} number={detailOf(e).number} /></p>
             {reasonOf(e) && <p className="wrap">“{reasonOf(e)}”</p>}
-            <p className="small dim row"><Time at={e.at} /><span>{m.via(e.via)}</span><span className="num">#{e.index}</span></p>
+            <p className="small dim row"><Time at={e.at} /><span>{howOf(e)}</span><span className="num">{e.index < 0 ? m.notSealed : `#${e.index}`}</span></p>
             <Detail entry={e} />
           </div>
         </li>
@@ -79,9 +85,9 @@ export function ModelTimeline({ model, limit }: { model: string; limit?: number 
 }
 
 export const entryColumns: Column<Entry>[] = [
-  { key: "index", head: "#", value: (e) => e.index, right: true, cell: (e) => e.index },
+  { key: "index", head: "#", value: (e) => e.index, right: true, cell: (e) => (e.index < 0 ? <span title={m.notSealed}>–</span> : e.index) },
   { key: "at", head: m.audit.when, value: (e) => e.at, cell: (e) => <Time at={e.at} full /> },
-  { key: "actor", head: m.audit.who, value: (e) => e.actor, cell: (e) => <>{m.actor(e.actor)}<div className="dim small">{m.via(e.via)}</div></> },
+  { key: "actor", head: m.audit.who, value: (e) => e.actor, cell: (e) => <>{m.doer(e.actor, e.via)}<div className="dim small">{howOf(e)}</div></> },
   { key: "action", head: m.audit.did, value: (e) => e.action, cell: (e) => <div style={{ minWidth: 190, maxWidth: 460 }}><div className="wrap">{phrase(e)}</div>{reasonOf(e) && <div className="dim wrap">“{reasonOf(e)}”</div>}<Detail entry={e} /></div> },
   { key: "object", head: m.audit.to, value: (e) => e.object, cell: (e) => <Thing object={e.object} number={detailOf(e).number} /> },
   { key: "models", head: m.audit.models, value: (e) => (e.models ?? []).join(" "), cell: (e) => <span className="row">{(e.models ?? []).map((x) => <Go key={x} to={`/models/${encodeURIComponent(x)}`}>{x}</Go>)}</span> },

@@ -62,3 +62,13 @@ it.each([
 ])("says %o in words", (e, words) => {
   expect(phrase(e)).toBe(words);
 });
+
+it("names the request when the platform carries out what people approved, and never calls a part of it a person", async () => {
+  const carried = entry({ actor: "deployment", via: "system", action: "deployment.version-retired", object: "model/screening/1", detail: { number: 7 }, index: -1 });
+  serve({ ...routes({}), "GET /api/v1/audit": { items: [carried] } });
+  show(<AuditPage />);
+  expect(await screen.findByText("keelson (deployment)")).toBeTruthy();
+  expect(screen.getByText("as approved in request #7")).toBeTruthy();
+  expect(screen.getByText("screening v1")).toBeTruthy();
+  expect(screen.queryByText(/#?-1/)).toBeNull();
+});

@@ -29,9 +29,28 @@ function Profile() {
   return <Await query={query}>{(me) => (
     <div className="stack gap16">
       <Panel title={m.settings.profile} id="profile"><Facts rows={[[m.name, me.display || me.name], [m.settings.account, me.name], [m.settings.roles, (me.roles ?? []).map(m.role).join(", ")], [m.shell.workspace, me.workspace], [m.settings.auth, me.auth === "off" ? m.settings.authOff : m.settings.authOn]]} /></Panel>
+      {me.auth !== "off" && <Panel title={m.settings.password} id="password"><PasswordForm account={me.name} /></Panel>}
       <Panel title={m.settings.permissions} id="permissions"><p className="row">{(me.permissions ?? []).map((p) => <span key={p} className="tag mono">{p}</span>)}</p></Panel>
     </div>
   )}</Await>;
+}
+
+/** Changes one's own password; who came by a link has none yet and leaves the first field empty. */
+function PasswordForm({ account }: { account: string }) {
+  const [current, setCurrent] = useState("");
+  const [password, setPassword] = useState("");
+  const save = useMutation({ mutationFn: () => call(api.POST("/api/v1/me/password", { body: { current, password } })), onSuccess: () => { setCurrent(""); setPassword(""); } });
+  const eye = { visibilityToggleButtonProps: { "aria-label": m.signIn.show, tabIndex: 0 } };
+  return (
+    <form className="stack gap16" style={{ maxWidth: 360 }} onSubmit={(e) => { e.preventDefault(); save.mutate(); }}>
+      <input type="text" name="username" autoComplete="username" value={account} readOnly hidden />
+      <PasswordInput label={m.settings.currentPassword} description={m.settings.currentPasswordHint} value={current} onChange={(e) => setCurrent(e.currentTarget.value)} autoComplete="current-password" {...eye} />
+      <PasswordInput label={m.settings.newPassword} description={m.settings.newPasswordHint} required minLength={10} value={password} onChange={(e) => setPassword(e.currentTarget.value)} autoComplete="new-password" {...eye} />
+      <ProblemNote problem={save.error} />
+      {save.isSuccess && <Note tone="ok" title={m.settings.passwordChanged} />}
+      <div><Button type="submit" loading={save.isPending}>{m.settings.changePassword}</Button></div>
+    </form>
+  );
 }
 
 function Users() {
@@ -83,7 +102,7 @@ function Tokens() {
   const refresh = useRefresh("tokens");
   const [name, setName] = useState("");
   const [days, setDays] = useState(90);
-  const why = useWhyNot("token.write");
+  const why = undefined; // everybody who is signed in has tokens of their own
   const create = useMutation({ mutationFn: () => call(api.POST("/api/v1/tokens", { body: { name: name.trim(), expires_in_days: days } })), onSuccess: async () => { setName(""); await refresh(); } });
   const remove = useMutation({ mutationFn: (id: string) => call(api.DELETE("/api/v1/tokens/{id}", { params: { path: { id } } })), onSuccess: refresh });
   const columns: Column<Token>[] = [
