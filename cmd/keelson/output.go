@@ -99,14 +99,26 @@ func short(m map[string]any) string {
 	var parts []string
 	for _, k := range sortedKeys(m) {
 		if x := m[k]; x != nil {
-			switch x.(type) {
-			case map[string]any, []any:
+			switch x := x.(type) {
+			case map[string]any:
+			case []any: // a few plain values, as of a tensor
+				if len(x) > 0 && len(x) <= 8 && !slices.ContainsFunc(x, nested) {
+					parts = append(parts, k+"=["+cell(x)+"]")
+				}
 			default:
 				parts = append(parts, k+"="+cell(x))
 			}
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+func nested(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any:
+		return true
+	}
+	return false
 }
 
 func sortedKeys(m map[string]any) []string {
