@@ -35,7 +35,7 @@ func softmax(m []float64) {
 	}
 	sum := 0.0
 	for i, v := range m {
-		m[i] = math.Exp(v - top)
+		m[i] = exp(v - top)
 		sum += m[i]
 	}
 	for i := range m {
@@ -44,7 +44,7 @@ func softmax(m []float64) {
 }
 
 func sigmoid(slope float64) convert {
-	return each(func(v float64) float64 { return 1 / (1 + math.Exp(-slope*v)) })
+	return each(func(v float64) float64 { return 1 / (1 + exp(-slope*v)) })
 }
 
 // parseObjective reads the objective line, such as "binary sigmoid:1". A file without the line, or with "custom", answers
@@ -96,9 +96,9 @@ func parseObjective(line string, classes int) (name string, c convert, err error
 	case "cross_entropy":
 		c = sigmoid(1)
 	case "cross_entropy_lambda":
-		c = each(func(v float64) float64 { return math.Log1p(math.Exp(v)) })
+		c = each(func(v float64) float64 { return math.Log1p(exp(v)) })
 	case "poisson", "gamma", "tweedie":
-		c = each(math.Exp)
+		c = each(exp)
 	default:
 		return name, nil, unsupported("its objective is %q, which is not known", short(name))
 	}
