@@ -10,7 +10,8 @@
 // Output: one FP64 tensor "predict" of shape [n, w], what Booster.predict answers with all trees: w is the number of
 // classes for multiclass and multiclassova, else 1. Raw scores are bit for bit LightGBM's: the same comparisons in double,
 // leaves added in the same order. Where an exponential follows (binary, multiclass, poisson, …) about one answer in
-// 2,000 differs, by at most two units of the last place, because exp here rounds to the nearest double and the C library does not always.
+// 2,000 differs, by at most two units of the last place, because exp here rounds to the nearest double
+// and the C library does not always.
 //
 // Format "lightgbm-text". Refused by name: linear trees, unknown objectives, category lists of numbers.
 package lightgbm
