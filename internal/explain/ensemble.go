@@ -1,8 +1,9 @@
 // Package explain says why a model answered as it did and what its answers depend on.
 //
 //	one decision    PathDependent, Interventional   Shapley values of tree ensembles, exact
+//	                Interactions                    what two features contribute only together
 //	                Shapley                         of any model with few features, by enumeration
-//	one version    Permute                         what the quality loses when a feature is shuffled
+//	one version     Permute                         what the quality loses when a feature is shuffled
 //	                Depend                          how the answer moves with a feature (PDP, ICE)
 //	                Sobol, Morris                   how much of the answer each feature makes, over its whole range
 //

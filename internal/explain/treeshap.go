@@ -13,6 +13,9 @@ type walker struct {
 	row  []float64
 	phi  []float64 // of the tree's group: a value per feature
 	path []element // depth+2 levels of depth+2 elements
+
+	fixed   int32 // the feature that is no player of the game, −1 for none
+	present bool  // whether its value is known to everybody or to nobody
 }
 
 // PathDependent returns the Shapley values of every row: Features+1 numbers per group, group by group, row by row, the
@@ -31,7 +34,7 @@ func (e *Ensemble) PathDependent(rows []float64) ([]float64, error) {
 	}
 	f, width := e.shape.Features, e.shape.Features+1
 	out := make([]float64, n*e.shape.Groups*width)
-	w := walker{e: e, path: make([]element, (e.depth+2)*(e.depth+2))}
+	w := walker{e: e, path: make([]element, (e.depth+2)*(e.depth+2)), fixed: -1}
 	for i := range n {
 		w.row = rows[i*f : (i+1)*f]
 		all := out[i*e.shape.Groups*width : (i+1)*e.shape.Groups*width]
@@ -41,25 +44,30 @@ func (e *Ensemble) PathDependent(rows []float64) ([]float64, error) {
 		for k, root := range e.roots {
 			g := int(e.groups[k])
 			w.phi = all[g*width : g*width+f]
-			w.visit(root, nil, 0, element{zero: 1, one: 1, feature: -1})
+			w.visit(root, w.start(), 0, 1)
 		}
 	}
 	return out, nil
 }
 
-// visit goes on from the way above to the node at, adding step to it.
-func (w *walker) visit(at int32, above []element, level int, step element) {
-	stride := w.e.depth + 2
-	d := len(above)
-	path := w.path[level*stride : level*stride+d+1]
-	copy(path, above)
-	extend(path, step)
+// start is the way that has not begun: no feature, all weight on the empty set.
+func (w *walker) start() []element {
+	w.path[0] = element{zero: 1, one: 1, weight: 1, feature: -1}
+	return w.path[:1]
+}
+
+// visit goes on at the node at, the way to which is path on the given level; weight multiplies the leaves below.
+func (w *walker) visit(at int32, path []element, level int, weight float64) {
 	n := &w.e.nodes[at]
 	if n.right == 0 {
-		w.leaf(path, n.threshold)
+		w.leaf(path, n.threshold*weight)
 		return
 	}
 	hot := w.e.next(at, w.row)
+	if n.feature == w.fixed {
+		w.pass(at, hot, path, level, weight)
+		return
+	}
 	zero, one := 1.0, 1.0
 	for i := 1; i < len(path); i++ {
 		if path[i].feature == n.feature {
@@ -69,23 +77,44 @@ func (w *walker) visit(at int32, above []element, level int, step element) {
 		}
 	}
 	for _, child := range [2]int32{at + 1, n.right} {
-		next := element{zero: zero * w.e.nodes[child].share, feature: n.feature}
+		step := element{zero: zero * w.e.nodes[child].share, feature: n.feature}
 		if child == hot {
-			next.one = one
+			step.one = one
 		}
 		// A child that neither the row nor a training row reaches adds nothing to any feature.
-		if next.zero != 0 || next.one != 0 {
-			w.visit(child, path, level+1, next)
+		if step.zero != 0 || step.one != 0 {
+			next := w.copy(path, level+1, 1)
+			extend(next, step)
+			w.visit(child, next, level+1, weight)
 		}
 	}
+}
+
+// pass goes through a split on the fixed feature, which leaves no step on the way.
+func (w *walker) pass(at, hot int32, path []element, level int, weight float64) {
+	if w.present {
+		w.visit(hot, path, level, weight)
+		return
+	}
+	for _, child := range [2]int32{at + 1, w.e.nodes[at].right} {
+		if share := w.e.nodes[child].share; share != 0 {
+			w.visit(child, w.copy(path, level+1, 0), level+1, weight*share)
+		}
+	}
+}
+
+// copy gives path a place on a level of its own, with room for more elements.
+func (w *walker) copy(path []element, level, more int) []element {
+	stride := w.e.depth + 2
+	next := w.path[level*stride : level*stride+len(path)+more]
+	copy(next, path)
+	return next
 }
 
 // extend puts step at the path's last place and grows the weights of the sets by it.
 func extend(path []element, step element) {
 	d := len(path) - 1
-	if step.weight = 0; d == 0 {
-		step.weight = 1
-	}
+	step.weight = 0
 	path[d] = step
 	scale := 1 / float64(d+1)
 	for i := d - 1; i >= 0; i-- {
