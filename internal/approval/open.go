@@ -112,11 +112,7 @@ func (s *Service) Open(ctx context.Context, p Proposal) (Request, error) {
 	if blocking := r.Verdict.Blocking(); len(blocking) > 0 {
 		return r, blocked(problem.Invalid, r, blocking)
 	}
-	err = s.DB.Write(ctx, func(tx db.Scope) error { return s.insert(tx, &r) })
-	for try := 0; db.IsUnique(err) && try < 20; try++ { // another request took the number meanwhile
-		err = s.DB.Write(ctx, func(tx db.Scope) error { return s.insert(tx, &r) })
-	}
-	if err != nil {
+	if err := s.DB.Write(ctx, func(tx db.Scope) error { return s.insert(tx, &r) }); err != nil {
 		return r, fmt.Errorf("open change request: %w", err)
 	}
 	s.Log.InfoContext(ctx, "change request opened", "request", r.Number, "kind", r.Kind, "model", r.Model, "version", r.Version, "environment", r.Environment, "state", r.State(now))

@@ -125,7 +125,7 @@ func (d *DB) Writer() *sql.DB { return d.w }
 func (d *DB) Ping(ctx context.Context) error { return d.r.PingContext(ctx) }
 
 // Write runs fn in one transaction: all of it is stored or nothing. On PostgreSQL the transaction is serializable and
-// fn is called again after a serialisation failure, so fn must have no effect outside the database.
+// fn is called again after a serialisation failure or a key that is taken, so fn must have no effect outside the database.
 func (d *DB) Write(ctx context.Context, fn func(Scope) error) error {
 	return d.write(ctx, sql.LevelSerializable, fn)
 }
@@ -152,7 +152,9 @@ func (d *DB) write(ctx context.Context, level sql.IsolationLevel, fn func(Scope)
 	}
 	for try := 0; ; try++ {
 		err := d.once(ctx, d.w, opts, fn)
-		if err == nil || !transient(err) || try >= 30 || ctx.Err() != nil {
+		// A key that is taken may have been taken by a neighbour after fn looked for a free one, and then fn finds another.
+		again := transient(err) || opts.Isolation == sql.LevelSerializable && IsUnique(err) && try < 8
+		if err == nil || !again || try >= 30 || ctx.Err() != nil {
 			return explain(err)
 		}
 		pause := time.Duration(1+rand.IntN(1<<min(try+1, 7))) * time.Millisecond

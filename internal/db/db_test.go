@@ -125,3 +125,36 @@ func TestTimesAndIDs(t *testing.T) {
 		last = id
 	}
 }
+
+func TestNumbersTakenAtOnceAreAllDifferent(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		if err := d.Write(ctx, func(tx db.Scope) error {
+			_, err := tx.Exec("CREATE TABLE numbered (n BIGINT PRIMARY KEY)")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		errs := make(chan error, 16)
+		for range cap(errs) {
+			wg.Go(func() {
+				errs <- d.Write(ctx, func(tx db.Scope) error {
+					var n int
+					if err := tx.QueryRow("SELECT COALESCE(MAX(n), 0) + 1 FROM numbered").Scan(&n); err != nil {
+						return err
+					}
+					_, err := tx.Exec("INSERT INTO numbered (n) VALUES ($1)", n)
+					return err
+				})
+			})
+		}
+		wg.Wait()
+		close(errs)
+		for err := range errs {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
