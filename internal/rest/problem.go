@@ -87,19 +87,40 @@ func toDoc(status int, msg string, errs []error) *Doc {
 		f := problem.Field{Detail: err.Error()}
 		var e *huma.ErrorDetail
 		if errors.As(err, &e) {
-			f = problem.Field{Field: strings.TrimPrefix(e.Location, "body."), Detail: e.Message}
-			if f.Field == "body" {
-				f.Field = ""
-			}
+			f = finding(e)
 		}
 		d.Errors = append(d.Errors, f)
-		parts = append(parts, strings.TrimSpace(f.Field+": "+f.Detail))
+		if f.Field == "" {
+			parts = append(parts, f.Detail)
+		} else {
+			parts = append(parts, f.Field+": "+f.Detail)
+		}
 	}
 	if len(d.Errors) > 0 {
 		d.Field = d.Errors[0].Field
 		d.Detail = fmt.Sprintf("The request does not fit: %s.", strings.Join(parts[:min(len(parts), 3)], "; "))
 	}
 	return d
+}
+
+// finding is what huma found wrong, at the field it is about: a member that is missing is named itself, not what it is
+// missing from, and text that is no JSON has no field.
+func finding(e *huma.ErrorDetail) problem.Field {
+	field := strings.TrimPrefix(strings.TrimPrefix(e.Location, "body"), ".")
+	if name, ok := strings.CutPrefix(e.Message, "expected required property "); ok {
+		name = strings.TrimSuffix(name, " to be present")
+		if field != "" {
+			name = field + "." + name
+		}
+		return problem.Field{Field: name, Detail: "is missing"}
+	}
+	if e.Location != "body" {
+		return problem.Field{Field: field, Detail: e.Message}
+	}
+	if strings.HasPrefix(e.Message, "expected") {
+		return problem.Field{Detail: "the body: " + e.Message}
+	}
+	return problem.Field{Detail: "the body is not JSON that can be read: " + strings.TrimPrefix(e.Message, "json: ")}
 }
 
 // failed logs what is ours and gives the problem document of err.

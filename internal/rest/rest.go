@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"path"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -232,11 +234,15 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-Request-Id", id)
 	ctx := caller.With(r.Context(), caller.Caller{Request: id})
-	workspace := r.Header.Get("X-Mlflow-Workspace")
+	workspace, prefix := r.Header.Get("X-Mlflow-Workspace"), ""
 	if rest, ok := strings.CutPrefix(r.URL.Path, "/w/"); ok {
 		name, path, _ := strings.Cut(rest, "/")
 		if a.served("/" + path) {
-			workspace = name
+			if name == "" { // no name is not the default workspace
+				a.unknown(w, r)
+				return
+			}
+			workspace, prefix = name, "/w/"+url.PathEscape(name)
 			u := *r.URL
 			u.Path = "/" + path
 			if raw, ok := strings.CutPrefix(u.RawPath, "/w/"); ok {
@@ -258,6 +264,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if _, pattern := a.mux.Handler(r); pattern == "" {
 		a.unknown(w, r)
+		return
+	}
+	if escaped := r.URL.EscapedPath(); prefix != "" && path.Clean(escaped) != strings.TrimSuffix(escaped, "/") {
+		// The router would send the client to the clean path without the prefix, which is the default workspace.
+		to := url.URL{Path: prefix + path.Clean(r.URL.Path), RawPath: prefix + path.Clean(escaped), RawQuery: r.URL.RawQuery}
+		w.Header().Set("Location", to.String())
+		w.WriteHeader(http.StatusTemporaryRedirect)
 		return
 	}
 	a.mux.ServeHTTP(w, r)
