@@ -522,6 +522,9 @@ func (s *Service) LogOutputs(ctx context.Context, run string, models []ModelRef)
 
 func putRunModels(tx db.Scope, run, direction string, models []ModelRef) error {
 	for _, m := range models {
+		if err := checkModelID(m.Model); err != nil {
+			return err
+		}
 		if err := putRunModel(tx, run, direction, m); err != nil {
 			return err
 		}

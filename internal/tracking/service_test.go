@@ -205,6 +205,9 @@ func TestBatches(t *testing.T) {
 		if err := s.LogBatch(ctx, "nowhere", ok); !problem.Is(err, problem.NotFound) {
 			t.Errorf("an unknown run gives %v", err)
 		}
+		if err := s.LogInputs(ctx, r.ID, nil, []ModelRef{{Model: strings.Repeat("x", 4000)}}); !problem.Is(err, problem.Invalid) {
+			t.Errorf("an input whose model_id is no identifier gives %v", err)
+		}
 		if err := s.DeleteRun(ctx, r.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -216,6 +219,9 @@ func TestBatches(t *testing.T) {
 			{Params: []Pair{{"a", "1"}, {"a", "2"}}},
 			{Params: []Pair{{"a", strings.Repeat("x", MaxParamValue+1)}}},
 			{Tags: []Pair{{"../a", "1"}}},
+			{Metrics: []Point{{Key: "m", Model: strings.Repeat("x", MaxModelID+1)}}},
+			{Metrics: []Point{{Key: "m", Model: "m-1", Dataset: strings.Repeat("x", MaxDatasetName+1)}}},
+			{Metrics: []Point{{Key: "m", Model: "m-1", DatasetDigest: strings.Repeat("x", MaxDatasetDigest+1)}}},
 		} {
 			if err := s.LogBatch(ctx, r.ID, b); !problem.Is(err, problem.Invalid) {
 				t.Errorf("a batch over the limits gives %v", err)

@@ -34,6 +34,7 @@ const (
 	MaxExperimentTag   = 20000
 	MaxDatasetName     = 500
 	MaxDatasetDigest   = 36
+	MaxModelID         = 100
 	MaxDatasetSource   = 65535
 	MaxDatasetSchema   = 1048575
 	MaxDatasetProfile  = 16777215
@@ -220,6 +221,9 @@ func (b *Batch) Check() error {
 			}
 			last = k
 		}
+		if err := b.Metrics[i].checkSource(); err != nil {
+			return err
+		}
 	}
 	seen := map[string]string{}
 	for i := range b.Params {
@@ -254,6 +258,24 @@ func CheckTag(t Pair, limit int) error {
 	}
 	if n := utf8.RuneCountInString(t.Value); n > limit {
 		return problem.New(problem.Invalid, "Tag value for key '%s' had length %d, which exceeded length limit of %d", t.Key, n, limit).At("tags")
+	}
+	return nil
+}
+
+// checkSource refuses what was measured, on which data, when it is longer than the database's keys may be.
+func (p *Point) checkSource() error {
+	switch {
+	case utf8.RuneCountInString(p.Dataset) > MaxDatasetName:
+		return problem.New(problem.Invalid, "The dataset_name of metric '%s' exceeds the maximum length of %d.", p.Key, MaxDatasetName).At("metrics.dataset_name")
+	case utf8.RuneCountInString(p.DatasetDigest) > MaxDatasetDigest:
+		return problem.New(problem.Invalid, "The dataset_digest of metric '%s' exceeds the maximum length of %d.", p.Key, MaxDatasetDigest).At("metrics.dataset_digest")
+	}
+	return checkModelID(p.Model)
+}
+
+func checkModelID(id string) error {
+	if len(id) > MaxModelID {
+		return problem.New(problem.Invalid, "The model_id '%s' exceeds the maximum length of %d; it is the identifier that logging a model gave.", clip(id, 40), MaxModelID).At("model_id")
 	}
 	return nil
 }
