@@ -224,6 +224,12 @@ func TestAliasesTagsDeletionAndRetirement(t *testing.T) {
 		if model, n, err := s.Resolve(ctx, "m@champion"); model != "m" || n != 2 || err != nil {
 			t.Errorf("m@champion is %s/%d %v", model, n, err)
 		}
+		if _, err := s.Version(ctx, "m", 1<<40); !problem.Is(err, problem.NotFound) {
+			t.Errorf("a version beyond all numbers gives %v", err)
+		}
+		if _, err := s.Versions(ctx, "m", 1<<40, 10); err != nil {
+			t.Errorf("a cursor beyond all numbers gives %v", err)
+		}
 		if err := s.DeleteVersion(ctx, "m", 3); err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ CREATE TABLE model (
     responsibilities TEXT    NOT NULL,
     tags             TEXT    NOT NULL,
     words            TEXT    NOT NULL, -- name, owner, area, use case and tags in small letters: what the list filters by
-    latest           INTEGER NOT NULL, -- the newest version that is there; 0 without one
+    latest           BIGINT NOT NULL, -- the newest version that is there; 0 without one
     created_by       TEXT    NOT NULL,
     created_at       BIGINT  NOT NULL,
     updated_at       BIGINT  NOT NULL,
@@ -24,7 +24,7 @@ CREATE TABLE model (
 CREATE TABLE model_ordinal (
     workspace TEXT    NOT NULL,
     model     TEXT    NOT NULL,
-    last      INTEGER NOT NULL,
+    last      BIGINT NOT NULL,
     PRIMARY KEY (workspace, model)
 );
 
@@ -32,14 +32,14 @@ CREATE TABLE model_alias (
     workspace TEXT    NOT NULL,
     model     TEXT    NOT NULL,
     alias     TEXT    NOT NULL,
-    version   INTEGER NOT NULL,
+    version   BIGINT NOT NULL,
     PRIMARY KEY (workspace, model, alias)
 );
 
 CREATE TABLE model_version (
     workspace       TEXT    NOT NULL,
     model           TEXT    NOT NULL,
-    version         INTEGER NOT NULL,
+    version         BIGINT NOT NULL,
     state           TEXT    NOT NULL, -- pending | ready | failed | retired
     fault           TEXT    NOT NULL DEFAULT '', -- why failed, for programs: no-engine | load | golden
     reason          TEXT    NOT NULL DEFAULT '', -- the same for people
@@ -70,7 +70,7 @@ CREATE INDEX model_version_digest ON model_version (workspace, artifact_digest);
 CREATE TABLE model_file (
     workspace TEXT    NOT NULL,
     model     TEXT    NOT NULL,
-    version   INTEGER NOT NULL,
+    version   BIGINT NOT NULL,
     path      TEXT    NOT NULL,
     digest    TEXT    NOT NULL,
     size      BIGINT  NOT NULL,

@@ -3,12 +3,12 @@ CREATE TABLE evaluation (
     workspace       TEXT    NOT NULL,
     id              TEXT    NOT NULL,
     model           TEXT    NOT NULL,
-    version         INTEGER NOT NULL,
+    version         BIGINT NOT NULL,
     artifact_digest TEXT    NOT NULL,
     suite           TEXT    NOT NULL, -- its name
     definition      TEXT    NOT NULL, -- the suite as it was
     dataset         TEXT    NOT NULL,
-    dataset_version INTEGER NOT NULL,
+    dataset_version BIGINT NOT NULL,
     dataset_digest  TEXT    NOT NULL,
     state           TEXT    NOT NULL, -- running | passed | failed
     tests           TEXT    NOT NULL,

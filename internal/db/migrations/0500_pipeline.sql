@@ -4,7 +4,7 @@ CREATE TABLE pipeline (
   name        TEXT NOT NULL,
   description TEXT NOT NULL,
   model       TEXT NOT NULL,
-  latest      INTEGER NOT NULL,
+  latest      BIGINT NOT NULL,
   created_at  BIGINT NOT NULL,
   updated_at  BIGINT NOT NULL,
   PRIMARY KEY (workspace, name)
@@ -12,7 +12,7 @@ CREATE TABLE pipeline (
 CREATE TABLE pipeline_version (
   workspace          TEXT NOT NULL,
   pipeline           TEXT NOT NULL,
-  version            INTEGER NOT NULL,
+  version            BIGINT NOT NULL,
   digest             TEXT NOT NULL,    -- of definition and archive
   definition         TEXT NOT NULL,    -- keelson.yaml as it was sent
   archive            TEXT NOT NULL,    -- blob of the source tarball; empty without one
@@ -27,7 +27,7 @@ CREATE TABLE pipeline_run (
   id                 TEXT PRIMARY KEY,
   workspace          TEXT NOT NULL,
   pipeline           TEXT NOT NULL,
-  version            INTEGER NOT NULL,
+  version            BIGINT NOT NULL,
   model              TEXT NOT NULL,
   state              TEXT NOT NULL,
   error              TEXT NOT NULL,
@@ -53,11 +53,11 @@ CREATE TABLE pipeline_step (
   workspace  TEXT NOT NULL,
   run        TEXT NOT NULL,
   name       TEXT NOT NULL,
-  position   INTEGER NOT NULL,
+  position   BIGINT NOT NULL,
   kind       TEXT NOT NULL,
   needs      TEXT NOT NULL,
   state      TEXT NOT NULL,
-  attempt    INTEGER NOT NULL,
+  attempt    BIGINT NOT NULL,
   address    TEXT NOT NULL,            -- server address the child was told
   token      TEXT NOT NULL,            -- number of the token the child was given
   started_at BIGINT NOT NULL,
