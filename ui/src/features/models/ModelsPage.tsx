@@ -15,8 +15,8 @@ import type { Model } from "./types";
 const liveText = (model: Model) => (model.live ?? []).map((s) => `v${s.version} ${s.environment}${s.share < 100 ? ` ${s.share} %` : ""}`).join(", ");
 
 const columns: Column<Model>[] = [
-  { key: "name", head: m.models.name, value: (r) => r.name, cell: (r) => <div style={{ minWidth: 140, maxWidth: 320 }}><Go className="rowlink" to={paths.model(r.name)}>{r.name}</Go>{r.description && <div className="dim wrap clamp">{r.description}</div>}</div> },
-  { key: "health", head: m.models.health, value: (r) => r.health?.verdict, cell: (r) => <div style={{ minWidth: 170, maxWidth: 300 }}><VerdictChip verdict={r.health?.verdict} />{r.health?.verdict !== "yes" && <div className="dim wrap clamp" style={{ marginTop: 4 }}>{r.health?.reasons?.[0]}</div>}</div> },
+  { key: "name", head: m.models.name, value: (r) => r.name, cell: (r) => <div style={{ minWidth: 120, maxWidth: 320 }}><Go className="rowlink" to={paths.model(r.name)}>{r.name}</Go>{r.description && <div className="dim wrap clamp">{r.description}</div>}</div> },
+  { key: "health", head: m.models.health, value: (r) => r.health?.verdict, cell: (r) => <div style={{ minWidth: 150, maxWidth: 300 }}><VerdictChip verdict={r.health?.verdict} />{r.health?.verdict !== "yes" && <div className="dim wrap clamp" style={{ marginTop: 4 }}>{r.health?.reasons?.[0]}</div>}</div> },
   { key: "accountable", head: m.models.accountable, value: (r) => r.responsibilities?.accountable ?? "", cell: (r) => <Accountable model={r} /> },
   { key: "owner", head: m.models.owner, value: (r) => r.owner, cell: (r) => r.owner || <span className="dim">{m.none}</span> },
   { key: "tier", head: m.models.tier, value: (r) => r.tier, right: true, cell: (r) => (r.tier ? r.tier : <span className="dim">{m.none}</span>) },

@@ -29,7 +29,7 @@ const columns: Column<Alert>[] = [
   { key: "value", head: m.alerts.value, value: (a) => a.value, right: true, cell: (a) => <span title={m.glossary[a.metric]}>{a.metric} {fixed(a.value)}</span> },
   { key: "limit", head: m.alerts.limit, value: (a) => a.limit, right: true, cell: (a) => fixed(a.limit) },
   { key: "opened", head: m.alerts.opened, value: (a) => a.opened_at, cell: (a) => <Time at={a.opened_at} /> },
-  { key: "rows", head: m.alerts.rowsBehind, cell: (a) => <Go to={rowsOf(a)}>{m.alerts.seeRows}</Go> },
+  { key: "rows", head: m.alerts.rowsBehind, cell: (a) => <Go className="nowrap" to={rowsOf(a)}>{m.alerts.seeRows}</Go> },
   { key: "do", head: <span className="sr">{m.actions}</span>, cell: (a) => <AlertActions alert={a} /> },
 ];
 
