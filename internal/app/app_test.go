@@ -1,7 +1,7 @@
 package app_test
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -177,7 +177,7 @@ func TestUnknownPathsAnswerHonestly(t *testing.T) {
 	}
 }
 
-func TestEventsReachAWatcher(t *testing.T) {
+func TestEventsReachAWatcherAndOneWhoWasAway(t *testing.T) {
 	a := start(t, nil)
 	_, token, _, err := a.Identity.First(context.Background())
 	if err != nil {
@@ -185,19 +185,54 @@ func TestEventsReachAWatcher(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	req, _ := http.NewRequestWithContext(ctx, "GET", a.URL+"/api/v1/events?topics=usecase", nil)
-	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
+	watch := func(last string) *bufio.Scanner {
+		t.Helper()
+		req, err := http.NewRequestWithContext(ctx, "GET", a.URL+"/api/v1/events?topics=dataset:watched", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		if last != "" {
+			req.Header.Set("Last-Event-ID", last)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { res.Body.Close() })
+		if ct := res.Header.Get("Content-Type"); ct != "text/event-stream" {
+			t.Fatalf("got %s", ct)
+		}
+		lines := bufio.NewScanner(res.Body)
+		if !lines.Scan() || lines.Text() != ": hello" { // from here on nothing is missed
+			t.Fatalf("got %q, %v", lines.Text(), lines.Err())
+		}
+		return lines
 	}
-	defer res.Body.Close()
-	if ct := res.Header.Get("Content-Type"); ct != "text/event-stream" {
-		t.Fatalf("got %s", ct)
+	// told reads the stream up to the next event and gives its data.
+	told := func(lines *bufio.Scanner) (e struct{ Type, Subject, Actor string }) {
+		t.Helper()
+		for lines.Scan() {
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				if err := json.Unmarshal([]byte(data), &e); err != nil {
+					t.Fatal(err)
+				}
+				return e
+			}
+		}
+		t.Fatalf("the stream ended: %v", lines.Err())
+		return e
 	}
-	buf := make([]byte, 9)
-	if _, err := io.ReadFull(res.Body, buf); err != nil || !bytes.HasPrefix(buf, []byte(": hello")) {
-		t.Fatalf("got %q, %v", buf, err)
+	live := watch("")
+	for _, name := range []string{"other", "watched"} { // the first is not asked for
+		if code, text := request(t, "PUT", a.URL+"/api/v1/datasets/"+name, token, strings.NewReader(`{"description":"x"}`)); code >= 300 {
+			t.Fatalf("%d %s", code, text)
+		}
+	}
+	for who, lines := range map[string]*bufio.Scanner{"who watched": live, "who was away": watch("0")} {
+		if e := told(lines); e.Type != "dataset.created" || e.Subject != "dataset/watched" || e.Actor != "admin" {
+			t.Errorf("%s got %+v", who, e)
+		}
 	}
 }
 
