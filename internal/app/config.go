@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"keelson/internal/outbound"
 )
 
 // Config is everything that can be set. The defaults work on a laptop. A file, the environment (KEELSON_LISTEN, …) and
@@ -30,6 +32,7 @@ type Config struct {
 	Parts     []string `yaml:"parts" doc:"what this process does: api, worker, serving"`
 	Auth      string   `yaml:"auth" doc:"on, or off (loopback only: everybody is local and nobody can vote)"`
 	Hosts     []string `yaml:"hosts" doc:"host names the server answers to, beside its own address; guards against DNS rebinding"`
+	Outbound  []string `yaml:"outbound_allow" doc:"addresses, networks (10.0.0.0/8) and host names (*.internal) inside that webhooks and other users' addresses may lead to, also over plain http; empty: public ones over https only"`
 	Python    string   `yaml:"python" doc:"python that pipelines use; empty: a private environment per requirements file"`
 	LogFormat string   `yaml:"log_format" doc:"text or json"`
 	LogLevel  string   `yaml:"log_level" doc:"debug, info, warn or error"`
@@ -180,6 +183,9 @@ func (c Config) Validate() error {
 	}
 	if c.Data == "" {
 		errs = append(errs, errors.New("data: name a folder"))
+	}
+	if _, err := outbound.Parse(c.Outbound); err != nil {
+		errs = append(errs, fmt.Errorf("outbound_allow: %w", err))
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		errs = append(errs, fmt.Errorf("log_format: %q is not known; use text or json", c.LogFormat))

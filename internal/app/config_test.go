@@ -36,6 +36,8 @@ func TestConfiguration(t *testing.T) {
 		{"SQLite is for one process", "", nil, map[string]string{"parts": "api"}, "error: postgres"},
 		{"a wrong part is named", "", nil, map[string]string{"parts": "api,cook"}, `error: "cook"`},
 		{"a password is not printed", "", nil, map[string]string{"database": "postgres://u:secret@h/d"}, "u:hidden@h"},
+		{"networks inside may be allowed", "", []string{"KEELSON_OUTBOUND_ALLOW=10.0.0.0/8, *.internal"}, nil, "- 10.0.0.0/8\n- \"*.internal\""},
+		{"a rule for addresses is checked", "outbound_allow: ['*']", nil, nil, `error: outbound_allow: "*"`},
 		{"a duration is checked", "", nil, map[string]string{"step_time": "soon"}, "error: --step-time"},
 	} {
 		f := ""
