@@ -8,23 +8,8 @@ import (
 	"strings"
 
 	"keelson/internal/db"
+	"keelson/internal/filter"
 	"keelson/internal/tracking"
-)
-
-// The grammars of searches in MLflow's language.
-var (
-	ModelGrammar = tracking.Grammar{
-		Entities: map[string]bool{tracking.EntityTag: true},
-		Text:     map[string]string{"name": "name"},
-		Numeric:  map[string]string{"creation_timestamp": "created_at", "last_updated_timestamp": "updated_at"},
-		Lists:    []string{"name"},
-	}
-	VersionGrammar = tracking.Grammar{
-		Entities: map[string]bool{tracking.EntityTag: true},
-		Text:     map[string]string{"name": "name", "run_id": "run", "source_path": "origin"},
-		Numeric:  map[string]string{"version_number": "version", "creation_timestamp": "created_at", "last_updated_timestamp": "updated_at"},
-		Lists:    []string{"name", "run_id"},
-	}
 )
 
 // tagPrompt marks what MLflow keeps as prompts; a search that excludes them means models without the tag as well.
@@ -37,10 +22,10 @@ type fieldsOf struct {
 	tags   map[string]string
 }
 
-func match(clauses []tracking.Clause, f fieldsOf) bool {
+func match(clauses []filter.Clause, f fieldsOf) bool {
 	for _, c := range clauses {
 		v, ok := f.text[c.Key]
-		if c.Entity == tracking.EntityTag {
+		if c.Entity == filter.Tag {
 			v, ok = f.tags[c.Key]
 			switch {
 			case c.Op == "IS NULL":
@@ -85,7 +70,7 @@ func compareNumber(a float64, op string, b float64) bool {
 	return a == b
 }
 
-func compareText(v string, c tracking.Clause) bool {
+func compareText(v string, c filter.Clause) bool {
 	switch c.Op {
 	case "!=":
 		return v != c.Text
@@ -127,12 +112,12 @@ func like(pattern, s string) bool {
 }
 
 // arrange filters, orders and cuts a list.
-func arrange[T any](list []T, g tracking.Grammar, v tracking.Search, fields func(T) fieldsOf, usual []tracking.Order) (out []T, next string, err error) {
-	clauses, err := tracking.ParseFilter(v.Filter, g)
+func arrange[T any](list []T, g *filter.Grammar, v tracking.Search, fields func(T) fieldsOf, usual []filter.Order) (out []T, next string, err error) {
+	clauses, err := filter.Parse(v.Filter, g)
 	if err != nil {
 		return nil, "", err
 	}
-	order, err := tracking.ParseOrder(v.Order, g)
+	order, err := filter.ParseOrder(v.Order, g)
 	if err != nil {
 		return nil, "", err
 	}
@@ -155,7 +140,7 @@ func arrange[T any](list []T, g tracking.Grammar, v tracking.Search, fields func
 		for _, o := range order {
 			var c int
 			switch {
-			case o.Entity == tracking.EntityTag:
+			case o.Entity == filter.Tag:
 				c = strings.Compare(a.f.tags[o.Key], b.f.tags[o.Key])
 			case o.Numeric:
 				c = cmp.Compare(a.f.number[o.Key], b.f.number[o.Key])
@@ -188,20 +173,20 @@ func (s *Service) Search(ctx context.Context, v tracking.Search) (out []Model, n
 	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { all, err = listModels(tx, "", "", 0); return err }); err != nil {
 		return nil, "", err
 	}
-	return arrange(all, ModelGrammar, v, func(m Model) fieldsOf {
+	return arrange(all, filter.Models, v, func(m Model) fieldsOf {
 		return fieldsOf{map[string]string{"name": m.Name}, map[string]float64{"created_at": float64(m.CreatedAt.UnixMilli()), "updated_at": float64(m.UpdatedAt.UnixMilli())}, m.Tags}
-	}, []tracking.Order{{Key: "name"}})
+	}, []filter.Order{{Key: "name"}})
 }
 
 // SearchVersions finds versions of all models in MLflow's filter language, by default the youngest change first.
 func (s *Service) SearchVersions(ctx context.Context, v tracking.Search) (out []Version, next string, err error) {
-	clauses, err := tracking.ParseFilter(v.Filter, VersionGrammar)
+	clauses, err := filter.Parse(v.Filter, filter.Versions)
 	if err != nil {
 		return nil, "", err
 	}
 	model := "" // the usual search is for the versions of one model
 	for _, c := range clauses {
-		if c.Entity == tracking.EntityAttribute && c.Key == "name" && c.Op == "=" {
+		if c.Entity == filter.Attribute && c.Key == "name" && c.Op == "=" {
 			model = c.Text
 		}
 	}
@@ -209,10 +194,10 @@ func (s *Service) SearchVersions(ctx context.Context, v tracking.Search) (out []
 	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { all, err = listVersions(tx, model, 0, 0); return err }); err != nil {
 		return nil, "", err
 	}
-	return arrange(all, VersionGrammar, v, func(v Version) fieldsOf {
+	return arrange(all, filter.Versions, v, func(v Version) fieldsOf {
 		return fieldsOf{map[string]string{"name": v.Model, "run": v.Run, "origin": v.Origin},
 			map[string]float64{"version": float64(v.Number), "created_at": float64(v.CreatedAt.UnixMilli()), "updated_at": float64(v.UpdatedAt.UnixMilli())}, v.Tags}
-	}, []tracking.Order{{Key: "updated_at", Numeric: true, Desc: true}, {Key: "name"}, {Key: "version", Numeric: true, Desc: true}})
+	}, []filter.Order{{Key: "updated_at", Numeric: true, Desc: true}, {Key: "name"}, {Key: "version", Numeric: true, Desc: true}})
 }
 
 // Latest gives the newest version of each of the named models that has one, without files.

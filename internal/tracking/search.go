@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"keelson/internal/db"
+	"keelson/internal/filter"
 	"keelson/internal/problem"
 )
 
@@ -48,7 +49,7 @@ func MakeToken(offset int) string {
 
 // Compare is the SQL of "col op value" for a clause on a text column, alike on both databases: LIKE tells capitals from
 // small letters, ILIKE does not, both know % and _ and no escape.
-func (q *query) compare(col string, c Clause) string {
+func (q *query) compare(col string, c filter.Clause) string {
 	switch c.Op {
 	case "!=":
 		return col + " <> " + q.arg(c.Text)
@@ -91,16 +92,16 @@ var (
 )
 
 // where adds the conditions of clauses on rows of alias t.
-func (q *query) where(t string, s side, clauses []Clause) {
+func (q *query) where(t string, s side, clauses []filter.Clause) {
 	for _, c := range clauses {
 		q.add(" AND ")
 		switch c.Entity {
-		case EntityAttribute:
+		case filter.Attribute:
 			q.attribute(t, c)
-		case EntityDataset:
+		case filter.Dataset:
 			q.add(`EXISTS (SELECT 1 FROM run_input i WHERE i.workspace = `+t+`.workspace AND i.run = `+t+`.id AND `, q.compare("i."+c.Key, c), `)`)
 		default:
-			table := map[string]string{EntityMetric: s.metric, EntityParam: s.param, EntityTag: s.tag}[c.Entity]
+			table := map[string]string{filter.Metric: s.metric, filter.Param: s.param, filter.Tag: s.tag}[c.Entity]
 			not := ""
 			if c.Op == "IS NULL" {
 				not = "NOT "
@@ -109,7 +110,11 @@ func (q *query) where(t string, s side, clauses []Clause) {
 			switch {
 			case c.Op == "IS NULL" || c.Op == "IS NOT NULL":
 			case c.Numeric:
-				q.add(` AND x.kind <> 1 AND `, q.number("x.value", c.Op, c.Number))
+				if c.Op == filter.Ne { // NaN equals nothing
+					q.add(` AND (x.kind = 1 OR `, q.number("x.value", c.Op, c.Number), `)`)
+				} else {
+					q.add(` AND x.kind <> 1 AND `, q.number("x.value", c.Op, c.Number))
+				}
 			default:
 				q.add(` AND `, q.compare("x.value", c))
 			}
@@ -118,7 +123,7 @@ func (q *query) where(t string, s side, clauses []Clause) {
 	}
 }
 
-func (q *query) attribute(t string, c Clause) {
+func (q *query) attribute(t string, c filter.Clause) {
 	col := t + "." + c.Key
 	switch {
 	case c.Numeric: // times: asked in milliseconds, stored in microseconds
@@ -138,14 +143,14 @@ func (q *query) attribute(t string, c Clause) {
 
 // ordering gives the joins and the ORDER BY of terms; rows without a value come last in both directions, NaN before them.
 // rest closes the ordering so that it is total.
-func (q *query) ordering(t string, s side, terms []Order, rest string) (joins, order string) {
+func (q *query) ordering(t string, s side, terms []filter.Order, rest string) (joins, order string) {
 	var out []string
 	for i, o := range terms {
 		dir := ""
 		if o.Desc {
 			dir = " DESC"
 		}
-		if o.Entity == EntityAttribute {
+		if o.Entity == filter.Attribute {
 			col := t + "." + o.Key
 			switch {
 			case o.Key == "ended_at":
@@ -161,15 +166,15 @@ func (q *query) ordering(t string, s side, terms []Order, rest string) (joins, o
 			out = append(out, col+dir)
 			continue
 		}
-		table := map[string]string{EntityMetric: s.metric, EntityParam: s.param, EntityTag: s.tag}[o.Entity]
+		table := map[string]string{filter.Metric: s.metric, filter.Param: s.param, filter.Tag: s.tag}[o.Entity]
 		x := "o" + string(rune('a'+i))
-		if o.Entity == EntityMetric && s == modelSide { // several data sets: the greatest value counts
+		if o.Entity == filter.Metric && s == modelSide { // several data sets: the greatest value counts
 			joins += ` LEFT JOIN (SELECT workspace, model, MAX(value) AS value, MIN(kind) AS kind FROM logged_model_metric WHERE workspace = ` + q.arg(q.tx.Workspace) +
 				` AND key = ` + q.arg(o.Key) + ` GROUP BY workspace, model) ` + x + ` ON ` + x + `.workspace = ` + t + `.workspace AND ` + x + `.model = ` + t + `.id`
 		} else {
 			joins += ` LEFT JOIN ` + table + ` ` + x + ` ON ` + x + `.workspace = ` + t + `.workspace AND ` + x + `.` + s.owner + ` = ` + t + `.id AND ` + x + `.key = ` + q.arg(o.Key)
 		}
-		if o.Entity == EntityMetric {
+		if o.Entity == filter.Metric {
 			out = append(out, `CASE WHEN `+x+`.value IS NULL THEN 2 WHEN `+x+`.kind = 1 THEN 1 ELSE 0 END`, x+`.value`+dir)
 		} else {
 			out = append(out, `CASE WHEN `+x+`.value IS NULL THEN 1 ELSE 0 END`, bytewise(q.tx, x+`.value`)+dir)
@@ -179,12 +184,12 @@ func (q *query) ordering(t string, s side, terms []Order, rest string) (joins, o
 }
 
 // page runs the statement for the ids of one page.
-func page(tx db.Scope, table, t string, s side, g Grammar, v Search, scope func(*query), rest string, limit int) (ids []string, next string, err error) {
-	clauses, err := ParseFilter(v.Filter, g)
+func page(tx db.Scope, table, t string, s side, g *filter.Grammar, v Search, scope func(*query), rest string, limit int) (ids []string, next string, err error) {
+	clauses, err := filter.Parse(v.Filter, g)
 	if err != nil {
 		return nil, "", err
 	}
-	terms, err := ParseOrder(v.Order, g)
+	terms, err := filter.ParseOrder(v.Order, g)
 	if err != nil {
 		return nil, "", err
 	}
@@ -240,7 +245,7 @@ func searchRuns(tx db.Scope, v Search) (out []Run, next string, err error) {
 	if err := v.check(); err != nil {
 		return nil, "", err
 	}
-	ids, next, err := page(tx, "run", "r", runSide, RunGrammar, v, func(q *query) {
+	ids, next, err := page(tx, "run", "r", runSide, filter.Runs, v, func(q *query) {
 		q.add(` AND r.experiment IN (`, q.args(v.Experiments), `)`)
 	}, `r.started_at DESC, r.id`, v.Limit)
 	if err != nil || len(ids) == 0 {
@@ -265,7 +270,7 @@ func searchRuns(tx db.Scope, v Search) (out []Run, next string, err error) {
 
 func searchExperiments(tx db.Scope, v Search) (out []Experiment, next string, err error) {
 	rest := `e.updated_at DESC, length(e.id) DESC, ` + bytewise(tx, "e.id") + ` DESC`
-	ids, next, err := page(tx, "experiment", "e", experimentSide, ExperimentGrammar, v, nil, rest, v.Limit)
+	ids, next, err := page(tx, "experiment", "e", experimentSide, filter.Experiments, v, nil, rest, v.Limit)
 	if err != nil || len(ids) == 0 {
 		return nil, "", err
 	}
@@ -293,7 +298,7 @@ func searchModels(tx db.Scope, v Search) (out []LoggedModel, next string, err er
 	if err := v.check(); err != nil {
 		return nil, "", err
 	}
-	ids, next, err := page(tx, "logged_model", "m", modelSide, LoggedModelGrammar, v, func(q *query) {
+	ids, next, err := page(tx, "logged_model", "m", modelSide, filter.LoggedModels, v, func(q *query) {
 		q.add(` AND m.experiment IN (`, q.args(v.Experiments), `)`)
 	}, `m.created_at DESC, m.id`, v.Limit)
 	if err != nil {

@@ -292,7 +292,8 @@ func TestSearchRuns(t *testing.T) {
 		}{
 			{"the newest comes first", Search{}, "d c b a"},
 			{"a metric filters", Search{Filter: "metrics.acc > 0.6"}, "b"},
-			{"NaN is neither equal nor unequal", Search{Filter: "metrics.acc != 0.5"}, "b"},
+			{"NaN is unequal to every number", Search{Filter: "metrics.acc != 0.5"}, "d b"},
+			{"NaN is in no range", Search{Filter: "metrics.acc >= 0"}, "b a"},
 			{"a parameter filters", Search{Filter: "params.depth = 'c'"}, "c"},
 			{"LIKE tells capitals apart", Search{Filter: "tags.`kind of` LIKE 'r%'"}, "b"},
 			{"ILIKE does not", Search{Filter: "tags.`kind of` ILIKE 'r%'"}, "b a"},
