@@ -3,9 +3,10 @@ export CGO_ENABLED = 0
 PYTHON ?= python3
 CACHE  := $(CURDIR)/.cache
 VENV   := $(CACHE)/venv-$(shell sha256sum examples/screening/requirements.txt 2>/dev/null | cut -c1-12)
+MLFLOW := $(CACHE)/mlflow-$(shell sha256sum test/conformance/mlflow/requirements.txt 2>/dev/null | cut -c1-12)
 GO     ?= go
 
-.PHONY: help build ui venv demo test check bench generate clean
+.PHONY: help build ui venv mlflow demo test check bench generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,11 +29,18 @@ $(VENV)/ready: examples/screening/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r examples/screening/requirements.txt
 	touch $@
 
+mlflow: $(MLFLOW)/ready ## the private Python environment with the whole mlflow client, for test/conformance
+$(MLFLOW)/ready: test/conformance/mlflow/requirements.txt
+	@echo "making the environment of the mlflow client (once, about two minutes, 1.5 GB) …"
+	$(PYTHON) -m venv $(MLFLOW)
+	$(MLFLOW)/bin/pip install --quiet --disable-pip-version-check -r test/conformance/mlflow/requirements.txt
+	touch $@
+
 demo: build venv ## the whole story on this machine, then keeps serving; DEMO_FLAGS=--once ends instead
 	bin/keelson demo --python $(VENV)/bin/python $(DEMO_FLAGS)
 
-test: build venv ## every test; says at the end what had to be left out
-	KEELSON_PYTHON=$(VENV)/bin/python $(GO) run ./test/all
+test: build venv mlflow ## every test; says at the end what had to be left out
+	KEELSON_PYTHON=$(VENV)/bin/python KEELSON_MLFLOW_PYTHON=$(MLFLOW)/bin/python $(GO) run ./test/all
 
 check: ## format, vet, generated files, then every test
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -17,6 +17,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -261,6 +262,12 @@ type Version struct {
 
 // Ref writes a version as people do: "screening/3".
 func (v *Version) Ref() string { return v.Model + "/" + strconv.Itoa(v.Number) }
+
+// Propose says in one sentence where a change of what runs is proposed: by call, in the web interface, by command.
+func Propose(model string, number int, environment string) string {
+	return fmt.Sprintf("Propose it with POST /api/v1/approvals {\"kind\": \"deploy\", \"model\": %q, \"version\": %d, \"environment\": %q}, at /models/%s/versions/%d, or with: keelson approval create %s/%d --to %s --reason WHY.",
+		model, number, environment, url.PathEscape(model), number, model, number, environment)
+}
 
 // ParseRef reads "model/3" or "model@alias"; number is 0 for an alias.
 func ParseRef(s string) (model, alias string, number int, err error) {

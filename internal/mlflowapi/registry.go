@@ -325,7 +325,7 @@ func (m *API) transition(ctx context.Context, in *modelRequest) (any, error) {
 	if err != nil || stageOf(v) == stages[i] {
 		return answerVersion(v, err)
 	}
-	return nil, problem.New(problem.Forbidden, "A version changes its stage by an approved change, not by a call. Propose one at /models/%s/versions/%d, or with: keelson approval open %s/%d.", v.Model, v.Number, v.Model, v.Number)
+	return nil, problem.New(problem.Forbidden, "A stage is where a version runs, so it changes by an approved change and not by a call. %s", inventory.Propose(v.Model, v.Number, "prod"))
 }
 
 func (m *API) searchVersions(ctx context.Context, in *searchRequest) (any, error) {

@@ -1,5 +1,5 @@
 // Command all runs every test there is and closes with a count. It starts what the tests need and ends it again: a
-// private PostgreSQL server on loopback, the Python environment of the examples. What is missing on this machine is
+// private PostgreSQL server on loopback; make gives it the Python environments. What is missing on this machine is
 // said and left out; with CI set, nothing may be left out.
 package main
 
@@ -68,6 +68,9 @@ func run(ctx context.Context, t *tally) error {
 	}
 	if py := os.Getenv("KEELSON_PYTHON"); py == "" {
 		t.left = append(t.left, "tests with the mlflow and tritonclient packages: KEELSON_PYTHON is not set (make venv)")
+	}
+	if os.Getenv("KEELSON_MLFLOW_PYTHON") == "" {
+		t.left = append(t.left, "the journey of the mlflow client: KEELSON_MLFLOW_PYTHON is not set (make mlflow)")
 	}
 	browser := os.Getenv("KEELSON_CHROMIUM")
 	if browser == "" {
