@@ -153,7 +153,7 @@ func (s *Service) write(ctx context.Context, q *queue, group []*logging) error {
 				}
 			}
 		}
-		if err := putLatest(tx, latest); err != nil {
+		if err := putLatest(tx, latest, state); err != nil {
 			return fmt.Errorf("keep latest points: %w", err)
 		}
 		for run, list := range points {
@@ -218,8 +218,14 @@ func collect(latest map[string]map[string]Point, points map[string][]Point, l *l
 	points[l.run] = append(points[l.run], l.batch.Metrics...)
 }
 
-// states reads which of the group's runs are there, and which of them are deleted.
-func states(tx db.Scope, group []*logging) (map[string]bool, error) {
+// state is what a writer must know of a run.
+type state struct {
+	deleted    bool
+	experiment string
+}
+
+// states reads which of the group's runs are there, which of them are deleted, and whose they are.
+func states(tx db.Scope, group []*logging) (map[string]state, error) {
 	var ids []string
 	for _, l := range group {
 		ids = append(ids, l.run)
@@ -227,23 +233,23 @@ func states(tx db.Scope, group []*logging) (map[string]bool, error) {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	q := newQuery(tx)
-	q.add(`SELECT id, deleted FROM run WHERE workspace = `, q.arg(tx.Workspace), ` AND id IN (`, q.args(ids), `)`)
-	out := map[string]bool{}
+	q.add(`SELECT id, deleted, experiment FROM run WHERE workspace = `, q.arg(tx.Workspace), ` AND id IN (`, q.args(ids), `)`)
+	out := map[string]state{}
 	return out, tx.Each(q.String(), q.a, func(scan func(...any) error) error {
 		var id string
-		var deleted bool
-		err := scan(&id, &deleted)
-		out[id] = deleted
+		var s state
+		err := scan(&id, &s.deleted, &s.experiment)
+		out[id] = s
 		return err
 	})
 }
 
-func admit(state map[string]bool, run string) error {
-	deleted, ok := state[run]
+func admit(states map[string]state, run string) error {
+	s, ok := states[run]
 	if !ok {
 		return noRun(run)
 	}
-	if deleted {
+	if s.deleted {
 		return mustBeActive(run)
 	}
 	return nil

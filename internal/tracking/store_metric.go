@@ -10,9 +10,9 @@ import (
 	"keelson/internal/db"
 )
 
-// putLatest keeps the latest point of every key of every run: the one there stays if it is later. points maps run → key.
-// Rows are written in the order of run and key, so that two writers cannot wait for each other in a circle.
-func putLatest(tx db.Scope, points map[string]map[string]Point) error {
+// putLatest keeps the latest point of every key of every run: the one there stays if it is later. points maps run → key,
+// runs says whose experiment each is. Rows are written in the order of run and key, so that two writers cannot wait for each other in a circle.
+func putLatest(tx db.Scope, points map[string]map[string]Point, runs map[string]state) error {
 	type row struct {
 		run string
 		p   Point
@@ -46,10 +46,10 @@ func putLatest(tx db.Scope, points map[string]map[string]Point) error {
 				return err
 			}
 		}
-		args := make([]any, 0, n*7)
+		args := make([]any, 0, n*8)
 		for _, r := range rows[:n] {
 			v, kind := split(r.p.Value)
-			args = append(args, tx.Workspace, r.run, r.p.Key, v, kind, r.p.Step, r.p.At)
+			args = append(args, tx.Workspace, r.run, r.p.Key, v, kind, r.p.Step, r.p.At, runs[r.run].experiment)
 		}
 		if _, err := (*stmt).ExecContext(tx.Ctx, args...); err != nil {
 			return err
@@ -63,15 +63,15 @@ func putLatest(tx db.Scope, points map[string]map[string]Point) error {
 // ones costs as much as the insert.
 func latestSQL(n int, numbered bool) string {
 	var b strings.Builder
-	b.WriteString(`INSERT INTO metric_latest AS m (workspace, run, key, value, kind, step, at_ms) VALUES `)
+	b.WriteString(`INSERT INTO metric_latest AS m (workspace, run, key, value, kind, step, at_ms, experiment) VALUES `)
 	for i := range n {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		if k := i * 7; numbered {
-			fmt.Fprintf(&b, "($%d, $%d, $%d, $%d, $%d, $%d, $%d)", k+1, k+2, k+3, k+4, k+5, k+6, k+7)
+		if k := i * 8; numbered {
+			fmt.Fprintf(&b, "($%d, $%d, $%d, $%d, $%d, $%d, $%d, $%d)", k+1, k+2, k+3, k+4, k+5, k+6, k+7, k+8)
 		} else {
-			b.WriteString("(?, ?, ?, ?, ?, ?, ?)")
+			b.WriteString("(?, ?, ?, ?, ?, ?, ?, ?)")
 		}
 	}
 	b.WriteString(` ON CONFLICT (workspace, run, key) DO UPDATE SET value = excluded.value, kind = excluded.kind, step = excluded.step, at_ms = excluded.at_ms
