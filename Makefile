@@ -6,7 +6,7 @@ VENV   := $(CACHE)/venv-$(shell sha256sum examples/screening/requirements.txt 2>
 MLFLOW := $(CACHE)/mlflow-$(shell sha256sum test/conformance/mlflow/requirements.txt 2>/dev/null | cut -c1-12)
 GO     ?= go
 
-.PHONY: help build ui venv mlflow demo test check bench generate clean
+.PHONY: help build ui venv mlflow demo test check bench generate proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,15 @@ bench: build venv ## the figures of docs/benchmarks.md
 generate: ## api/openapi.json, the reference pages and the types of the web interface
 	UPDATE=1 $(GO) test ./internal/app ./cmd/keelson -run 'UpToDate|Description' -count=1
 	cd ui && npm run --silent generate
+
+PROTO := $(CACHE)/proto
+proto: ## the Go code of the gRPC protocol, from internal/oip/inference/inference.proto
+	$(PYTHON) -m venv $(PROTO)
+	$(PROTO)/bin/pip install --quiet --disable-pip-version-check grpcio-tools==1.76.0
+	GOBIN=$(PROTO)/bin $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+	GOBIN=$(PROTO)/bin $(GO) install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0
+	cd internal/oip/inference && PATH=$(PROTO)/bin:$$PATH $(PROTO)/bin/python -m grpc_tools.protoc -I . \
+	  --go_out=. --go_opt=paths=source_relative --go-grpc_out=. --go-grpc_opt=paths=source_relative inference.proto
 
 clean: ## what the other targets made
 	rm -rf bin .cache ui/dist ui/node_modules

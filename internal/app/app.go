@@ -188,7 +188,9 @@ func (a *App) Run(ctx context.Context, started func()) error {
 	}
 	handler := wrap(a.metrics.Measure(a.guardHost(l.Addr(), secure(mlflowapi.Guard(a.API)))))
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug)}
+		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true) // gRPC comes to the same port
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
 	srv.BaseContext = func(net.Listener) context.Context { return requests }

@@ -149,7 +149,7 @@ func put(t *tensor.Tensor, c *FrameColumn, r int) error {
 	switch t.Type {
 	case tensor.Bool:
 		t.B = append(t.B, v != 0)
-	case tensor.FP16, tensor.FP32:
+	case tensor.FP16, tensor.BF16, tensor.FP32:
 		t.F32 = append(t.F32, float32(v))
 	case tensor.FP64:
 		t.F64 = append(t.F64, v)

@@ -59,8 +59,8 @@ func (x *exchange) encode(a *serving.Answer) (head int, err error) {
 	return head, err
 }
 
-// eachOutput calls f with what is to be sent, in the order asked for, else the model's. FP16 goes as the FP32 it is
-// kept in.
+// eachOutput calls f with what is to be sent, in the order asked for, else the model's. FP16 and BF16 go as the FP32
+// they are kept in.
 func (q *request) eachOutput(all []tensor.Tensor, f func(i int, t *tensor.Tensor, raw bool)) error {
 	n := len(q.outputs)
 	if n == 0 {
@@ -80,7 +80,7 @@ func (q *request) eachOutput(all []tensor.Tensor, f func(i int, t *tensor.Tensor
 				raw = o.binary
 			}
 		}
-		if t.Type == tensor.FP16 {
+		if t.Type == tensor.FP16 || t.Type == tensor.BF16 {
 			wide := *t
 			wide.Type = tensor.FP32
 			t = &wide

@@ -1,8 +1,10 @@
 package oip
 
 import (
+	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 
 	"keelson/internal/caller"
@@ -60,7 +62,7 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, x *exchange) 
 		return err
 	}
 	c.Start, c.Workspace, c.Endpoint, c.Version = start, workspace, endpoint, r.PathValue("version")
-	h.context(c, r)
+	h.context(ctx, c, func(name string) []string { return r.Header[name] })
 	if err = h.outputsExist(c, q.outputs); err != nil {
 		return err
 	}
@@ -88,19 +90,41 @@ var (
 	contentBinary = []string{"application/octet-stream"}
 )
 
+// told are the parameters of a request that say who and what a decision is for, each with the header that stands in
+// for it.
+var told = [...]struct {
+	name, header string
+	field        func(*serving.Call) *string
+}{
+	{"application", "Keelson-Application", func(c *serving.Call) *string { return &c.Application }},
+	{"purpose", "Keelson-Purpose", func(c *serving.Call) *string { return &c.Purpose }},
+	{"subject", "Keelson-Subject", func(c *serving.Call) *string { return &c.Subject }},
+	{"segment", "Keelson-Segment", func(c *serving.Call) *string { return &c.Segment }},
+	{"routing_key", "Keelson-Routing-Key", func(c *serving.Call) *string { return &c.RoutingKey }},
+}
+
+// setTold sets a parameter of told that came in a message; text says whether it was a string.
+func setTold(c *serving.Call, i int, v string, text bool, under string) error {
+	switch name := told[i].name; {
+	case !text:
+		return invalid("The parameter %s is not a string.", name).At(under + name)
+	case strings.IndexByte(v, 0) >= 0:
+		return invalid("The parameter %s holds a zero byte; take it out.", name).At(under + name)
+	}
+	*told[i].field(c) = v
+	return nil
+}
+
 // context fills in who asks and what for: parameters that came already stay, headers fill the rest.
-func (h *Handler) context(c *serving.Call, r *http.Request) {
-	c.Caller = caller.From(r.Context()).Name
-	for _, f := range [...]struct {
-		dst  *string
-		name string
-	}{{&c.Application, "Keelson-Application"}, {&c.Purpose, "Keelson-Purpose"}, {&c.Subject, "Keelson-Subject"},
-		{&c.Segment, "Keelson-Segment"}, {&c.RoutingKey, "Keelson-Routing-Key"}} {
-		if v := r.Header[f.name]; *f.dst == "" && len(v) > 0 {
-			*f.dst = v[0]
+func (h *Handler) context(ctx context.Context, c *serving.Call, header func(name string) []string) {
+	c.Caller = caller.From(ctx).Name
+	for i := range told {
+		dst := told[i].field(c)
+		if v := header(told[i].header); *dst == "" && len(v) > 0 {
+			*dst = v[0]
 		}
 	}
-	if v := r.Header["Traceparent"]; len(v) == 1 {
+	if v := header("Traceparent"); len(v) == 1 {
 		c.Trace = traceID(v[0])
 	}
 }

@@ -1,5 +1,6 @@
-// Package oip speaks the Open Inference Protocol v2 over HTTP, as the Triton client libraries speak it: health, metadata,
-// inference with JSON and binary tensors, compressed bodies. MLflow's scoring call is answered beside it.
+// Package oip speaks the Open Inference Protocol v2 over HTTP and gRPC on one port, as the Triton client libraries speak
+// it: health, metadata, inference with JSON, binary and raw tensors, streams, the model repository and statistics.
+// MLflow's scoring call is answered beside it.
 //
 // The way of an inference request, in buffers that are used again:
 //
@@ -39,6 +40,12 @@ type Models interface {
 	Describe(workspace, endpoint, version string) (serving.Described, error)
 	// MaxBytes is the endpoint's own limit of a body, 0 for none.
 	MaxBytes(workspace, endpoint string) int64
+	// Statistics are those of one endpoint, or with an empty name of all; it fails as Describe does.
+	Statistics(workspace, endpoint, version string) ([]serving.Statistic, error)
+	// Index lists what the workspace's releases name.
+	Index(workspace string) []serving.Indexed
+	// Refresh brings this process up to the releases in force.
+	Refresh(ctx context.Context) error
 	// Ready tells whether this process has seen what it should serve.
 	Ready() bool
 }
@@ -66,14 +73,25 @@ func (h *Handler) Routes(a *rest.API) {
 	public("/v2/health/live", h.live)
 	public("/v2/health/ready", h.ready)
 	guarded("GET", "/v2", h.server)
+	guarded("GET", "/v2/models/stats", h.statistics)
+	guarded("POST", "/v2/repository/index", h.repositoryIndex)
+	a.Handle("POST", "/v2/repository/models/{name}/load", "deployment.operate", rest.OIP, http.HandlerFunc(h.repositoryLoad))
+	a.Handle("POST", "/v2/repository/models/{name}/unload", "deployment.operate", rest.OIP, http.HandlerFunc(h.repositoryUnload))
 	for _, model := range []string{"/v2/models/{name}", "/v2/models/{name}/versions/{version}"} {
 		guarded("GET", model, h.metadata)
 		guarded("GET", model+"/ready", h.modelReady)
 		guarded("GET", model+"/config", h.config)
+		guarded("GET", model+"/stats", h.statistics)
 		guarded("POST", model+"/infer", h.infer)
 		guarded("POST", model+"/invocations", h.invocations)
 	}
+	h.grpcRoutes(a)
 }
+
+// serverName is what the server and its only backend are called on the protocol.
+const serverName = "keelson"
+
+var extensions = []string{"binary_tensor_data", "model_configuration", "model_repository", "parameters", "statistics"}
 
 func (h *Handler) now() time.Time {
 	if h.Now != nil {
@@ -118,7 +136,7 @@ func (h *Handler) server(w http.ResponseWriter, _ *http.Request) {
 		Name       string   `json:"name"`
 		Version    string   `json:"version"`
 		Extensions []string `json:"extensions"`
-	}{"keelson", h.Version, []string{"binary_tensor_data", "model_configuration", "parameters"}})
+	}{serverName, h.Version, extensions})
 }
 
 func (h *Handler) describe(w http.ResponseWriter, r *http.Request) (serving.Described, bool) {
@@ -217,7 +235,7 @@ func (h *Handler) config(w http.ResponseWriter, r *http.Request) {
 		MaxBatchSize int            `json:"max_batch_size"`
 		Input        []tensorConfig `json:"input"`
 		Output       []tensorConfig `json:"output"`
-	}{d.Endpoint, d.Platform, "keelson", 0, tensorsConfig(d.Signature.Inputs), tensorsConfig(d.Signature.Outputs)})
+	}{d.Endpoint, d.Platform, serverName, 0, tensorsConfig(d.Signature.Inputs), tensorsConfig(d.Signature.Outputs)})
 }
 
 // outputsExist fails when a requested output is none of the model's, before anything is predicted or logged.

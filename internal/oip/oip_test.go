@@ -113,7 +113,11 @@ func start(t testing.TB) *house {
 	}
 	h := &house{t: t, api: rest.New("test", gate{}, quiet), log: &prediction.Service{DB: dbtest.SQLite(t), Blobs: store, Log: log, Logger: quiet, Now: time.Now}}
 	(&Handler{Models: s, Log: quiet, Version: "1.2", MaxBytes: 1 << 18}).Routes(h.api)
-	server := httptest.NewServer(h.api)
+	server := httptest.NewUnstartedServer(h.api)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
 	t.Cleanup(server.Close)
 	h.url = server.URL
 	return h
@@ -216,7 +220,7 @@ func TestWhatTheServerTellsOfItself(t *testing.T) {
 	}{
 		{"liveness needs no token", "/v2/health/live", 200, `{"live":true}`, "Authorization: "},
 		{"readiness needs no token", "/v2/health/ready", 200, `{"ready":true}`, "Authorization: "},
-		{"the server has a name, a version and extensions", "/v2", 200, `{"name":"keelson","version":"1.2","extensions":["binary_tensor_data","model_configuration","parameters"]}`, ""},
+		{"the server has a name, a version and extensions", "/v2", 200, `{"name":"keelson","version":"1.2","extensions":["binary_tensor_data","model_configuration","model_repository","parameters","statistics"]}`, ""},
 		{"a model has its signature as metadata", "/v2/models/classes", 200, `{"name":"classes","versions":["1"],"platform":"xgboost-ubj","inputs":[{"name":"input","datatype":"FP32","shape":[-1,6]}],"outputs":[{"name":"predict","datatype":"FP32","shape":[-1,3]}]}`, ""},
 		{"columns are in the metadata", "/v2/models/scores/versions/3", 200, `"parameters":{"columns":["age","dose","größe","bmi","x y","ward"]}`, ""},
 		{"an optional input says so", "/v2/models/rules", 200, `{"name":"ward","datatype":"BYTES","shape":[-1],"parameters":{"optional":true}}`, ""},
@@ -229,7 +233,9 @@ func TestWhatTheServerTellsOfItself(t *testing.T) {
 		{"nobody is asked to sign in", "/v2/models/scores", 401, `{"error":"Sign in`, "Authorization: "},
 		{"a wrong token is refused", "/v2/models/scores", 401, `{"error":"The token is not known."}`, "Authorization: Bearer wrong"},
 		{"who may not predict is told who may", "/v2/models/scores", 403, `{"error":"ada may not do this`, "Authorization: Bearer reader"},
-		{"a path that is not there has the protocol's shape", "/v2/repository/index", 404, `{"error":"There is nothing at`, ""},
+		{"a path that is not there has the protocol's shape", "/v2/repository/nothing", 404, `{"error":"There is nothing at`, ""},
+		{"statistics are told by model", "/v2/models/scores/stats", 200, `{"model_stats":[{"name":"scores","version":"3","last_inference":0,"inference_count":0`, ""},
+		{"a gRPC path says what it speaks", "/inference.GRPCInferenceService/ModelInfer", 405, "use POST", ""},
 		{"a wrong method has the protocol's shape", "/v2/models/scores/infer", 405, `{"error":"GET is not possible`, ""},
 		{"another workspace has its own models", "/w/elsewhere/v2/models/scores", 404, `{"error":"There is no endpoint`, ""},
 	} {

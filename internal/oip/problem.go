@@ -18,9 +18,9 @@ type unsupportedMedia struct{ cause *problem.Error }
 func (e unsupportedMedia) Error() string { return e.cause.Error() }
 func (e unsupportedMedia) Unwrap() error { return e.cause }
 
-// WriteError writes err in the protocol's shape, {"error": "…"}. A failure that is ours is told in general words only.
-func WriteError(w http.ResponseWriter, r *http.Request, err error) {
-	status, text := http.StatusInternalServerError, "Something failed on our side; the log has the cause under this request's id."
+// worded gives the HTTP status of err and its words; a failure that is ours is told in general words only.
+func worded(err error) (status int, text string) {
+	status, text = http.StatusInternalServerError, "Something failed on our side; the log has the cause under this request's id."
 	p, ok := problem.As(err)
 	switch {
 	case ok && p.Kind != problem.Internal:
@@ -31,6 +31,13 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		status, text = http.StatusServiceUnavailable, "The request was ended before it was done. Try again."
 	}
+	return status, text
+}
+
+// WriteError writes err in the protocol's shape, {"error": "…"}.
+func WriteError(w http.ResponseWriter, _ *http.Request, err error) {
+	status, text := worded(err)
+	p, ok := problem.As(err)
 	header := w.Header()
 	var media unsupportedMedia
 	switch {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"keelson/internal/caller"
 	"keelson/internal/engine"
@@ -67,18 +66,15 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 	if c.Inputs, err = f.tensors(d.Signature, h.limits()); err != nil {
 		return err
 	}
-	for name, dst := range map[string]*string{"application": &c.Application, "purpose": &c.Purpose, "subject": &c.Subject,
-		"segment": &c.Segment, "routing_key": &c.RoutingKey} {
-		if v, ok := body.Params[name]; ok {
-			if *dst, ok = v.(string); !ok {
-				return invalid("The parameter %s is not a string.", name).At("params." + name)
-			}
-			if strings.IndexByte(*dst, 0) >= 0 {
-				return invalid("The parameter %s holds a zero byte; take it out.", name).At("params." + name)
+	for i := range told {
+		if v, ok := body.Params[told[i].name]; ok {
+			s, ok := v.(string)
+			if err := setTold(c, i, s, ok, "params."); err != nil {
+				return err
 			}
 		}
 	}
-	h.context(c, r)
+	h.context(ctx, c, func(name string) []string { return r.Header[name] })
 	answer, err := h.Models.Infer(ctx, c)
 	if err != nil {
 		return err
@@ -395,7 +391,7 @@ func appendCell(t *tensor.Tensor, v any) bool {
 		return false
 	}
 	switch t.Type {
-	case tensor.FP16, tensor.FP32:
+	case tensor.FP16, tensor.BF16, tensor.FP32:
 		t.F32 = append(t.F32, float32(number))
 		return !math.IsInf(float64(float32(number)), 0)
 	case tensor.FP64:

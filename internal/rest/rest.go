@@ -32,6 +32,7 @@ const (
 	REST   = "rest"
 	MLflow = "mlflow"
 	OIP    = "oip"
+	GRPC   = "grpc"
 )
 
 // Gate is what the door asks of identity and audit.
@@ -235,6 +236,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Request-Id", id)
 	ctx := caller.With(r.Context(), caller.Caller{Request: id})
 	workspace, prefix := r.Header.Get("X-Mlflow-Workspace"), ""
+	if own := r.Header.Get("Keelson-Workspace"); own != "" {
+		workspace = own
+	}
 	if rest, ok := strings.CutPrefix(r.URL.Path, "/w/"); ok {
 		name, path, _ := strings.Cut(rest, "/")
 		if a.served("/" + path) {
@@ -280,7 +284,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *API) served(path string) bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch first {
-	case "api", "ajax-api", "v1", "v2", "metrics", "healthz", "readyz", "health", "version", "get-artifact", "graphql", "model-versions":
+	case "api", "ajax-api", "v1", "v2", "metrics", "healthz", "readyz", "health", "version", "get-artifact", "graphql", "model-versions", "inference.GRPCInferenceService":
 		return true
 	}
 	return false
@@ -297,7 +301,7 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	write := a.shapes[REST]
-	if strings.HasPrefix(r.URL.Path, "/v2") && a.shapes[OIP] != nil {
+	if (strings.HasPrefix(r.URL.Path, "/v2") || strings.HasPrefix(r.URL.Path, "/inference.")) && a.shapes[OIP] != nil {
 		write = a.shapes[OIP]
 	}
 	if len(methods) > 0 {

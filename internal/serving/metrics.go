@@ -1,6 +1,7 @@
 package serving
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,9 @@ type Metrics struct {
 	failed  *prometheus.CounterVec
 	dropped *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
+
+	mu    sync.Mutex
+	slots map[[4]string]*statistics // they outlive a refresh
 }
 
 // NewMetrics registers the metrics of serving.
@@ -37,18 +41,37 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 type slotMetrics struct {
 	calls, rows, failed, dropped prometheus.Counter
 	seconds                      prometheus.Observer
+	stats                        *statistics
 }
 
 func (m *Metrics) slot(labels ...string) slotMetrics {
 	if m == nil {
 		m = NewMetrics(prometheus.NewRegistry())
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.slots == nil {
+		m.slots = map[[4]string]*statistics{}
+	}
+	key := [4]string(labels)
+	if m.slots[key] == nil {
+		m.slots[key] = new(statistics)
+	}
 	return slotMetrics{m.calls.WithLabelValues(labels...), m.rows.WithLabelValues(labels...), m.failed.WithLabelValues(labels...),
-		m.dropped.WithLabelValues(labels...), m.seconds.WithLabelValues(labels...)}
+		m.dropped.WithLabelValues(labels...), m.seconds.WithLabelValues(labels...), m.slots[key]}
 }
 
-func (m slotMetrics) observe(latency time.Duration, rows int) {
+// observe counts an answered call.
+func (m slotMetrics) observe(latency, compute time.Duration, rows int, now time.Time) {
 	m.calls.Inc()
 	m.rows.Add(float64(rows))
 	m.seconds.Observe(latency.Seconds())
+	m.stats.answered(latency, compute, rows, now)
+}
+
+// fail counts a call that the version did not answer.
+func (m slotMetrics) fail(latency time.Duration) {
+	m.failed.Inc()
+	m.stats.failed.Add(1)
+	m.stats.failedNS.Add(uint64(max(latency, 0)))
 }

@@ -213,7 +213,7 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 	r.SetFired(fired)
 	if err != nil {
 		err = s.failed(ctx, err, e, chosen)
-		chosen.metrics.failed.Inc()
+		chosen.metrics.fail(s.Now().Sub(c.Start))
 		if k := problem.KindOf(err); k == problem.Invalid || k == problem.TooLarge || errors.Is(err, context.Canceled) {
 			return Answer{}, err // nothing was decided
 		}
@@ -228,7 +228,7 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 	if err != nil {
 		return Answer{ID: r.ID}, err
 	}
-	chosen.metrics.observe(r.Latency, r.Rows)
+	chosen.metrics.observe(r.Latency, compute, r.Rows, s.Now())
 	return Answer{ID: r.ID, Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired}, nil
 }
 
@@ -319,7 +319,7 @@ func (s *Service) shadowOne(ctx context.Context, c shadowCall) {
 	out, fired, compute, err := s.predict(ctx, c.call.Inputs, c.e, c.slot)
 	if err != nil {
 		r.Error = err.Error()
-		c.slot.metrics.failed.Inc()
+		c.slot.metrics.fail(s.Now().Sub(begin))
 	}
 	r.Outputs, r.Compute, r.Latency = out, compute, s.Now().Sub(begin)
 	r.SetFired(fired)
@@ -328,7 +328,7 @@ func (s *Service) shadowOne(ctx context.Context, c shadowCall) {
 		return
 	}
 	if err == nil {
-		c.slot.metrics.observe(r.Latency, r.Rows)
+		c.slot.metrics.observe(r.Latency, compute, r.Rows, s.Now())
 	}
 }
 

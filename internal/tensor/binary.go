@@ -28,6 +28,10 @@ func (t *Tensor) AppendRaw(dst []byte) []byte {
 		for _, v := range t.F32 {
 			dst = le.AppendUint16(dst, toHalf(v))
 		}
+	case BF16:
+		for _, v := range t.F32 {
+			dst = le.AppendUint16(dst, toBrain(v))
+		}
 	case FP32:
 		for _, v := range t.F32 {
 			dst = le.AppendUint32(dst, math.Float32bits(v))
@@ -86,6 +90,11 @@ func (t *Tensor) SetRaw(raw []byte, limits Limits) error {
 		t.F32 = make([]float32, n)
 		for i := range t.F32 {
 			t.F32[i] = fromHalf(le.Uint16(raw[2*i:]))
+		}
+	case BF16:
+		t.F32 = make([]float32, n)
+		for i := range t.F32 {
+			t.F32[i] = math.Float32frombits(uint32(le.Uint16(raw[2*i:])) << 16)
 		}
 	case FP32:
 		t.F32 = make([]float32, n)
@@ -185,4 +194,13 @@ func toHalf(f float32) uint16 {
 	}
 	b += 0xFFF + b>>13&1
 	return sign | uint16((b-0x38000000)>>13)
+}
+
+// toBrain rounds to the nearest bfloat16, ties to even; a NaN stays one.
+func toBrain(f float32) uint16 {
+	b := math.Float32bits(f)
+	if b&0x7FFFFFFF > 0x7F800000 {
+		return uint16(b>>16) | 0x40
+	}
+	return uint16((b + 0x7FFF + b>>16&1) >> 16)
 }

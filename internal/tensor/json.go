@@ -109,8 +109,8 @@ func readShape(s *Scanner, limits Limits) ([]int, error) {
 
 // readData reads the values of a tensor whose type and shape are known.
 func readData(s *Scanner, t *Tensor, limits Limits) error {
-	if t.Type == FP16 {
-		return problem.New(problem.Invalid, "Tensor %q is FP16, which travels as binary data only.", clip(t.Name))
+	if t.Type == FP16 || t.Type == BF16 {
+		return problem.New(problem.Invalid, "Tensor %q is %s, which travels as binary data only.", clip(t.Name), t.Type)
 	}
 	want, err := Count(t.Shape, limits.Elements)
 	if err != nil {
@@ -341,7 +341,7 @@ func (t *Tensor) AppendHead(dst []byte) []byte {
 		dst = strconv.AppendInt(dst, int64(d), 10)
 	}
 	dst = append(dst, `],"datatype":"`...)
-	if t.Type == FP16 { // JSON has no FP16
+	if t.Type == FP16 || t.Type == BF16 { // JSON has neither
 		dst = append(dst, "FP32"...)
 	} else {
 		dst = append(dst, t.Type.String()...)
@@ -353,7 +353,7 @@ func (t *Tensor) AppendHead(dst []byte) []byte {
 func (t *Tensor) AppendData(dst []byte) []byte {
 	dst = append(dst, '[')
 	switch t.Type {
-	case FP16, FP32:
+	case FP16, BF16, FP32:
 		for i, v := range t.F32 {
 			dst = appendFloat(comma(dst, i), float64(v), 32)
 		}

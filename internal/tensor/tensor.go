@@ -19,7 +19,8 @@ import (
 // Type is the element type of a tensor. The zero Type is not valid.
 type Type uint8
 
-// The element types, in the order of the protocol's table. FP16 exists on the wire only; its values are kept as FP32.
+// The element types, in the order of the protocol's table; BF16 came later and their numbers are in stored logs. FP16 and
+// BF16 exist on the wire only; their values are kept as FP32.
 const (
 	Bool Type = iota + 1
 	Uint8
@@ -34,10 +35,11 @@ const (
 	FP32
 	FP64
 	Bytes
+	BF16
 )
 
-var typeNames = [...]string{"", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"}
-var typeSizes = [...]int{0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 0}
+var typeNames = [...]string{"", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES", "BF16"}
+var typeSizes = [...]int{0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 0, 2}
 
 // String gives the protocol's name, such as "FP32".
 func (t Type) String() string {
@@ -56,7 +58,7 @@ func (t Type) Size() int {
 }
 
 // Numeric tells whether the elements are numbers (neither BOOL nor BYTES).
-func (t Type) Numeric() bool { return t > Bool && t < Bytes }
+func (t Type) Numeric() bool { return t > Bool && t != Bytes }
 
 // ParseType reads a protocol name. It fails with problem.Invalid on any other word.
 func ParseType(name string) (Type, error) {
@@ -65,11 +67,11 @@ func ParseType(name string) (Type, error) {
 			return Type(i), nil
 		}
 	}
-	return 0, problem.New(problem.Invalid, "The datatype %q is not known; use one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BYTES.", clip(name))
+	return 0, problem.New(problem.Invalid, "The datatype %q is not known; use one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64, BYTES.", clip(name))
 }
 
 // Tensor is one named array in row-major order. Exactly one of the value slices is used, chosen by Type, and its
-// length is the product of Shape: F32 for FP16 and FP32, F64 for FP64, I64 for INT8 to INT64, U64 for UINT8 to UINT64,
+// length is the product of Shape: F32 for FP16, BF16 and FP32, F64 for FP64, I64 for INT8 to INT64, U64 for UINT8 to UINT64,
 // B for BOOL, S for BYTES (any bytes, not only text). The first dimension counts rows where rows make sense.
 type Tensor struct {
 	Name  string
@@ -121,7 +123,7 @@ func Bools(name string, shape []int, v []bool) Tensor {
 // Len is the number of values held.
 func (t *Tensor) Len() int {
 	switch t.Type {
-	case FP16, FP32:
+	case FP16, BF16, FP32:
 		return len(t.F32)
 	case FP64:
 		return len(t.F64)
@@ -234,7 +236,7 @@ func (t *Tensor) outOfRange(i int, v string) error {
 // Float64 gives value i as a number: BOOL as 0 or 1, INT64 and UINT64 rounded to the nearest double. For BYTES it is NaN.
 func (t *Tensor) Float64(i int) float64 {
 	switch t.Type {
-	case FP16, FP32:
+	case FP16, BF16, FP32:
 		return float64(t.F32[i])
 	case FP64:
 		return t.F64[i]
@@ -263,7 +265,7 @@ func (t *Tensor) CopyFloat32(dst []float32, offset, stride int) bool {
 	}
 	p := offset
 	switch t.Type {
-	case FP16, FP32:
+	case FP16, BF16, FP32:
 		for _, v := range t.F32 {
 			dst[p] = v
 			p += stride

@@ -261,7 +261,7 @@ func fill(dst []float64, t *tensor.Tensor, offset, stride int) {
 			dst[p] = flush(v)
 			p += stride
 		}
-	case tensor.FP32, tensor.FP16:
+	case tensor.FP32, tensor.FP16, tensor.BF16:
 		for _, v := range t.F32 {
 			dst[p] = flush(float64(v))
 			p += stride
