@@ -6,7 +6,7 @@ VENV   := $(CACHE)/venv-$(shell sha256sum examples/screening/requirements.txt 2>
 MLFLOW := $(CACHE)/mlflow-$(shell sha256sum test/conformance/mlflow/requirements.txt 2>/dev/null | cut -c1-12)
 GO     ?= go
 
-.PHONY: help build ui venv mlflow demo test check bench generate proto clean
+.PHONY: help build ui venv mlflow demo test check bench bench-tracking generate proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ check: ## format, vet, generated files, then every test
 
 bench: build venv ## the figures of docs/benchmarks.md
 	KEELSON_PYTHON=$(VENV)/bin/python $(GO) run ./test/bench
+
+bench-tracking: build $(if $(PEER),,mlflow) ## the figures against mlflow server, half an hour; BENCH_FLAGS=-quick for a look, PEER names a python that has it
+	$(GO) run ./test/bench/tracking -python $(or $(PEER),$(MLFLOW)/bin/python) $(BENCH_FLAGS)
 
 generate: ## api/openapi.json, the reference pages and the types of the web interface
 	UPDATE=1 $(GO) test ./internal/app ./cmd/keelson -run 'UpToDate|Description' -count=1

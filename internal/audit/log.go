@@ -25,6 +25,9 @@ const Origin = "keelson.audit/v1"
 // log in the database is noticed.
 const witness = "audit/checkpoint"
 
+// sequenced is how many entries are numbered in one transaction: others wait for the writer meanwhile.
+const sequenced = 64
+
 // Log numbers entries, signs checkpoints and answers questions. All fields are required.
 type Log struct {
 	DB    *db.DB
@@ -97,7 +100,7 @@ func (l *Log) sequence(tx db.Scope) (from int64, c Checkpoint, err error) {
 		return 0, c, err
 	}
 	from = c.Size
-	entries, err := unsequenced(tx, 500)
+	entries, err := unsequenced(tx, sequenced)
 	if err != nil || len(entries) == 0 {
 		return from, c, err
 	}
@@ -159,7 +162,7 @@ func (l *Log) publish(ctx context.Context, from int64, c Checkpoint) error {
 	return l.Blobs.PutNamed(ctx, witness, bytes.NewReader([]byte(c.Note)))
 }
 
-// pending reads nodes of this transaction's own inserts from memory.
+// pending reads nodes of this transaction's own inserts, and each other one only once.
 type pending struct {
 	nodes
 	fresh map[int64]tlog.Hash
@@ -175,6 +178,7 @@ func (p *pending) ReadHashes(positions []int64) ([]tlog.Hash, error) {
 				return nil, err
 			}
 			h = one[0]
+			p.fresh[at] = h // the right edge of the tree is asked for with every entry
 		}
 		out[i] = h
 	}

@@ -11,17 +11,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"keelson/test/postgres"
 )
 
 // tally counts the tests of all parts.
@@ -59,7 +59,7 @@ func main() {
 
 func run(ctx context.Context, t *tally) error {
 	env := os.Environ()
-	pg, end, err := postgres(ctx)
+	pg, end, err := postgres.Start(ctx, false)
 	if err != nil {
 		t.left = append(t.left, "PostgreSQL: "+err.Error())
 	} else {
@@ -256,79 +256,4 @@ func (t *tally) counted(ctx context.Context, env []string, dir, name string, arg
 	} else if err != nil || passed == 0 {
 		t.fail(fmt.Sprintf("%s: %v", dir, err))
 	}
-}
-
-// postgres starts a server of its own on loopback, with a folder that is removed at the end, and gives its connection
-// string. KEELSON_TEST_POSTGRES names a server to use instead.
-func postgres(ctx context.Context) (dsn string, end func(), err error) {
-	if dsn := os.Getenv("KEELSON_TEST_POSTGRES"); dsn != "" {
-		return dsn, func() {}, nil
-	}
-	bins, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
-	if p, err := exec.LookPath("initdb"); err == nil {
-		bins = append(bins, filepath.Dir(p))
-	}
-	if len(bins) == 0 {
-		return "", nil, errors.New("no server is installed (Debian: apt-get install postgresql)")
-	}
-	bin := bins[len(bins)-1]
-	dir, err := os.MkdirTemp("", "keelson-postgres-")
-	if err != nil {
-		return "", nil, err
-	}
-	port, err := freePort()
-	if err != nil {
-		return "", nil, err
-	}
-	var cred *syscall.Credential
-	if os.Geteuid() == 0 { // the server refuses to run as root
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			return "", nil, errors.New("as root the server needs the account postgres")
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			return "", nil, err
-		}
-	}
-	do := func(ctx context.Context, name string, args ...string) error {
-		cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
-		cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: cred}
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if name == "pg_ctl" { // the server inherits what it writes to
-			cmd.Stdout, cmd.Stderr = nil, nil
-		}
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("%s: %w: %s", name, err, out.String())
-		}
-		return nil
-	}
-	data := filepath.Join(dir, "data")
-	remove := func() { os.RemoveAll(dir) }
-	if err := do(ctx, "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"); err != nil {
-		remove()
-		return "", nil, err
-	}
-	opts := fmt.Sprintf("-p %d -k %s -c listen_addresses=127.0.0.1 -c max_connections=400 -c fsync=off -c synchronous_commit=off", port, dir)
-	if err := do(ctx, "pg_ctl", "-D", data, "-o", opts, "-l", filepath.Join(dir, "log"), "-w", "start"); err != nil {
-		remove()
-		return "", nil, err
-	}
-	end = func() {
-		_ = do(context.WithoutCancel(ctx), "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-		remove()
-	}
-	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", port), end, nil
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
