@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"keelson/internal/audit"
 	"keelson/internal/caller"
@@ -32,6 +33,9 @@ type Registration struct {
 	Signature    engine.Signature // shown until an engine knows better; usually empty
 	Tags         map[string]string
 	MakeModel    bool // make the model when it is not there
+	// Number, CreatedAt and UpdatedAt are those of a version that is brought from elsewhere; zero: the next one, now.
+	Number               int
+	CreatedAt, UpdatedAt time.Time
 }
 
 // Register records a version as pending and starts its self-test.
@@ -67,6 +71,9 @@ func (s *Service) Register(ctx context.Context, r Registration) (Version, error)
 	if v.Tags == nil {
 		v.Tags = map[string]string{}
 	}
+	if !r.CreatedAt.IsZero() {
+		v.CreatedAt, v.UpdatedAt = r.CreatedAt, r.UpdatedAt
+	}
 	for _, f := range r.Files {
 		v.Size += f.Size
 	}
@@ -85,13 +92,13 @@ func (s *Service) Register(ctx context.Context, r Registration) (Version, error)
 		if err != nil {
 			return err
 		}
-		if v.Number, err = nextOrdinal(tx, r.Model); err != nil {
+		if v.Number, err = ordinal(tx, r); err != nil {
 			return err
 		}
 		if err := insertVersion(tx, v); err != nil {
 			return err
 		}
-		m.Latest, m.UpdatedAt = v.Number, now
+		m.Latest, m.UpdatedAt = max(m.Latest, v.Number), now
 		if err := putModel(tx, m); err != nil {
 			return err
 		}
@@ -109,6 +116,20 @@ func (s *Service) Register(ctx context.Context, r Registration) (Version, error)
 	}
 	s.Log.InfoContext(ctx, "version registered", "model", v.Model, "version", v.Number, "digest", v.ArtifactDigest)
 	return s.Version(ctx, v.Model, v.Number)
+}
+
+// ordinal gives the number of a new version: the next one, or the one it had elsewhere if it is free here.
+func ordinal(tx db.Scope, r Registration) (int, error) {
+	if r.Number == 0 {
+		return nextOrdinal(tx, r.Model)
+	}
+	if _, err := getVersion(tx, r.Model, r.Number); !problem.Is(err, problem.NotFound) {
+		if err != nil {
+			return 0, err
+		}
+		return 0, problem.New(problem.Conflict, "There is a version %s/%d already.", r.Model, r.Number).At("version")
+	}
+	return r.Number, takeOrdinal(tx, r.Model, r.Number)
 }
 
 // trace adds what the run knows: data, code, environment, people.

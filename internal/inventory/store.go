@@ -94,6 +94,13 @@ func nextOrdinal(tx db.Scope, model string) (n int, err error) {
 	return n, err
 }
 
+// takeOrdinal marks a number as given away.
+func takeOrdinal(tx db.Scope, model string, n int) error {
+	_, err := tx.Exec(`INSERT INTO model_ordinal (workspace, model, last) VALUES ($1, $2, $3)
+		ON CONFLICT (workspace, model) DO UPDATE SET last = CASE WHEN excluded.last > model_ordinal.last THEN excluded.last ELSE model_ordinal.last END`, tx.Workspace, model, n)
+	return err
+}
+
 const versionColumns = `model, version, state, fault, reason, artifact_digest, content_digest, format, engine, size, signature, dependencies, golden, examples, description, run, logged_model, origin, source, authors, tags, created_by, created_at, updated_at`
 
 func insertVersion(tx db.Scope, v Version) error {

@@ -57,6 +57,7 @@ func (m *API) Routes(a *rest.API) {
 	m.artifactRoutes(a)
 	m.modelRoutes(a)
 	m.registryRoutes(a)
+	m.importRoutes(a)
 	a.Handle("GET", "/version", access.Public, rest.MLflow, text(Speaks))
 	a.Handle("GET", "/health", access.Public, rest.MLflow, text("OK"))
 	for _, prefix := range prefixes {
