@@ -144,10 +144,7 @@ func (p *Plan) Check() error {
 	default:
 		return bad("durability", "%q is no durability; it is group, sync or async.", p.Durability)
 	}
-	if p.Limits.MaxRows < 0 || p.Limits.MaxBytes < 0 || p.Limits.TimeoutMS < 0 {
-		return bad("limits", "A limit is 0 or more.")
-	}
-	return nil
+	return p.Limits.Check()
 }
 
 // Digest identifies the plan.

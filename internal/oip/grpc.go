@@ -267,6 +267,9 @@ func (g *rpc) infer(ctx context.Context, in *inference.ModelInferRequest) (*infe
 	if err != nil {
 		return nil, err
 	}
+	if q.timeout > 0 {
+		c.Deadline = c.Start.Add(q.timeout)
+	}
 	sent, _ := metadata.FromIncomingContext(ctx)
 	g.h.context(ctx, c, func(name string) []string { return sent[strings.ToLower(name)] })
 	if err := g.h.outputsExist(c, q.outputs); err != nil {
@@ -329,6 +332,15 @@ func (q *request) fromMessage(in *inference.ModelInferRequest, limits tensor.Lim
 
 // messageParameters takes the parameters that are ours.
 func (q *request) messageParameters(sent map[string]*inference.InferParameter) error {
+	if p := sent["timeout"]; p != nil {
+		us := p.GetInt64Param()
+		if u, ok := p.ParameterChoice.(*inference.InferParameter_Uint64Param); ok && u.Uint64Param <= maxTimeout {
+			us = int64(u.Uint64Param)
+		}
+		if err := q.within(us); err != nil {
+			return err
+		}
+	}
 	for i := range told {
 		p := sent[told[i].name]
 		if p == nil {

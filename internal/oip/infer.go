@@ -62,6 +62,9 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, x *exchange) 
 		return err
 	}
 	c.Start, c.Workspace, c.Endpoint, c.Version = start, workspace, endpoint, r.PathValue("version")
+	if q.timeout > 0 {
+		c.Deadline = start.Add(q.timeout)
+	}
 	h.context(ctx, c, func(name string) []string { return r.Header[name] })
 	if err = h.outputsExist(c, q.outputs); err != nil {
 		return err

@@ -82,6 +82,7 @@ func (h *Handler) Routes(a *rest.API) {
 		guarded("GET", model+"/ready", h.modelReady)
 		guarded("GET", model+"/config", h.config)
 		guarded("GET", model+"/stats", h.statistics)
+		guarded("GET", model+"/openapi.json", h.openapi)
 		guarded("POST", model+"/infer", h.infer)
 		guarded("POST", model+"/invocations", h.invocations)
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"keelson/internal/problem"
 	"keelson/internal/serving"
@@ -13,10 +14,11 @@ import (
 
 // request is an inference request as it came in.
 type request struct {
-	call         serving.Call // Inputs, Request and the parameters that are ours
-	outputs      []output     // asked for; none means all
-	sizes        []int        // per input: bytes of binary data behind the JSON, −1 for none
-	binaryOutput bool         // outputs that do not say otherwise are sent as binary data
+	call         serving.Call  // Inputs, Request and the parameters that are ours
+	outputs      []output      // asked for; none means all
+	sizes        []int         // per input: bytes of binary data behind the JSON, −1 for none
+	binaryOutput bool          // outputs that do not say otherwise are sent as binary data
+	timeout      time.Duration // the caller allows; 0 for any
 	seen         seen
 	scanner      tensor.Scanner
 }
@@ -125,19 +127,35 @@ func (q *request) readParameters(s *tensor.Scanner) error {
 		switch key {
 		case "binary_data_output":
 			return truth(s, &q.binaryOutput, "binary_data_output")
-		case "application":
-			return text(s, &c.Application, "parameters.application")
-		case "purpose":
-			return text(s, &c.Purpose, "parameters.purpose")
-		case "subject":
-			return text(s, &c.Subject, "parameters.subject")
-		case "segment":
-			return text(s, &c.Segment, "parameters.segment")
-		case "routing_key":
-			return text(s, &c.RoutingKey, "parameters.routing_key")
+		case "timeout":
+			us, err := s.Int()
+			if err != nil {
+				return badTimeout()
+			}
+			return q.within(us)
+		}
+		for i := range told {
+			if told[i].name == key {
+				return text(s, told[i].field(c), "parameters."+key)
+			}
 		}
 		return s.Skip()
 	})
+}
+
+// within sets the time the caller gives a call, in microseconds, as the protocol's clients send it.
+func (q *request) within(us int64) error {
+	if us <= 0 || us > maxTimeout {
+		return badTimeout()
+	}
+	q.timeout = time.Duration(us) * time.Microsecond
+	return nil
+}
+
+const maxTimeout = 24 * 3600 * 1e6
+
+func badTimeout() error {
+	return invalid("The parameter timeout is a whole number of microseconds from 1 to %d.", int64(maxTimeout)).At("parameters.timeout")
 }
 
 // readInputs reads the list of inputs; rest.Elements is what the binary data may still bring.

@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"regexp"
 	"time"
 
@@ -72,11 +73,38 @@ type Slot struct {
 	Share          int             `json:"share"` // percent; live and canary shares sum to 100, a shadow's is of its copies
 }
 
-// Limits of one call; 0 leaves the server's own.
+// Limits protect a model from its callers and callers from one another; 0 leaves the server's own. Each holds per
+// serving process.
 type Limits struct {
-	MaxRows   int64 `json:"max_rows,omitempty"`
-	MaxBytes  int64 `json:"max_bytes,omitempty"`
-	TimeoutMS int64 `json:"timeout_ms,omitempty"`
+	MaxRows   int64 `json:"max_rows,omitempty" doc:"rows in one call"`
+	MaxBytes  int64 `json:"max_bytes,omitempty" doc:"bytes of one call's body"`
+	TimeoutMS int64 `json:"timeout_ms,omitempty" doc:"milliseconds until a call is given up"`
+	// MaxConcurrent calls are computed at once, MaxQueue more wait; what comes beyond is refused and told to try again.
+	MaxConcurrent int64 `json:"max_concurrent,omitempty" doc:"calls computed at once"`
+	MaxQueue      int64 `json:"max_queue,omitempty" doc:"calls that may wait"`
+	// CallerRate is how many calls per second one caller may make, a second's worth of them at once; CallerQuota is how
+	// many in one day (UTC).
+	CallerRate  float64 `json:"caller_rate,omitempty" doc:"calls per second of one caller"`
+	CallerQuota int64   `json:"caller_quota,omitempty" doc:"calls per day (UTC) of one caller"`
+	// BatchRows joins calls that wait for a busy model into one of at most so many rows; 0 never joins.
+	BatchRows int64 `json:"batch_rows,omitempty" doc:"rows up to which waiting calls are computed together"`
+}
+
+// Check fails with problem.Invalid at the field that is out of its range.
+func (l Limits) Check() error {
+	for field, v := range map[string]float64{"max_rows": float64(l.MaxRows), "max_bytes": float64(l.MaxBytes), "timeout_ms": float64(l.TimeoutMS),
+		"max_concurrent": float64(l.MaxConcurrent), "max_queue": float64(l.MaxQueue), "caller_rate": l.CallerRate, "caller_quota": float64(l.CallerQuota),
+		"batch_rows": float64(l.BatchRows)} {
+		if !(v >= 0) || math.IsInf(v, 1) {
+			return bad("limits."+field, "The limit %s is %v; it is 0 (the server's own) or more.", field, v)
+		}
+	}
+	for field, v := range map[string]int64{"max_concurrent": l.MaxConcurrent, "max_queue": l.MaxQueue, "batch_rows": l.BatchRows} {
+		if v > 1_000_000 {
+			return bad("limits."+field, "The limit %s is %d; a million is the most.", field, v)
+		}
+	}
+	return nil
 }
 
 // Policy names the policy version under which the release was approved.
@@ -132,8 +160,9 @@ func (d Document) Check() error {
 		return bad("durability", "%q is no durability; it is group, sync or async.", d.Durability)
 	case d.IssuedAt.IsZero() || !d.ExpiresAt.After(d.IssuedAt):
 		return bad("expires_at", "The release of %s expires before it was issued.", d.Endpoint)
-	case d.Limits.MaxRows < 0 || d.Limits.MaxBytes < 0 || d.Limits.TimeoutMS < 0:
-		return bad("limits", "A limit of the release of %s is negative.", d.Endpoint)
+	}
+	if err := d.Limits.Check(); err != nil {
+		return err
 	}
 	return d.checkSlots()
 }

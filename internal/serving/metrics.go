@@ -14,6 +14,7 @@ type Metrics struct {
 	rows    *prometheus.CounterVec
 	failed  *prometheus.CounterVec
 	dropped *prometheus.CounterVec
+	refused *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
 
 	mu    sync.Mutex
@@ -31,17 +32,18 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		rows:    counter("rows_total", "Rows in answered calls."),
 		failed:  counter("failures_total", "Calls that a version failed to answer."),
 		dropped: counter("shadow_dropped_total", "Shadow copies dropped because the queue was full."),
+		refused: counter("refused_total", "Calls refused because too many were waiting, or because their caller had used up what it may."),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "keelson", Subsystem: "inference", Name: "seconds",
 			Help: "Time from the request to its record in the log.", Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}}, labels),
 	}
-	r.MustRegister(m.calls, m.rows, m.failed, m.dropped, m.seconds)
+	r.MustRegister(m.calls, m.rows, m.failed, m.dropped, m.refused, m.seconds)
 	return m
 }
 
 type slotMetrics struct {
-	calls, rows, failed, dropped prometheus.Counter
-	seconds                      prometheus.Observer
-	stats                        *statistics
+	calls, rows, failed, dropped, refused prometheus.Counter
+	seconds                               prometheus.Observer
+	stats                                 *statistics
 }
 
 func (m *Metrics) slot(labels ...string) slotMetrics {
@@ -58,7 +60,7 @@ func (m *Metrics) slot(labels ...string) slotMetrics {
 		m.slots[key] = new(statistics)
 	}
 	return slotMetrics{m.calls.WithLabelValues(labels...), m.rows.WithLabelValues(labels...), m.failed.WithLabelValues(labels...),
-		m.dropped.WithLabelValues(labels...), m.seconds.WithLabelValues(labels...), m.slots[key]}
+		m.dropped.WithLabelValues(labels...), m.refused.WithLabelValues(labels...), m.seconds.WithLabelValues(labels...), m.slots[key]}
 }
 
 // observe counts an answered call.

@@ -144,6 +144,7 @@ func (s *Service) decide(ctx context.Context, n name, have *endpoint, stored []S
 // is tried again at every look.
 func (s *Service) substitute(ctx context.Context, n name, c candidate, cause error) *endpoint {
 	e := &endpoint{doc: c.doc, payload: c.payload, since: s.Now(), substitute: true}
+	e.protect(s.Now)
 	if prev := c.doc.Previous; prev != nil {
 		p := *prev
 		p.Kind, p.Share = release.SlotLive, 100
@@ -172,6 +173,7 @@ func live(d release.Document) release.Slot {
 // what was approved.
 func (s *Service) load(ctx context.Context, n name, doc release.Document) (*endpoint, error) {
 	e := &endpoint{doc: doc, since: s.Now()}
+	e.protect(s.Now)
 	if doc.State != release.Live {
 		return e, nil
 	}
@@ -200,7 +202,7 @@ func (s *Service) slot(ctx context.Context, n name, doc release.Document, want r
 		sig = named(sig, declared)
 	}
 	return &slot{Slot: want, version: v, signature: sig, name: strconv.Itoa(want.Version), redact: newRedaction(doc.Redact, sig),
-		metrics: s.Metrics.slot(n.workspace, n.endpoint, strconv.Itoa(want.Version), want.Kind)}, nil
+		batch: newBatcher(v, int(doc.Limits.BatchRows)), metrics: s.Metrics.slot(n.workspace, n.endpoint, strconv.Itoa(want.Version), want.Kind)}, nil
 }
 
 // named takes column names that the version's record knows and the file does not.

@@ -202,11 +202,26 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 			}
 		}
 	}
+	until := c.Deadline
 	if ms := e.doc.Limits.TimeoutMS; ms > 0 {
+		if own := c.Start.Add(time.Duration(ms) * time.Millisecond); until.IsZero() || own.Before(until) {
+			until = own
+		}
+	}
+	if !until.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)
+		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
+	if err := e.callers.admit(c.Caller); err != nil {
+		chosen.metrics.refused.Inc()
+		return Answer{}, err
+	}
+	if err := e.gate.enter(ctx); err != nil {
+		chosen.metrics.refused.Inc()
+		return Answer{}, err
+	}
+	defer e.gate.leave()
 	r := c.record(e, chosen, chosen.Kind)
 	outputs, fired, compute, err := s.predict(ctx, c.Inputs, e, chosen)
 	r.Compute = compute
@@ -244,13 +259,22 @@ func (s *Service) predict(ctx context.Context, in []tensor.Tensor, e *endpoint, 
 		}
 	}()
 	begin := time.Now()
-	if t := chosen.version.tracer; t != nil {
+	switch t := chosen.version.tracer; {
+	case t != nil:
 		out, fired, err = t.PredictTrace(ctx, in)
-	} else {
+	case chosen.batch != nil:
+		out, err = chosen.batch.predict(ctx, in)
+	default:
 		out, err = chosen.version.model.Predict(ctx, in)
 	}
 	return out, fired, time.Since(begin), err
 }
+
+// Default protection of an endpoint whose release sets none.
+const (
+	defaultConcurrent = 64
+	defaultQueue      = 1024
+)
 
 // failed turns an engine's failure into what the caller may read.
 func (s *Service) failed(ctx context.Context, err error, e *endpoint, chosen *slot) error {
@@ -259,7 +283,7 @@ func (s *Service) failed(ctx context.Context, err error, e *endpoint, chosen *sl
 	case errors.As(err, &p):
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
-		return problem.New(problem.Unavailable, "Version %d of %s did not answer within the time its release allows.", chosen.Version, e.doc.Endpoint).Because(err)
+		return problem.New(problem.Unavailable, "Version %d of %s did not answer within the time that its release or the caller allows.", chosen.Version, e.doc.Endpoint).Because(err)
 	case errors.Is(err, context.Canceled):
 		return err
 	}

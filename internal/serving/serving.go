@@ -49,6 +49,7 @@ type Call struct {
 	// Subject is used, then the Request; a call with none of them is spread at random.
 	RoutingKey string
 	Start      time.Time // when the request came in
+	Deadline   time.Time // after which the caller no longer wants an answer; zero for none
 }
 
 // Answer is what a call gets. Its record is in the log, as durable as the release asks, when Infer returns it.
@@ -98,6 +99,7 @@ type slot struct {
 	signature engine.Signature
 	name      string // the version in text
 	redact    *redaction
+	batch     *batcher // nil when calls are not joined
 	metrics   slotMetrics
 }
 
@@ -112,6 +114,8 @@ type endpoint struct {
 	// substitute tells that the previous version stands in for a damaged one.
 	substitute bool
 	since      time.Time
+	gate       *turnstile
+	callers    *callers // nil when there is no limit per caller
 }
 
 type name struct{ workspace, endpoint string }
