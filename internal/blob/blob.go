@@ -37,6 +37,90 @@ type Store interface {
 	DeleteNamed(ctx context.Context, name string) error
 }
 
+// Content is one entry of a listing of content-addressed bytes.
+type Content struct {
+	Digest   string
+	Size     int64
+	Modified time.Time
+}
+
+// What a store may do beside; both stores here do all of it except where said. Ask by type assertion.
+type (
+	// Claiming asks claim before bytes get their name, with their digest; when it fails nothing is stored. Keeper uses it
+	// to keep the collector away from bytes that are about to be referred to.
+	Claiming interface {
+		OnPut(claim func(ctx context.Context, digest string) error)
+	}
+	// Listing gives up to limit stored digests greater than after in their order ("" is the start).
+	Listing interface {
+		Contents(ctx context.Context, after string, limit int) ([]Content, error)
+	}
+	// Remembering knows without reading which bytes were found sound and not touched since. S3 is not.
+	Remembering interface{ Sound(digest string) bool }
+	// Tidying removes what broken-off writes left before a time.
+	Tidying interface {
+		Tidy(ctx context.Context, before time.Time) error
+	}
+	// Linking gives an address at which a stored object can be fetched for a while without a token, as an attachment of
+	// the given name and type. Dir is not.
+	Linking interface {
+		Link(ctx context.Context, digest, name, contentType string, valid time.Duration) (string, error)
+	}
+	// Parted takes content in parts, which may come side by side, more than once, and over days.
+	Parted interface {
+		// BeginParts starts an upload.
+		BeginParts(ctx context.Context) (upload string, err error)
+		// PartLink is where part n (1 to MaxParts) is to be PUT; "" when the parts come through WritePart.
+		PartLink(ctx context.Context, upload string, n int, valid time.Duration) (string, error)
+		// WritePart stores part n, in place of one that came before. S3 has its links instead.
+		WritePart(ctx context.Context, upload string, n int, r io.Reader) (Part, error)
+		// Parts lists what is there, in order. ErrNotFound for an upload that was finished or dropped.
+		Parts(ctx context.Context, upload string) ([]Part, error)
+		// FinishParts makes the parts 1 to len(parts) one content, as Put does. A part that is missing or whose tag is
+		// another is a problem.Invalid, and the upload goes on.
+		FinishParts(ctx context.Context, upload string, parts []Part) (digest string, size int64, err error)
+		// DropParts ends an upload; one that is not there is no error.
+		DropParts(ctx context.Context, upload string) error
+	}
+)
+
+// MaxParts is how many parts an upload has at most.
+const MaxParts = 10_000
+
+// Part is one part of an upload. ETag tells its bytes from others of the same number, without quotation marks.
+type Part struct {
+	Number int
+	ETag   string
+	Size   int64
+}
+
+func badPart(n int) error {
+	return problem.New(problem.Invalid, "There is no part %d; parts count from 1 to %d.", n, MaxParts).At("part_number")
+}
+
+// CheckParts refuses parts that are not numbered 1, 2, 3, … or that differ from those which are there.
+func CheckParts(parts, there []Part) error {
+	if len(parts) == 0 || len(parts) > MaxParts {
+		return problem.New(problem.Invalid, "An upload has 1 to %d parts; got %d.", MaxParts, len(parts)).At("parts")
+	}
+	have := map[int]Part{}
+	for _, p := range there {
+		have[p.Number] = p
+	}
+	for i, p := range parts {
+		h, ok := have[i+1]
+		switch {
+		case p.Number != i+1:
+			return problem.New(problem.Invalid, "The parts are not numbered 1, 2, 3, …: place %d holds part %d.", i+1, p.Number).At("parts")
+		case !ok:
+			return problem.New(problem.Invalid, "Part %d has not been uploaded; send it, then complete the upload again.", i+1).At("parts")
+		case strings.Trim(p.ETag, `"`) != h.ETag:
+			return problem.New(problem.Invalid, "Part %d is not the one that was uploaded: its ETag is %q; send it again, then complete the upload.", i+1, h.ETag).At("parts")
+		}
+	}
+	return nil
+}
+
 // Named is one entry of a listing.
 type Named struct {
 	Name     string

@@ -6,19 +6,25 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
 	"syscall"
+	"time"
 
 	"keelson/internal/db"
 	"keelson/internal/problem"
 )
 
-// Dir is a store in a folder: content/ab/abcd…, named/…, and tmp/ for what is being written.
-type Dir struct{ root *os.Root }
+// Dir is a store in a folder: content/ab/abcd…, named/…, parts/ for uploads in parts, and tmp/ for what is being written.
+type Dir struct {
+	root  *os.Root
+	claim func(context.Context, string) error
+	sound sound
+}
 
 // OpenDir opens a folder, making it if missing.
 func OpenDir(folder string) (*Dir, error) {
@@ -29,7 +35,7 @@ func OpenDir(folder string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open folder for blobs: %w", err)
 	}
-	for _, d := range []string{"content", "named", "tmp"} {
+	for _, d := range []string{"content", "named", "parts", "tmp"} {
 		if err := root.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("open folder for blobs: %w", err)
 		}
@@ -42,19 +48,19 @@ func (d *Dir) Close() error { return d.root.Close() }
 
 func contentPath(hexa string) string { return "content/" + hexa[:2] + "/" + hexa }
 
-// write copies r into a temporary file, syncs it and lets place move it to its final name.
-func (d *Dir) write(r io.Reader, also io.Writer, place func(tmp string, size int64) error) error {
+// OnPut sets what is asked before bytes get their name; see Claiming.
+func (d *Dir) OnPut(claim func(context.Context, string) error) { d.claim = claim }
+
+// write copies r into a temporary file, hashing on the way if sum is given, syncs it and lets place move it to its final
+// name.
+func (d *Dir) write(r io.Reader, sum hash.Hash, place func(tmp string, size int64) error) error {
 	tmp := "tmp/" + db.NewID()
 	f, err := d.root.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return full(err)
 	}
 	defer d.root.Remove(tmp)
-	var w io.Writer = f
-	if also != nil {
-		w = io.MultiWriter(f, also)
-	}
-	size, err := io.Copy(w, r)
+	size, err := copyHashed(f, r, sum)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return full(err)
 	}
@@ -76,13 +82,24 @@ func (d *Dir) move(tmp, name string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-func (d *Dir) Put(_ context.Context, r io.Reader) (digest string, size int64, err error) {
+func (d *Dir) Put(ctx context.Context, r io.Reader) (digest string, size int64, err error) {
 	sum := sha256.New()
 	err = d.write(r, sum, func(tmp string, n int64) error {
 		hexa := hex.EncodeToString(sum.Sum(nil))
 		digest, size = "sha256:"+hexa, n
+		if d.claim != nil {
+			if err := d.claim(ctx, digest); err != nil {
+				return err
+			}
+		}
 		// What is there is replaced rather than kept: the new bytes were hashed just now, the old ones may have been altered.
-		return d.move(tmp, contentPath(hexa))
+		if err := d.move(tmp, contentPath(hexa)); err != nil {
+			return err
+		}
+		if info, err := d.root.Stat(contentPath(hexa)); err == nil {
+			d.sound.keep(digest, info)
+		}
+		return nil
 	})
 	if err != nil {
 		return "", 0, err
@@ -117,7 +134,91 @@ func (d *Dir) open(name string) (io.ReadSeekCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
-func (d *Dir) Verify(ctx context.Context, digest string) error { return verify(ctx, d, digest) }
+// Verify remembers what it found sound until the file is touched, see Sound.
+func (d *Dir) Verify(ctx context.Context, digest string) error {
+	hexa, err := ParseDigest(digest)
+	if err != nil {
+		return err
+	}
+	before, statErr := d.root.Stat(contentPath(hexa))
+	if err := verify(ctx, d, digest); err != nil {
+		d.sound.forget(digest)
+		return err
+	}
+	if statErr == nil {
+		d.sound.keep(digest, before)
+	}
+	return nil
+}
+
+// Sound implements Remembering: the file has been read and hashed by this process and neither its size, its times nor
+// its place on the disk changed since. The time of change (ctime) counts, which a program cannot set.
+func (d *Dir) Sound(digest string) bool {
+	hexa, err := ParseDigest(digest)
+	if err != nil {
+		return false
+	}
+	info, err := d.root.Stat(contentPath(hexa))
+	return err == nil && d.sound.is(digest, info)
+}
+
+// Contents implements Listing, folder by folder.
+func (d *Dir) Contents(_ context.Context, after string, limit int) (out []Content, err error) {
+	start := 0
+	if after != "" {
+		hexa, err := ParseDigest(after)
+		if err != nil {
+			return nil, err
+		}
+		b, _ := hex.DecodeString(hexa[:2])
+		start = int(b[0])
+	}
+	for i := start; i < 256 && len(out) < limit; i++ {
+		dir := fmt.Sprintf("content/%02x", i)
+		list, err := fs.ReadDir(d.root.FS(), dir) // sorted by name
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range list {
+			digest := "sha256:" + e.Name()
+			if _, err := ParseDigest(digest); err != nil || digest <= after || !e.Type().IsRegular() {
+				continue
+			}
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if out = append(out, Content{digest, info.Size(), info.ModTime()}); len(out) == limit {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+// Tidy removes what broken-off writes left before a time: temporary files and uploads in parts nobody finished.
+func (d *Dir) Tidy(_ context.Context, before time.Time) error {
+	for _, dir := range []string{"tmp", "parts"} {
+		list, err := fs.ReadDir(d.root.FS(), dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			if info, err := e.Info(); err == nil && info.ModTime().Before(before) {
+				if err := gone(d.root.RemoveAll(dir + "/" + e.Name())); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
 
 func verify(ctx context.Context, s Store, digest string) error {
 	r, _, err := s.Open(ctx, digest)
@@ -140,6 +241,7 @@ func (d *Dir) Delete(_ context.Context, digest string) error {
 	if err != nil {
 		return err
 	}
+	d.sound.forget(digest)
 	return gone(d.root.Remove(contentPath(hexa)))
 }
 

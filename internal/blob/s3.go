@@ -22,6 +22,7 @@ import (
 type S3 struct {
 	client         *minio.Client
 	bucket, prefix string
+	claim          func(context.Context, string) error
 }
 
 // OpenS3 opens a bucket, making it if it is missing. Two forms are understood:
@@ -84,7 +85,7 @@ func (s *S3) Put(ctx context.Context, r io.Reader) (string, int64, error) {
 	defer os.Remove(f.Name())
 	defer f.Close()
 	sum := sha256.New()
-	size, err := io.Copy(io.MultiWriter(f, sum), r)
+	size, err := copyHashed(f, r, sum)
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
@@ -92,6 +93,11 @@ func (s *S3) Put(ctx context.Context, r io.Reader) (string, int64, error) {
 		return "", 0, full(err)
 	}
 	hexa := hex.EncodeToString(sum.Sum(nil))
+	if s.claim != nil {
+		if err := s.claim(ctx, "sha256:"+hexa); err != nil {
+			return "", 0, err
+		}
+	}
 	if size == 0 {
 		return empty, 0, nil // nothing to store, and some services refuse an upload without length
 	}

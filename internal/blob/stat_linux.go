@@ -1,0 +1,5 @@
+package blob
+
+import "syscall"
+
+func changeTime(s *syscall.Stat_t) syscall.Timespec { return s.Ctim }
