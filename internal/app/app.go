@@ -43,6 +43,7 @@ type App struct {
 	Identity *identity.Service
 	DB       *db.DB
 	Blobs    blob.Store
+	Keeper   *blob.Keeper
 	Audit    *audit.Log
 	Events   *event.Bus
 	Jobs     *job.Runner

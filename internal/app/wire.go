@@ -67,9 +67,10 @@ func (a *App) wire(ctx context.Context) error {
 	now := time.Now
 
 	a.Data = &dataset.Service{DB: a.DB, Blobs: a.Blobs, Log: a.Log, Now: now, TempDir: filepath.Join(a.Config.Data, "tmp"), Limits: dataset.Limits{Bytes: a.Config.MaxUpload}}
-	a.Tracking = &tracking.Service{DB: a.DB, Blobs: a.Blobs, Log: a.Log, Now: now}
+	a.keep()
+	a.Tracking = &tracking.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Log: a.Log, Now: now}
 	a.UseCases = &usecase.Service{DB: a.DB, Log: a.Log, Now: now}
-	a.Inventory = &inventory.Service{DB: a.DB, Blobs: a.Blobs, Engines: set, Runs: a.Tracking, Log: a.Log, Now: now, MaxUpload: a.Config.MaxUpload}
+	a.Inventory = &inventory.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Engines: set, Runs: a.Tracking, Log: a.Log, Now: now, MaxUpload: a.Config.MaxUpload}
 	a.Incidents = &incident.Service{DB: a.DB, Log: a.Log, Now: now}
 	a.Policies = &policy.Service{DB: a.DB, Key: a.release, Log: a.Log, Now: now}
 	a.Approvals = &approval.Service{DB: a.DB, Key: a.release, Log: a.Log, Now: now, Policies: a.Policies, Versions: versions{a},
@@ -118,7 +119,7 @@ func (a *App) wire(ctx context.Context) error {
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
 		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations,
-		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Log: a.Log}} {
+		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
 	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors, a.Evaluations} {

@@ -180,6 +180,6 @@ func (s *Service) getContent(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("ETag", `"`+v.Digest+`"`)
 	w.Header().Set("Content-Disposition", `attachment; filename="`+v.Dataset+"-"+strconv.Itoa(v.Version)+"."+v.Format+`"`)
-	http.ServeContent(w, r, "", v.CreatedAt, f)
+	rest.ServeContent(w, r, v.CreatedAt, f, rest.WriteProblem)
 	return nil
 }

@@ -54,3 +54,6 @@ func (s *Service) Running(ctx context.Context) (out []Running, err error) {
 	})
 	return out, err
 }
+
+// Newest gives the newest release of every endpoint of all workspaces, as it is stored.
+func (s *Service) Newest(tx db.Scope) ([]Envelope, error) { return s.store().envelopes(tx, 1) }

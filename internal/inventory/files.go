@@ -18,13 +18,12 @@ type openedFile struct {
 	modified time.Time
 }
 
-// OpenFile opens one file of a version.
-func (s *Service) OpenFile(ctx context.Context, model string, number int, path string) (io.ReadSeekCloser, openedFile, error) {
-	var out openedFile
+// OpenFile opens one file of a version; sound is what blob.OpenSound says of its bytes.
+func (s *Service) OpenFile(ctx context.Context, model string, number int, path string) (f io.ReadSeekCloser, out openedFile, sound bool, err error) {
 	if err := tracking.CheckPath(path); err != nil {
-		return nil, out, err
+		return nil, out, false, err
 	}
-	err := s.DB.Read(ctx, func(tx db.Scope) error {
+	err = s.DB.Read(ctx, func(tx db.Scope) error {
 		v, err := getVersion(tx, model, number)
 		if err != nil {
 			return err
@@ -38,8 +37,8 @@ func (s *Service) OpenFile(ctx context.Context, model string, number int, path s
 		return problem.New(problem.NotFound, "%s has no file '%s'.", v.Ref(), clip(path, 200)).At("path")
 	})
 	if err != nil {
-		return nil, out, err
+		return nil, out, false, err
 	}
-	f, _, err := s.Blobs.Open(ctx, out.Digest)
-	return f, out, err
+	f, _, sound, err = s.Keeper.OpenSound(ctx, s.Blobs, out.Digest)
+	return f, out, sound, err
 }

@@ -317,17 +317,20 @@ func (s *Service) download(a *rest.API) http.Handler {
 			a.Fail(w, r, problem.New(problem.NotFound, "There is no version %q.", clip(r.PathValue("version"), 40)))
 			return
 		}
-		f, file, err := s.OpenFile(r.Context(), r.PathValue("name"), n, r.PathValue("path"))
+		f, file, sound, err := s.OpenFile(r.Context(), r.PathValue("name"), n, r.PathValue("path"))
 		if err != nil {
 			a.Fail(w, r, err)
 			return
 		}
 		defer f.Close()
+		if !sound {
+			s.Keeper.Aside(file.Digest)
+		}
 		h := w.Header()
 		h.Set("Content-Type", "application/octet-stream")
 		h.Set("Content-Disposition", "attachment")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("ETag", `"`+file.Digest+`"`)
-		http.ServeContent(w, r, "", file.modified, f)
+		rest.ServeContent(w, r, file.modified, f, a.Fail)
 	})
 }

@@ -54,6 +54,14 @@ func (s *Service) Register(ctx context.Context, r Registration) (Version, error)
 			return Version{}, err
 		}
 	}
+	// Files of an upload of hours, or of a run that somebody deletes meanwhile, must still be there when rows refer to them.
+	digests := make([]string, len(r.Files))
+	for i, f := range r.Files {
+		digests[i] = f.Digest
+	}
+	if err := s.Keeper.Present(ctx, digests...); err != nil {
+		return Version{}, err
+	}
 	d, err := describe(Folder(ctx, s.Blobs, r.Files), r.Files)
 	if err != nil {
 		return Version{}, fmt.Errorf("read what the model says of itself: %w", err)

@@ -49,6 +49,7 @@ type (
 type Service struct {
 	DB          *db.DB
 	Blobs       blob.Store
+	Keeper      *blob.Keeper // of Blobs; may be nil
 	Engines     Engines
 	Runs        *tracking.Service
 	Log         *slog.Logger

@@ -26,6 +26,7 @@ import (
 	"unicode/utf8"
 
 	"keelson/internal/access"
+	"keelson/internal/blob"
 	"keelson/internal/inventory"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
@@ -42,11 +43,15 @@ const (
 	maxArtifact = 50 << 30  // one uploaded file
 )
 
-// API serves the protocol. All fields are required.
+// API serves the protocol. All fields but Keeper and LinkKey are required.
 type API struct {
 	Tracking  *tracking.Service
 	Inventory *inventory.Service
+	Keeper    *blob.Keeper // hears of altered bytes
+	LinkKey   []byte       // signs links that need no token, the same in all processes; made up when it is missing
 	Log       *slog.Logger
+
+	links *links
 }
 
 // Routes mounts all paths.
@@ -61,7 +66,7 @@ func (m *API) Routes(a *rest.API) {
 	a.Handle("GET", "/version", access.Public, rest.MLflow, text(Speaks))
 	a.Handle("GET", "/health", access.Public, rest.MLflow, text("OK"))
 	for _, prefix := range prefixes {
-		a.Handle("GET", prefix+"/3.0/mlflow/server-info", access.Public, rest.MLflow, http.HandlerFunc(serverInfo))
+		a.Handle("GET", prefix+"/3.0/mlflow/server-info", access.Public, rest.MLflow, http.HandlerFunc(m.serverInfo))
 		a.Handle("", prefix+"/2.0/", access.Public, rest.MLflow, http.HandlerFunc(m.unknown))
 		a.Handle("", prefix+"/3.0/", access.Public, rest.MLflow, http.HandlerFunc(m.unknown))
 		a.Handle("", prefix+"/2.0mlflow/", access.Public, rest.MLflow, http.HandlerFunc(m.unknown))
@@ -96,14 +101,9 @@ func text(s string) http.Handler {
 	})
 }
 
-func serverInfo(w http.ResponseWriter, _ *http.Request) {
-	answer(w, map[string]any{"store_type": "SqlStore", "workspaces_enabled": false, "trace_archival_enabled": false, "multipart_uploads_enabled": false,
-		"multipart_downloads_enabled": false, "presigned_upload_run_id_supported": false, "presigned_upload_model_id_supported": false})
-}
-
 // known are the parts of MLflow's API that are not served.
 var known = []string{"traces", "unified-traces", "get-online-trace-details", "workspaces", "issues", "label-schemas", "datasets", "scorers", "gateway", "prompt-optimization",
-	"review-queues", "webhooks", "jobs", "assistant", "mcp-servers", "genai", "demo", "scorer", "mpu", "presigned", "server-features", "users", "permissions"}
+	"review-queues", "webhooks", "jobs", "assistant", "mcp-servers", "genai", "demo", "scorer", "server-features", "users", "permissions"}
 
 func (m *API) unknown(w http.ResponseWriter, r *http.Request) {
 	for _, part := range strings.Split(r.URL.Path, "/") {
@@ -127,7 +127,7 @@ func on[T any](a *rest.API, m *API, method, p, permission string, h func(context
 		}
 		var out any
 		if err == nil {
-			out, err = h(r.Context(), in)
+			out, err = h(withBase(r).Context(), in)
 		}
 		if err != nil {
 			m.fail(w, r, err)
@@ -186,6 +186,10 @@ var codes = map[problem.Kind]struct {
 func (m *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p, ok := problem.As(err); ok {
 		c, known := codes[p.Kind]
+		var own interface{ Status() int }
+		if errors.As(err, &own) {
+			c.status = own.Status()
+		}
 		var e exists
 		if errors.As(err, &e) {
 			c.code, c.status = "RESOURCE_ALREADY_EXISTS", http.StatusBadRequest

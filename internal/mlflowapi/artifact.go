@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"keelson/internal/blob"
 	"keelson/internal/inventory"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
@@ -34,6 +35,7 @@ func (m *API) artifactRoutes(a *rest.API) {
 		a.Handle("GET", prefix+"/2.0/mlflow/logged-models/{model}/artifacts/files", "run.read", rest.MLflow, m.handle(m.modelFile))
 		a.Handle("POST", prefix+"/2.0/mlflow/upload-artifact", "run.write", rest.MLflow, m.handle(m.uploadToRun))
 	}
+	m.uploadRoutes(a)
 	on(a, m, "GET", "/2.0/mlflow/artifacts/list", "run.read", m.listRun, "run_id|run_uuid")
 	on(a, m, "GET", "/2.0/mlflow/logged-models/{model}/artifacts/directories", "run.read", m.listModel)
 	a.Handle("GET", "/get-artifact", "run.read", rest.MLflow, m.handle(m.runFile))
@@ -44,7 +46,7 @@ func (m *API) handle(h func(http.ResponseWriter, *http.Request) error) http.Hand
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := clean(r)
 		if err == nil {
-			err = h(w, r)
+			err = h(w, withBase(r))
 		}
 		if err != nil {
 			m.fail(w, r, err)
@@ -147,26 +149,34 @@ func (m *API) download(w http.ResponseWriter, r *http.Request) error {
 
 // serve sends one file, with ranges, as bytes to keep and never to show.
 func (m *API) serve(w http.ResponseWriter, r *http.Request, root, name string) error {
-	f, a, err := m.Tracking.OpenFile(r.Context(), root, name)
+	f, a, sound, err := m.Tracking.OpenFile(r.Context(), root, name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	send(w, r, name, a.Digest, f)
-	return nil
+	return m.send(w, r, name, file{a.Digest, a.Size, sound}, f)
 }
 
 func (m *API) serveVersion(w http.ResponseWriter, r *http.Request, model string, version int, name string) error {
-	f, file, err := m.Inventory.OpenFile(r.Context(), model, version, name)
+	f, v, sound, err := m.Inventory.OpenFile(r.Context(), model, version, name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	send(w, r, name, file.Digest, f)
-	return nil
+	return m.send(w, r, name, file{v.Digest, v.Size, sound}, f)
 }
 
-func send(w http.ResponseWriter, r *http.Request, name, digest string, f io.ReadSeeker) {
+// file is what is known of the bytes that are sent; sound says that they were held against their digest.
+type file struct {
+	digest string
+	size   int64
+	sound  bool
+}
+
+// send answers with a file or ranges of it. A whole file that nobody held against its digest yet is checked on the way:
+// the last bytes of an altered one are held back and the connection breaks off, so that no client takes it for whole. Of
+// one that is fetched by ranges the check is made aside.
+func (m *API) send(w http.ResponseWriter, r *http.Request, name string, what file, f io.ReadSeeker) error {
 	h := w.Header()
 	kind := mime.TypeByExtension(path.Ext(name))
 	if kind == "" {
@@ -176,8 +186,26 @@ func send(w http.ResponseWriter, r *http.Request, name, digest string, f io.Read
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": path.Base(name)}))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
-	h.Set("ETag", `"`+digest+`"`)
-	http.ServeContent(w, r, "", time.Time{}, f)
+	h.Set("ETag", `"`+what.digest+`"`)
+	if what.sound || r.Method != http.MethodGet || r.Header.Get("Range") != "" || r.Header.Get("If-None-Match") != "" {
+		if !what.sound {
+			m.Keeper.Aside(what.digest)
+		}
+		rest.ServeContent(w, r, time.Time{}, f, m.fail)
+		return nil
+	}
+	h.Set("Content-Length", strconv.FormatInt(what.size, 10))
+	h.Set("Accept-Ranges", "bytes")
+	_, err := io.Copy(w, blob.NewCheck(f, what.digest))
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, blob.ErrAltered) && m.Keeper != nil {
+		if err := m.Keeper.Report(r.Context(), what.digest); err != nil {
+			m.Log.ErrorContext(r.Context(), "altered bytes could not be reported", "digest", what.digest, "error", err)
+		}
+	}
+	panic(http.ErrAbortHandler) // the answer has begun; only breaking off says that it is not whole
 }
 
 func (m *API) upload(w http.ResponseWriter, r *http.Request) error {
@@ -190,38 +218,17 @@ func (m *API) upload(w http.ResponseWriter, r *http.Request) error {
 
 func (m *API) store(w http.ResponseWriter, r *http.Request, p place) error {
 	if p.model != "" {
-		return problem.New(problem.Forbidden, "The files of %s/%d are registered and cannot be changed; register a new version.", p.model, p.version)
+		return frozen(p)
 	}
 	if r.ContentLength > maxArtifact {
-		return problem.New(problem.TooLarge, "An artifact has at most %d bytes.", int64(maxArtifact))
+		return tooLarge(maxArtifact)
 	}
 	body := &reading{r: http.MaxBytesReader(w, r.Body, maxArtifact)}
 	if _, err := m.Tracking.PutFile(r.Context(), p.root, p.rest, body); err != nil {
-		var large *http.MaxBytesError
-		switch {
-		case errors.As(body.err, &large):
-			return problem.New(problem.TooLarge, "An artifact has at most %d bytes.", int64(maxArtifact))
-		case body.err != nil:
-			return problem.New(problem.Invalid, "The upload broke off; nothing was stored.").Because(body.err)
-		}
-		return err
+		return body.blame(err, maxArtifact)
 	}
 	answer(w, none{})
 	return nil
-}
-
-// reading remembers that the caller's body, not the store, failed.
-type reading struct {
-	r   io.Reader
-	err error
-}
-
-func (b *reading) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	if err != nil && err != io.EOF {
-		b.err = err
-	}
-	return n, err
 }
 
 func (m *API) remove(w http.ResponseWriter, r *http.Request) error {
@@ -244,20 +251,26 @@ type listRequest struct {
 	UUID  string `json:"run_uuid"`
 	Path  string `json:"path"`
 	Dir   string `json:"artifact_directory_path"`
+	Token string `json:"page_token"`
+	Max   int64  `json:"max_results"`
 	Model string `path:"model"`
 }
 
 type listing struct {
 	Root  string     `json:"root_uri"`
 	Files []fileInfo `json:"files,omitempty"`
+	Next  string     `json:"next_page_token,omitempty"`
 }
+
+// maxListed is how many children of a folder one page has, unless the caller asks for fewer.
+const maxListed = 10_000
 
 func (m *API) listRun(ctx context.Context, in *listRequest) (any, error) {
 	r, err := m.Tracking.Run(ctx, either(in.ID, in.UUID))
 	if err != nil {
 		return nil, err
 	}
-	return m.listUnder(ctx, tracking.ArtifactRoot(r.Experiment, r.ID), in.Path)
+	return m.listUnder(ctx, tracking.ArtifactRoot(r.Experiment, r.ID), in.Path, in)
 }
 
 func (m *API) listModel(ctx context.Context, in *listRequest) (any, error) {
@@ -265,15 +278,22 @@ func (m *API) listModel(ctx context.Context, in *listRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.listUnder(ctx, tracking.ModelRoot(l.Experiment, l.ID), in.Dir)
+	return m.listUnder(ctx, tracking.ModelRoot(l.Experiment, l.ID), in.Dir, in)
 }
 
-func (m *API) listUnder(ctx context.Context, root, folder string) (any, error) {
-	list, err := m.Tracking.List(ctx, root, strings.TrimSuffix(folder, "/"))
+func (m *API) listUnder(ctx context.Context, root, folder string, in *listRequest) (any, error) {
+	if in.Max < 0 || in.Max > maxListed {
+		return nil, problem.New(problem.Invalid, "Invalid value %d for parameter 'max_results' supplied: it must be between 1 and %d.", in.Max, maxListed).At("max_results")
+	}
+	limit := int(in.Max)
+	if limit == 0 {
+		limit = maxListed
+	}
+	list, next, err := m.Tracking.ListPage(ctx, root, strings.TrimSuffix(folder, "/"), in.Token, limit)
 	if err != nil {
 		return nil, err
 	}
-	return listing{"mlflow-artifacts:/" + root, infos(list, "")}, nil
+	return listing{"mlflow-artifacts:/" + root, infos(list, ""), next}, nil
 }
 
 func (m *API) runFile(w http.ResponseWriter, r *http.Request) error {

@@ -52,6 +52,10 @@ func document(err error, request string) *Doc {
 	if errors.As(err, &m) {
 		d.Code = http.StatusMethodNotAllowed
 	}
+	var span errRange
+	if errors.As(err, &span) {
+		d.Code = span.Status()
+	}
 	return d
 }
 

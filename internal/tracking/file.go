@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"keelson/internal/audit"
+	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/problem"
@@ -47,37 +48,60 @@ func (s *Service) PutFile(ctx context.Context, root, path string, r io.Reader) (
 	if err := s.DB.Read(ctx, func(tx db.Scope) error { return owner(tx, root, true) }); err != nil {
 		return a, err
 	}
+	ctx, lease := blob.WithLease(ctx)
 	var err error
 	if a.Digest, a.Size, err = s.Blobs.Put(ctx, r); err != nil {
 		return a, fmt.Errorf("store %s: %w", path, err)
 	}
-	err = s.DB.Write(ctx, func(tx db.Scope) error {
-		if err := owner(tx, root, true); err != nil {
-			return err
-		}
-		other, err := blocked(tx, root, path)
-		if err != nil {
-			return err
-		}
-		if other != "" {
-			return problem.New(problem.Invalid, "The path '%s' is in the way of '%s': one of them would have to be a file and a folder.", clip(other, 200), clip(path, 200)).At("path")
-		}
-		return putArtifact(tx, root, a, s.Now())
-	})
-	return a, err
+	return a, s.DB.Write(ctx, func(tx db.Scope) error { return s.place(tx, root, a, lease) })
 }
 
-// OpenFile opens a file below a root.
-func (s *Service) OpenFile(ctx context.Context, root, path string) (io.ReadSeekCloser, Artifact, error) {
-	var a Artifact
+// place records a stored file below a root and ends the lease on its bytes.
+func (s *Service) place(tx db.Scope, root string, a Artifact, lease string) error {
+	if err := owner(tx, root, true); err != nil {
+		return err
+	}
+	other, err := blocked(tx, root, a.Path)
+	if err != nil {
+		return err
+	}
+	if other != "" {
+		return problem.New(problem.Invalid, "The path '%s' is in the way of '%s': one of them would have to be a file and a folder.", clip(other, 200), clip(a.Path, 200)).At("path")
+	}
+	switch old, err := getArtifact(tx, root, a.Path); {
+	case err == nil && old.Digest != a.Digest:
+		if err := blob.Loose(tx, old.Digest); err != nil {
+			return err
+		}
+	case err != nil && !problem.Is(err, problem.NotFound):
+		return err
+	}
+	if err := putArtifact(tx, root, a, s.Now()); err != nil {
+		return err
+	}
+	return blob.Release(tx, lease)
+}
+
+// OpenFile opens a file below a root; sound is what blob.OpenSound says of its bytes. Altered ones are refused where that
+// is known and reported.
+func (s *Service) OpenFile(ctx context.Context, root, path string) (f io.ReadSeekCloser, a Artifact, sound bool, err error) {
 	if err := CheckPath(path); err != nil {
-		return nil, a, err
+		return nil, a, false, err
 	}
-	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { a, err = getArtifact(tx, root, path); return err }); err != nil {
-		return nil, a, err
+	if a, err = s.File(ctx, root, path); err != nil {
+		return nil, a, false, err
 	}
-	f, _, err := s.Blobs.Open(ctx, a.Digest)
-	return f, a, err
+	f, _, sound, err = s.Keeper.OpenSound(ctx, s.Blobs, a.Digest)
+	return f, a, sound, err
+}
+
+// File gives what is known of one file.
+func (s *Service) File(ctx context.Context, root, path string) (a Artifact, err error) {
+	if err := CheckPath(path); err != nil {
+		return a, err
+	}
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { a, err = getArtifact(tx, root, path); return err })
+	return a, err
 }
 
 // Files gives all files below a folder of a root ("" is the root itself), with paths relative to the root.
@@ -93,11 +117,25 @@ func (s *Service) Files(ctx context.Context, root, folder string) (out []Artifac
 
 // List gives the direct children of a folder, sorted by path; listing a file gives nothing, as MLflow does.
 func (s *Service) List(ctx context.Context, root, folder string) ([]Artifact, error) {
-	all, err := s.Files(ctx, root, folder)
-	if err != nil {
-		return nil, err
+	list, _, err := s.ListPage(ctx, root, folder, "", 0)
+	return list, err
+}
+
+// ListPage gives up to limit (0: all) direct children of a folder from where the page before ended (after, "" for the
+// first), and where the next page begins, "" at the end. What lies in folders below is not read, however much it is.
+func (s *Service) ListPage(ctx context.Context, root, folder, after string, limit int) (out []Artifact, next string, err error) {
+	for _, p := range []string{folder, strings.TrimSuffix(after, "/")} {
+		if p != "" {
+			if err := CheckPath(p); err != nil {
+				return nil, "", err
+			}
+		}
 	}
-	return Children(all, folder), nil
+	if after != "" && folder != "" && !strings.HasPrefix(after, folder+"/") {
+		return nil, "", problem.New(problem.Invalid, "The page token is not one of this folder; send the one of the page before, or none.").At("page_token")
+	}
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { out, next, err = children(tx, root, folder, after, limit); return err })
+	return out, next, err
 }
 
 // Children picks the direct children of folder out of sorted files.
@@ -124,8 +162,8 @@ func Children(files []Artifact, folder string) (out []Artifact) {
 	return out
 }
 
-// DeleteFiles removes a file or folder below a root, or all files of the root (path ""). The bytes stay for others that
-// hold the same.
+// DeleteFiles removes a file or folder below a root, or all files of the root (path ""). Their bytes go unless something
+// else refers to the same.
 func (s *Service) DeleteFiles(ctx context.Context, root, path string) error {
 	if path != "" {
 		if err := CheckPath(path); err != nil {
@@ -136,11 +174,11 @@ func (s *Service) DeleteFiles(ctx context.Context, root, path string) error {
 		if err := owner(tx, root, false); err != nil {
 			return err
 		}
-		n, err := dropArtifacts(tx, root, path)
+		n, size, err := dropArtifacts(tx, root, path)
 		if err != nil || n == 0 {
 			return err
 		}
-		return audit.Record(tx, "artifact.deleted", "artifact/"+root+"/"+path, map[string]any{"files": n})
+		return audit.Record(tx, "artifact.deleted", "artifact/"+root+"/"+path, map[string]any{"files": n, "bytes": size})
 	})
 }
 

@@ -43,17 +43,21 @@ type FoldArgs struct {
 
 // Service stores and finds experiments and runs. DB, Blobs, Log and Now are required.
 type Service struct {
-	DB    *db.DB
-	Blobs blob.Store
-	Log   *slog.Logger
-	Now   func() time.Time
+	DB     *db.DB
+	Blobs  blob.Store
+	Keeper *blob.Keeper // of Blobs; may be nil
+	Log    *slog.Logger
+	Now    func() time.Time
 
 	queues  sync.Map // workspace → *queue
 	touched sync.Map // workspace → true, once its default experiment is there
 }
 
 // Jobs registers the background work.
-func (s *Service) Jobs(r *job.Runner) { r.Handle(FoldKind, s.fold) }
+func (s *Service) Jobs(r *job.Runner) {
+	r.Handle(FoldKind, s.fold)
+	r.Every("tracking.uploads", 10*time.Minute, s.ExpireUploads)
+}
 
 func (s *Service) fold(ctx context.Context, j job.Job) error {
 	var a FoldArgs

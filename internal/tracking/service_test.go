@@ -355,7 +355,7 @@ func TestFilesAndLoggedModels(t *testing.T) {
 		if got := names("dir"); !slices.Equal(got, []string{"dir/%41 é.txt", "dir/b.txt", "dir/sub/"}) {
 			t.Errorf("dir lists %q", got)
 		}
-		f, _, err := s.OpenFile(ctx, root, "dir/%41 é.txt")
+		f, _, _, err := s.OpenFile(ctx, root, "dir/%41 é.txt")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"keelson/internal/blob"
 	"keelson/internal/db"
 	"keelson/internal/problem"
 )
@@ -315,17 +316,83 @@ func below(tx db.Scope, root, folder string) (out []Artifact, err error) {
 	return out, err
 }
 
-func dropArtifacts(tx db.Scope, root, folder string) (n int64, err error) {
+// dropArtifacts removes the files of a root, or of one folder in it, and says how many they were and their bytes.
+func dropArtifacts(tx db.Scope, root, folder string) (n int, size int64, err error) {
 	q, args := `DELETE FROM artifact WHERE workspace = $1 AND root = $2`, []any{tx.Workspace, root}
 	if folder != "" {
 		q += ` AND (path = $3 OR ` + bytewise(tx, "path") + ` >= $4 AND ` + bytewise(tx, "path") + ` < $5)`
 		args = append(args, folder, folder+"/", folder+"0")
 	}
-	res, err := tx.Exec(q, args...)
-	if err != nil {
-		return 0, err
+	var digests []string
+	if err := tx.Each(q+` RETURNING digest, size`, args, func(scan func(...any) error) error {
+		var d string
+		var b int64
+		err := scan(&d, &b)
+		digests, size = append(digests, d), size+b
+		return err
+	}); err != nil {
+		return 0, 0, err
 	}
-	return res.RowsAffected()
+	return len(digests), size, blob.Loose(tx, digests...)
+}
+
+// children gives up to limit direct children of a folder, and where the next page begins: behind the file of that path,
+// or, when it ends with a slash, behind all that is in that folder. It reads files in the byte order of their paths and,
+// once it has met a folder, goes on behind it, so that what lies deeper is not read.
+func children(tx db.Scope, root, folder, after string, limit int) (out []Artifact, next string, err error) {
+	const batch = 1000
+	col := bytewise(tx, "path")
+	prefix, op, from := "", ">", ""
+	q := `SELECT path, digest, size FROM artifact WHERE workspace = $1 AND root = $2`
+	if folder != "" {
+		prefix, from = folder+"/", folder+"/"
+	}
+	for {
+		if after != "" {
+			op, from = ">", after
+			if f, ok := strings.CutSuffix(after, "/"); ok {
+				op, from = ">=", f+"0" // '0' follows '/' in the order of bytes
+			}
+		}
+		args := []any{tx.Workspace, root, from}
+		where := ` AND ` + col + ` ` + op + ` $3`
+		if folder != "" {
+			where += ` AND ` + col + ` < $4`
+			args = append(args, folder+"0")
+		}
+		n, inside := 0, ""
+		full := false
+		if err := tx.Each(q+where+` ORDER BY `+col+` LIMIT `+strconv.Itoa(batch), args, func(scan func(...any) error) error {
+			var a Artifact
+			if err := scan(&a.Path, &a.Digest, &a.Size); err != nil {
+				return err
+			}
+			n++
+			if full || inside != "" && strings.HasPrefix(a.Path, inside) {
+				return nil
+			}
+			if limit > 0 && len(out) == limit {
+				full = true
+				return nil
+			}
+			after = a.Path
+			if name, _, deep := strings.Cut(strings.TrimPrefix(a.Path, prefix), "/"); deep {
+				a = Artifact{Path: prefix + name, Folder: true}
+				inside = a.Path + "/"
+				after = inside
+			}
+			out = append(out, a)
+			return nil
+		}); err != nil {
+			return nil, "", err
+		}
+		if full {
+			return out, after, nil
+		}
+		if n < batch {
+			return out, "", nil
+		}
+	}
 }
 
 // blocked finds what is in the way of a file at path: a folder of that name, or a file where path needs a folder.

@@ -1,0 +1,22 @@
+-- +goose Up
+-- Files that are coming in parts; the parts themselves are in the blob store.
+CREATE TABLE artifact_upload (
+  workspace  TEXT   NOT NULL,
+  id         TEXT   NOT NULL,
+  root       TEXT   NOT NULL,
+  path       TEXT   NOT NULL,
+  ref        TEXT   NOT NULL,          -- what the blob store calls it
+  parts      BIGINT NOT NULL,
+  created_by TEXT   NOT NULL,
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  PRIMARY KEY (workspace, id)
+);
+CREATE INDEX artifact_upload_expires ON artifact_upload (expires_at);
+
+-- Folders are listed in the order of bytes, which the primary key of a database with another collation does not keep.
+CREATE INDEX artifact_path ON artifact (workspace, root, path COLLATE "C");
+
+-- +goose Down
+DROP INDEX artifact_path;
+DROP TABLE artifact_upload;
