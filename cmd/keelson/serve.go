@@ -19,6 +19,7 @@ var serverFlags = []struct{ name, usage string }{
 	{"parts", "what this process does: api,worker,serving (default all)"},
 	{"auth", "on or off; off only on a loopback address (default on)"},
 	{"hosts", "host names to answer to, beside the own address"},
+	{"outbound-allow", "addresses, networks and names inside that webhooks may lead to, as 10.0.0.0/8,*.internal"},
 	{"python", "Python that pipeline steps use, instead of environments made from their lock files"},
 	{"log-format", "text or json"},
 	{"log-level", "debug, info, warn or error"},

@@ -55,15 +55,15 @@ var roles = []Role{
 		"approval.open", "predict", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write")},
 	{DataEngineer, "Data engineer", with("data.write", "run.write", "pipeline.run", "approval.open", "predict", "monitor.write", "alert.write", "incident.write")},
 	{MLEngineer, "ML engineer", with("data.write", "run.write", "pipeline.run", "model.write", "version.write", "evaluation.run", "approval.open",
-		"deployment.operate", "predict", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write")},
-	{ITOperations, "IT operations", with("deployment.operate", "approval.open", "predict", "prediction.read", "monitor.write", "alert.write", "incident.write")},
+		"deployment.operate", "predict", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "webhook.read", "webhook.write")},
+	{ITOperations, "IT operations", with("webhook.read", "webhook.write", "deployment.operate", "approval.open", "predict", "prediction.read", "monitor.write", "alert.write", "incident.write")},
 	{Risk, "Risk and compliance", with("approval.open", "approval.vote", "policy.write", "prediction.read", "monitor.write", "alert.write", "incident.write", "audit.export", "usecase.write")},
 	{Auditor, "Auditor", with("prediction.read", "audit.export")},
-	{Administrator, "Platform administrator", with("user.read", "user.write", "audit.export", "incident.write")},
+	{Administrator, "Platform administrator", with("webhook.read", "webhook.write", "user.read", "user.write", "audit.export", "incident.write")},
 	{Service, "Service account", []string{"data.read", "data.write", "run.read", "run.write", "pipeline.read", "pipeline.run", "model.read", "model.write", "version.read",
 		"version.write", "evaluation.run", "approval.read", "approval.open", "deployment.read", "predict", "prediction.write", "monitor.read", "alert.read", "incident.read", "usecase.read", "policy.read"}},
 	{Local, "Everybody on this machine", with("data.write", "run.write", "pipeline.run", "usecase.write", "model.write", "version.write", "evaluation.run", "approval.open",
-		"deployment.operate", "predict", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "policy.write", "audit.export", "user.read")},
+		"deployment.operate", "predict", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "policy.write", "audit.export", "user.read", "webhook.read", "webhook.write")},
 }
 
 // Roles gives the table.

@@ -31,6 +31,7 @@ import (
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 	"keelson/internal/seal"
+	"keelson/internal/webhook"
 )
 
 // Version is the version of the program; releases set it when they are built.
@@ -53,6 +54,7 @@ type App struct {
 	node    string
 	metrics *obs.Metrics
 	release *seal.Key
+	secrets *seal.Key // encrypts what has to be read again
 	lock    *os.File
 	ready   atomic.Bool
 	run     []func(context.Context) error // what works in the background until Run's context ends
@@ -102,12 +104,15 @@ func New(ctx context.Context, c Config, logTo io.Writer) (_ *App, err error) {
 	if a.release, err = seal.Load(filepath.Join(c.keys(), "release.key")); err != nil {
 		return nil, err
 	}
+	if a.secrets, err = seal.Load(filepath.Join(c.keys(), "secrets.key")); err != nil {
+		return nil, err
+	}
 	a.Audit = &audit.Log{DB: a.DB, Blobs: a.Blobs, Key: auditKey, Log: log}
 	if err := a.Audit.Open(); err != nil {
 		return nil, err
 	}
 	a.Events = &event.Bus{DB: a.DB, Log: log, Node: a.node}
-	a.Jobs = &job.Runner{DB: a.DB, Log: log, Node: a.node, Queues: map[string]int{"default": 4, "pipeline": 4}}
+	a.Jobs = &job.Runner{DB: a.DB, Log: log, Node: a.node, Queues: map[string]int{"default": 4, "pipeline": 4, webhook.Queue: 4}}
 	a.Identity = &identity.Service{DB: a.DB, Log: log, Now: time.Now, Auth: c.Auth == "on"}
 	a.Identity.Open()
 	a.API = rest.New(Version, a.Identity, log)

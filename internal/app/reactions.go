@@ -17,5 +17,6 @@ func (a *App) react() {
 	on("incident", monitor.Breached, a.Incidents.Follow)      // keeps the time lines of incidents
 	on("incident", monitor.Recovered, a.Incidents.Follow)     //
 	on("incident", deployment.Released, a.Incidents.Follow)   //
+	on("webhook", "*", a.Webhooks.Hear)                       // tells other programs
 	on("retrain", monitor.Breached, a.Pipelines.Retrain)      // only where the monitor says so
 }

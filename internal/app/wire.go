@@ -21,12 +21,14 @@ import (
 	"keelson/internal/mlflowapi"
 	"keelson/internal/monitor"
 	"keelson/internal/oip"
+	"keelson/internal/outbound"
 	"keelson/internal/pipeline"
 	"keelson/internal/policy"
 	"keelson/internal/prediction"
 	"keelson/internal/serving"
 	"keelson/internal/tracking"
 	"keelson/internal/usecase"
+	"keelson/internal/webhook"
 )
 
 // nouns are the services of the domain, built by wire.
@@ -45,6 +47,7 @@ type nouns struct {
 	Monitors    *monitor.Service
 	Alerts      *alert.Service
 	Evaluations *evaluation.Service
+	Webhooks    *webhook.Service
 	Serving     *serving.Service // nil unless this process serves
 
 	predictionLog *prediction.Log // nil in a process that only works in the background
@@ -117,12 +120,21 @@ func (a *App) wire(ctx context.Context) error {
 		Calls: &monitor.Predictions{Service: a.Predictions, Versions: a.Inventory}}
 	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now}
 
+	rules, err := outbound.Parse(a.Config.Outbound)
+	if err != nil {
+		return err
+	}
+	calls := outbound.New(outbound.Options{Rules: rules})
+	a.closers = append(a.closers, func() error { calls.Close(); return nil })
+	a.Webhooks = &webhook.Service{DB: a.DB, Key: a.secrets, Calls: calls, Formats: []webhook.Format{webhook.CloudEvents{}, mlflowapi.WebhookFormat{}}, Log: a.Log, Now: now,
+		Metrics: webhook.NewMetrics(a.metrics.Registry)}
+
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
-		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations,
-		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
+		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks,
+		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Webhooks: a.Webhooks, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
-	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors, a.Evaluations} {
+	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors, a.Evaluations, a.Webhooks} {
 		n.Jobs(a.Jobs)
 	}
 	a.react()

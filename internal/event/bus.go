@@ -39,7 +39,8 @@ type subscription struct {
 	wake  chan struct{}
 }
 
-// On subscribes name to events of one type. Cursors are kept by name: keep it stable.
+// On subscribes name to events of one type; "*" is every type that has no handler of its own. Cursors are kept by name:
+// keep it stable.
 func (b *Bus) On(name, typ string, h Handler) {
 	for _, s := range b.subs {
 		if s.name == name {
@@ -191,7 +192,11 @@ func (b *Bus) step(ctx context.Context, s *subscription, failures *int) (more bo
 		return false, err
 	}
 	for _, e := range events {
-		if h := s.types[e.Type]; h != nil {
+		h := s.types[e.Type]
+		if h == nil {
+			h = s.types["*"]
+		}
+		if h != nil {
 			if err := h(Caused(ctx, e, s.name), e); err != nil {
 				if ctx.Err() != nil {
 					return false, ctx.Err()

@@ -50,7 +50,7 @@ const (
 
 // Events.
 const (
-	EventRegistered = "inventory.version.registered" // data: {model, version}
+	EventRegistered = "inventory.version.registered" // data: {model, version, source, run, description, tags}
 	EventReady      = "inventory.version.ready"      // data: {model, version}
 	EventFailed     = "inventory.version.failed"     // data: {model, version, reason}
 	EventRetired    = "inventory.version.retired"    // data: {model, version, reason}

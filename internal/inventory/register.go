@@ -113,7 +113,8 @@ func (s *Service) Register(ctx context.Context, r Registration) (Version, error)
 		if err := job.Enqueue(tx, CheckKind, CheckArgs{Model: v.Model, Version: v.Number}); err != nil {
 			return err
 		}
-		if err := event.Publish(tx, EventRegistered, "model/"+v.Ref(), map[string]any{"model": v.Model, "version": v.Number}); err != nil {
+		if err := event.Publish(tx, EventRegistered, "model/"+v.Ref(), map[string]any{"model": v.Model, "version": v.Number, "source": v.Origin, "run": v.Run,
+			"description": v.Description, "tags": v.Tags}); err != nil {
 			return err
 		}
 		return audit.Record(tx, "version.registered", "model/"+v.Ref(), map[string]any{"model": v.Model, "version": v.Number, "artifact_digest": v.ArtifactDigest,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -101,6 +102,9 @@ func (s *Service) create(tx db.Scope, m Model) error {
 	if err := insertModel(tx, m); err != nil {
 		return err
 	}
+	if err := event.Publish(tx, EventModelCreated, "model/"+m.Name, map[string]any{"model": m.Name, "kind": m.Kind, "description": m.Description, "tags": m.Tags}); err != nil {
+		return err
+	}
 	return audit.Record(tx, "model.created", "model/"+m.Name, map[string]any{"model": m.Name, "kind": m.Kind, "owner": m.Owner, "use_case": m.UseCase})
 }
 
@@ -190,7 +194,8 @@ func (s *Service) change(tx db.Scope, name string, change func(*Model) error) er
 	if len(changed) == 0 {
 		return nil
 	}
-	return audit.Record(tx, "model.changed", "model/"+name, map[string]any{"model": name, "changed": changed})
+	detail := map[string]any{"model": name, "changed": changed}
+	return errors.Join(event.Publish(tx, EventModelChanged, "model/"+name, detail), audit.Record(tx, "model.changed", "model/"+name, detail))
 }
 
 func fields(m Model) map[string]json.RawMessage {
@@ -236,6 +241,9 @@ func (s *Service) Rename(ctx context.Context, from, to string) (Model, error) {
 				return err
 			}
 		}
+		if err := event.Publish(tx, EventModelRenamed, "model/"+to, map[string]any{"model": to, "before": from}); err != nil {
+			return err
+		}
 		return audit.Record(tx, "model.renamed", "model/"+to, map[string]any{"models": []string{from, to}, "from": from, "to": to})
 	})
 	if err != nil {
@@ -280,6 +288,9 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 		if err := dropModel(tx, name); err != nil {
 			return err
 		}
+		if err := event.Publish(tx, EventModelDeleted, "model/"+name, map[string]any{"model": name}); err != nil {
+			return err
+		}
 		return audit.Record(tx, "model.deleted", "model/"+name, map[string]any{"model": name, "versions": digests})
 	})
 }
@@ -295,6 +306,9 @@ func (s *Service) DeleteVersion(ctx context.Context, model string, number int) e
 			return err
 		}
 		if err := dropVersion(tx, model, number); err != nil {
+			return err
+		}
+		if err := event.Publish(tx, EventVersionDeleted, "model/"+v.Ref(), map[string]any{"model": model, "version": number}); err != nil {
 			return err
 		}
 		return audit.Record(tx, "version.deleted", "model/"+v.Ref(), map[string]any{"model": model, "artifact_digest": v.ArtifactDigest, "state": v.State})
@@ -423,7 +437,8 @@ func (s *Service) SetAlias(ctx context.Context, model, alias string, number int)
 		if err := putAlias(tx, model, alias, number); err != nil {
 			return err
 		}
-		return audit.Record(tx, "alias.set", fmt.Sprintf("model/%s/%d", model, number), map[string]any{"model": model, "alias": alias, "version": number, "before": before[alias]})
+		detail, object := map[string]any{"model": model, "alias": alias, "version": number, "before": before[alias]}, fmt.Sprintf("model/%s/%d", model, number)
+		return errors.Join(event.Publish(tx, EventAliasSet, object, detail), audit.Record(tx, "alias.set", object, detail))
 	})
 }
 
@@ -443,7 +458,8 @@ func (s *Service) DropAlias(ctx context.Context, model, alias string) error {
 		if err := dropAlias(tx, model, alias); err != nil {
 			return err
 		}
-		return audit.Record(tx, "alias.deleted", "model/"+model, map[string]any{"model": model, "alias": alias, "before": before[alias]})
+		detail := map[string]any{"model": model, "alias": alias, "before": before[alias]}
+		return errors.Join(event.Publish(tx, EventAliasDeleted, "model/"+model, detail), audit.Record(tx, "alias.deleted", "model/"+model, detail))
 	})
 }
 
@@ -454,7 +470,7 @@ func (s *Service) ChangeVersion(ctx context.Context, model string, number int, c
 		if err != nil {
 			return err
 		}
-		was, tags := v.Description, db.ToJSON(v.Tags)
+		was, tags := v.Description, clone(v.Tags)
 		if err := change(&v); err != nil {
 			return err
 		}
@@ -464,11 +480,14 @@ func (s *Service) ChangeVersion(ctx context.Context, model string, number int, c
 		if len(v.Description) > 100_000 {
 			return problem.New(problem.Invalid, "The description is longer than 100,000 bytes.").At("description")
 		}
-		if v.Description == was && db.ToJSON(v.Tags) == tags {
+		if v.Description == was && maps.Equal(v.Tags, tags) {
 			return nil
 		}
 		v.UpdatedAt = s.Now()
 		if err := putVersion(tx, v); err != nil {
+			return err
+		}
+		if err := tagNews(tx, model, number, tags, v.Tags); err != nil {
 			return err
 		}
 		return audit.Record(tx, "version.changed", "model/"+v.Ref(), map[string]any{"model": model, "description": v.Description, "tags": v.Tags})

@@ -31,6 +31,7 @@ import (
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 	"keelson/internal/tracking"
+	"keelson/internal/webhook"
 )
 
 // Speaks is the version of MLflow whose protocol is spoken; clients compare it with their own.
@@ -49,6 +50,7 @@ type API struct {
 	Inventory *inventory.Service
 	Keeper    *blob.Keeper // hears of altered bytes
 	LinkKey   []byte       // signs links that need no token, the same in all processes; made up when it is missing
+	Webhooks  *webhook.Service
 	Log       *slog.Logger
 
 	links *links
@@ -63,6 +65,7 @@ func (m *API) Routes(a *rest.API) {
 	m.modelRoutes(a)
 	m.registryRoutes(a)
 	m.importRoutes(a)
+	m.webhookRoutes(a)
 	a.Handle("GET", "/version", access.Public, rest.MLflow, text(Speaks))
 	a.Handle("GET", "/health", access.Public, rest.MLflow, text("OK"))
 	for _, prefix := range prefixes {
@@ -103,7 +106,7 @@ func text(s string) http.Handler {
 
 // known are the parts of MLflow's API that are not served.
 var known = []string{"traces", "unified-traces", "get-online-trace-details", "workspaces", "issues", "label-schemas", "datasets", "scorers", "gateway", "prompt-optimization",
-	"review-queues", "webhooks", "jobs", "assistant", "mcp-servers", "genai", "demo", "scorer", "server-features", "users", "permissions"}
+	"review-queues", "jobs", "assistant", "mcp-servers", "genai", "demo", "scorer", "server-features", "users", "permissions"}
 
 func (m *API) unknown(w http.ResponseWriter, r *http.Request) {
 	for _, part := range strings.Split(r.URL.Path, "/") {

@@ -40,6 +40,8 @@ func (gate) Authenticate(r *http.Request) (caller.Caller, error) {
 	switch r.Header.Get("Authorization") {
 	case "Bearer auditor":
 		who.Name, who.Roles = "otto", []string{"auditor"}
+	case "Bearer engineer":
+		who.Name, who.Roles = "mara", []string{"ml-engineer"}
 	case "Bearer nobody":
 		return caller.Caller{}, nil
 	}
@@ -76,10 +78,11 @@ func serve(t testing.TB, d *db.DB) *server {
 	runner := &job.Runner{DB: d, Log: log, Node: db.NewID()}
 	tr.Jobs(runner)
 	inv.Jobs(runner)
+	a := rest.New("test", gate{}, log)
+	neighbours(t, m, d, runner, a)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- runner.Run(ctx) }()
-	a := rest.New("test", gate{}, log)
 	tr.Routes(a)
 	inv.Routes(a)
 	m.Routes(a)
@@ -187,7 +190,7 @@ func TestWireQuirks(t *testing.T) {
 			{"a page size beyond the limit is refused", "POST", "/api/2.0/mlflow/runs/search", `{"experiment_ids":["0"],"max_results":50001}`, 400, `max_results`},
 			{"an alias that is not there is a wrong value", "GET", "/api/2.0/mlflow/registered-models/alias?name=none&alias=a", "", 404, `RESOURCE_DOES_NOT_EXIST`},
 			{"traces are not offered", "POST", "/api/3.0/mlflow/traces/search", `{}`, 501, `NOT_IMPLEMENTED`},
-			{"webhooks are not offered", "GET", "/api/2.0/mlflow/webhooks", "", 501, `NOT_IMPLEMENTED`},
+			{"the gateway is not offered", "GET", "/api/3.0/mlflow/gateway/secrets/list", "", 501, `NOT_IMPLEMENTED`},
 			{"anything else has no endpoint", "GET", "/api/2.0/mlflow/nothing", "", 404, `ENDPOINT_NOT_FOUND`},
 			{"a wrong method has none either", "DELETE", "/ajax-api/2.0/mlflow/runs/get", "", 404, `ENDPOINT_NOT_FOUND`},
 			{"the odd path has none", "POST", "/api/2.0mlflow/experiments/search-datasets", "{}", 404, `ENDPOINT_NOT_FOUND`},
