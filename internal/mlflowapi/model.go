@@ -77,33 +77,44 @@ func (m *API) paramsLogged(ctx context.Context, in *loggedRequest) (any, error) 
 	return none{}, m.Tracking.LogModelParams(ctx, in.Model, toPairs(in.Params))
 }
 
+// dataRef names data of a metric.
+type dataRef struct {
+	Name   string `json:"dataset_name"`
+	Digest string `json:"dataset_digest"`
+}
+
 func (m *API) searchLogged(ctx context.Context, in *struct {
-	Experiments []string `json:"experiment_ids"`
-	Filter      string   `json:"filter"`
-	Max         integer  `json:"max_results"`
-	Token       string   `json:"page_token"`
-	Datasets    []any    `json:"datasets"`
+	Experiments []string  `json:"experiment_ids"`
+	Filter      string    `json:"filter"`
+	Max         integer   `json:"max_results"`
+	Token       string    `json:"page_token"`
+	Datasets    []dataRef `json:"datasets"`
 	Order       []struct {
 		Field     string `json:"field_name"`
 		Ascending *bool  `json:"ascending"`
+		dataRef
 	} `json:"order_by"`
 }) (any, error) {
-	if len(in.Datasets) > 0 {
-		return nil, problem.New(problem.Unsupported, "Searching logged models by the datasets of their metrics is not offered; leave datasets out.").At("datasets")
-	}
 	limit, err := limited(in.Max, 100, 1000)
 	if err != nil {
 		return nil, err
 	}
-	var order []string
-	for _, o := range in.Order {
+	v := tracking.Search{Experiments: in.Experiments, Filter: strings.TrimSpace(in.Filter), Limit: limit, Token: in.Token, OrderData: map[int]tracking.DatasetRef{}}
+	for i, o := range in.Order {
+		if o.Field == "" {
+			return nil, problem.New(problem.Invalid, "`field_name` in the `order_by` clause must be specified.").At("order_by")
+		}
 		term := o.Field
 		if o.Ascending != nil && !*o.Ascending {
 			term += " DESC"
 		}
-		order = append(order, term)
+		v.Order = append(v.Order, term)
+		v.OrderData[i] = tracking.DatasetRef(o.dataRef)
 	}
-	list, next, err := m.Tracking.SearchModels(ctx, tracking.Search{Experiments: in.Experiments, Filter: strings.TrimSpace(in.Filter), Order: order, Limit: limit, Token: in.Token})
+	for _, d := range in.Datasets {
+		v.Datasets = append(v.Datasets, tracking.DatasetRef(d))
+	}
+	list, next, err := m.Tracking.SearchModels(ctx, v)
 	if err != nil {
 		return nil, err
 	}

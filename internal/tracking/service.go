@@ -51,6 +51,7 @@ type Service struct {
 
 	queues  sync.Map // workspace → *queue
 	touched sync.Map // workspace → true, once its default experiment is there
+	sizes   totals   // about how many runs an experiment has
 }
 
 // Jobs registers the background work.
@@ -538,8 +539,14 @@ func putRunModels(tx db.Scope, run, direction string, models []ModelRef) error {
 
 // SearchRuns gives a page of runs and the token of the next.
 func (s *Service) SearchRuns(ctx context.Context, v Search) (out []Run, next string, err error) {
-	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { out, next, err = searchRuns(tx, v); return err })
-	return out, next, err
+	p, err := s.PageRuns(ctx, v)
+	return p.Runs, p.Next, err
+}
+
+// PageRuns gives a page of runs, and how many match where that is cheap to say.
+func (s *Service) PageRuns(ctx context.Context, v Search) (out RunPage, err error) {
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { out, err = searchRuns(tx, v, &s.sizes); return err })
+	return out, err
 }
 
 // History gives points of one metric of a run, sorted by (time, step, value) as MLflow does, identical ones once;

@@ -388,6 +388,38 @@ func TestFilesAndLoggedModels(t *testing.T) {
 		if err != nil || len(list) != 1 || list[0].Status != ModelReady || list[0].Params["depth"] != "3" || len(list[0].Metrics) != 1 {
 			t.Errorf("search gives %+v %v", list, err)
 		}
+		other := must[LoggedModel](t)(s.CreateModel(ctx, NewModel{Experiment: "0", Name: "forest", Run: r.ID}))
+		if err := s.LogBatch(ctx, r.ID, Batch{Metrics: []Point{{Key: "acc", Value: 0.2, Model: m.ID, Dataset: "train", DatasetDigest: "d1", At: 5}, {Key: "acc", Value: 0.5, Model: other.ID, Dataset: "test", DatasetDigest: "d2"}}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			name   string
+			search Search
+			want   string
+		}{
+			{"metrics on some data count only", Search{Filter: "metrics.acc > 0.1", Datasets: []DatasetRef{{Name: "train"}}}, "tree"},
+			{"data alone ask for any metric on them", Search{Datasets: []DatasetRef{{Name: "train", Digest: "d1"}, {Name: "test", Digest: "d2"}}}, "forest tree"},
+			{"another digest is other data", Search{Datasets: []DatasetRef{{Name: "train", Digest: "d9"}}}, ""},
+			{"the metric measured last orders", Search{Order: []string{"metrics.acc DESC"}}, "forest tree"},
+			{"an order may look at one data set", Search{Order: []string{"metrics.acc DESC"}, OrderData: map[int]DatasetRef{0: {Name: "test"}}}, "tree forest"},
+			{"what has no metric on the data comes last", Search{Order: []string{"metrics.acc"}, OrderData: map[int]DatasetRef{0: {Name: "train"}}}, "tree forest"},
+		} {
+			c.search.Experiments, c.search.Limit = []string{"0"}, 1
+			var got []string
+			for ok := true; ok; ok = c.search.Token != "" {
+				list, next, err := s.SearchModels(ctx, c.search)
+				if err != nil {
+					t.Fatalf("%s: %v", c.name, err)
+				}
+				for _, m := range list {
+					got = append(got, m.Name)
+				}
+				c.search.Token = next
+			}
+			if g := strings.Join(got, " "); g != c.want {
+				t.Errorf("%s: got %q, want %q", c.name, g, c.want)
+			}
+		}
 		if err := s.DeleteModel(ctx, m.ID); err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package tracking
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -175,86 +174,6 @@ func putRun(tx db.Scope, r Run) error {
 	_, err := tx.Exec(`UPDATE run SET name = $1, status = $2, deleted = $3, ended_at = $4 WHERE workspace = $5 AND id = $6`,
 		r.Name, r.Status, bit(r.Deleted), db.Micros(r.Ended), tx.Workspace, r.ID)
 	return err
-}
-
-// fill reads parameters, tags, latest metrics, inputs and models of the runs in list.
-func fill(tx db.Scope, list []Run) error {
-	at := map[string]int{}
-	ids := make([]string, len(list))
-	for i, r := range list {
-		at[r.ID], ids[i] = i, r.ID
-	}
-	return inChunks(ids, func(part []string) error {
-		pairs := func(table string, into func(Run) map[string]string) error {
-			q := newQuery(tx)
-			q.add(`SELECT run, key, value FROM `+table+` WHERE workspace = `, q.arg(tx.Workspace), ` AND run IN (`, q.args(part), `)`)
-			return tx.Each(q.String(), q.a, func(scan func(...any) error) error {
-				var id, k, v string
-				if err := scan(&id, &k, &v); err != nil {
-					return err
-				}
-				into(list[at[id]])[k] = v
-				return nil
-			})
-		}
-		if err := pairs("run_param", func(r Run) map[string]string { return r.Params }); err != nil {
-			return fmt.Errorf("read parameters: %w", err)
-		}
-		if err := pairs("run_tag", func(r Run) map[string]string { return r.Tags }); err != nil {
-			return fmt.Errorf("read tags: %w", err)
-		}
-		q := newQuery(tx)
-		q.add(`SELECT run, key, value, kind, step, at_ms FROM metric_latest WHERE workspace = `, q.arg(tx.Workspace), ` AND run IN (`, q.args(part), `) ORDER BY run, key`)
-		if err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
-			var id string
-			var p Point
-			var kind int
-			if err := scan(&id, &p.Key, &p.Value, &kind, &p.Step, &p.At); err != nil {
-				return err
-			}
-			p.Value = join(p.Value, kind)
-			r := &list[at[id]]
-			r.Metrics = append(r.Metrics, p)
-			return nil
-		}); err != nil {
-			return fmt.Errorf("read metrics: %w", err)
-		}
-		q = newQuery(tx)
-		q.add(`SELECT run, document, created_at FROM run_input WHERE workspace = `, q.arg(tx.Workspace), ` AND run IN (`, q.args(part), `) ORDER BY run, created_at, name, digest`)
-		if err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
-			var id, doc string
-			var us int64
-			if err := scan(&id, &doc, &us); err != nil {
-				return err
-			}
-			var in Input
-			if err := db.FromJSON(doc, &in); err != nil {
-				return err
-			}
-			in.Logged = db.Time(us)
-			r := &list[at[id]]
-			r.Inputs = append(r.Inputs, in)
-			return nil
-		}); err != nil {
-			return fmt.Errorf("read inputs: %w", err)
-		}
-		q = newQuery(tx)
-		q.add(`SELECT run, direction, model, step FROM run_model WHERE workspace = `, q.arg(tx.Workspace), ` AND run IN (`, q.args(part), `) ORDER BY run, model`)
-		return tx.Each(q.String(), q.a, func(scan func(...any) error) error {
-			var id, direction string
-			var m ModelRef
-			if err := scan(&id, &direction, &m.Model, &m.Step); err != nil {
-				return err
-			}
-			r := &list[at[id]]
-			if direction == "in" {
-				r.ModelsIn = append(r.ModelsIn, m)
-			} else {
-				r.ModelsOut = append(r.ModelsOut, m)
-			}
-			return nil
-		})
-	})
 }
 
 func putTag(tx db.Scope, run string, t Pair) error {
