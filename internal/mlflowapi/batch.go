@@ -47,11 +47,7 @@ func readBatch(b []byte) (run string, batch tracking.Batch, err error) {
 		err = s.End()
 	}
 	if run = either(run, uuid); run == "" {
-		gone := problem.New(problem.Invalid, "%s", missing("run_id")).At("run_id")
-		if err != nil {
-			gone.Detail += " " + err.Error()
-		}
-		return "", batch, gone
+		return "", batch, because(missing("run_id"), err)
 	}
 	return run, batch, err
 }
@@ -89,27 +85,12 @@ func readPoint(s *tensor.Scanner) (p tracking.Point, err error) {
 	value, at := false, false
 	err = s.Object(func(key string) (err error) {
 		switch key {
-		case "key":
-			return readText(s, &p.Key)
 		case "value":
-			value = true
-			p.Value, err = readNumber(s, "metrics.value")
-			return err
+			value = !isNull(s)
 		case "timestamp":
-			at = true
-			p.At, err = readInteger(s, "metrics.timestamp")
-			return err
-		case "step":
-			p.Step, err = readInteger(s, "metrics.step")
-			return err
-		case "model_id":
-			return readText(s, &p.Model)
-		case "dataset_name":
-			return readText(s, &p.Dataset)
-		case "dataset_digest":
-			return readText(s, &p.DatasetDigest)
+			at = !isNull(s)
 		}
-		return s.Skip()
+		return readPointField(s, key, "metrics.", &p)
 	})
 	switch {
 	case err != nil:
@@ -122,9 +103,36 @@ func readPoint(s *tensor.Scanner) (p tracking.Point, err error) {
 	return p, nil
 }
 
+// readPointField reads the member key of a point; where says whose it is in an error. Others are skipped.
+func readPointField(s *tensor.Scanner, key, where string, p *tracking.Point) (err error) {
+	switch key {
+	case "key":
+		return readText(s, &p.Key)
+	case "value":
+		p.Value, err = readNumber(s, where+key)
+	case "timestamp":
+		p.At, err = readInteger(s, where+key)
+	case "step":
+		p.Step, err = readInteger(s, where+key)
+	case "model_id":
+		return readText(s, &p.Model)
+	case "dataset_name":
+		return readText(s, &p.Dataset)
+	case "dataset_digest":
+		return readText(s, &p.DatasetDigest)
+	default:
+		return s.Skip()
+	}
+	return err
+}
+
 // readNumber reads a number or a string with one. A bare NaN or infinity is refused: many programs read it as 0.
 func readNumber(s *tensor.Scanner, name string) (float64, error) {
 	switch s.Peek() {
+	case 'n':
+		if s.Null() {
+			return 0, nil
+		}
 	case '"':
 		text, err := s.String()
 		if err != nil {

@@ -2,7 +2,6 @@ package mlflowapi
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -19,17 +18,13 @@ func (m *API) runRoutes(a *rest.API) {
 	on(a, m, "POST", p+"restore", "run.write", m.restoreRun, "run_id")
 	on(a, m, "GET", p+"get", "run.read", m.getRun, "run_id|run_uuid")
 	on(a, m, "POST", p+"search", "run.read", m.searchRuns)
-	on(a, m, "POST", p+"log-metric", "run.write", m.logMetric, "run_id|run_uuid", "key")
 	on(a, m, "POST", p+"log-parameter", "run.write", m.logParam, "run_id|run_uuid", "key")
 	on(a, m, "POST", p+"set-tag", "run.write", m.setTag, "run_id|run_uuid", "key")
 	on(a, m, "POST", p+"delete-tag", "run.write", m.deleteTag, "run_id", "key")
 	on(a, m, "POST", p+"log-inputs", "run.write", m.logInputs, "run_id")
 	on(a, m, "POST", p+"outputs", "run.write", m.logOutputs, "run_id")
 	on(a, m, "POST", p+"log-model", "run.write", m.logModel, "run_id", "model_json")
-	on(a, m, "GET", "/2.0/mlflow/metrics/get-history", "run.read", m.getHistory, "run_id|run_uuid", "metric_key")
-	for _, prefix := range prefixes {
-		a.Handle("POST", prefix+p+"log-batch", "run.write", rest.MLflow, http.HandlerFunc(m.logBatch))
-	}
+	m.metricRoutes(a)
 }
 
 type runRequest struct {
@@ -119,27 +114,6 @@ func (m *API) searchRuns(ctx context.Context, in *struct {
 	return out, nil
 }
 
-func (m *API) logMetric(ctx context.Context, in *struct {
-	ID            string   `json:"run_id"`
-	UUID          string   `json:"run_uuid"`
-	Key           string   `json:"key"`
-	Value         *number  `json:"value"`
-	Timestamp     *integer `json:"timestamp"`
-	Step          integer  `json:"step"`
-	Model         string   `json:"model_id"`
-	Dataset       string   `json:"dataset_name"`
-	DatasetDigest string   `json:"dataset_digest"`
-}) (any, error) {
-	if in.Value == nil {
-		return nil, missing("value")
-	}
-	if in.Timestamp == nil {
-		return nil, missing("timestamp")
-	}
-	p := tracking.Point{Key: in.Key, Value: float64(*in.Value), At: int64(*in.Timestamp), Step: int64(in.Step), Model: in.Model, Dataset: in.Dataset, DatasetDigest: in.DatasetDigest}
-	return none{}, m.Tracking.LogBatch(ctx, either(in.ID, in.UUID), tracking.Batch{Metrics: []tracking.Point{p}})
-}
-
 func (m *API) logParam(ctx context.Context, in *runRequest) (any, error) {
 	return none{}, m.Tracking.LogBatch(ctx, in.run(), tracking.Batch{Params: []tracking.Pair{{Key: in.Key, Value: in.Value}}})
 }
@@ -150,28 +124,6 @@ func (m *API) setTag(ctx context.Context, in *runRequest) (any, error) {
 
 func (m *API) deleteTag(ctx context.Context, in *runRequest) (any, error) {
 	return none{}, m.Tracking.DeleteTag(ctx, in.run(), in.Key)
-}
-
-// logBatch is the busiest call; it reads its body without reflection (batch.go).
-func (m *API) logBatch(w http.ResponseWriter, r *http.Request) {
-	b, err := body(w, r, MaxBatch)
-	if problem.Is(err, problem.TooLarge) {
-		err = problem.New(problem.Invalid, "Batched logging API requests must be at most %d bytes, got a request of size %d.", MaxBatch, max(r.ContentLength, MaxBatch+1))
-	}
-	var id string
-	var batch tracking.Batch
-	if err == nil {
-		id, batch, err = readBatch(b)
-	}
-	if err == nil {
-		err = m.Tracking.LogBatch(r.Context(), id, batch)
-	}
-	if err != nil {
-		m.fail(w, r, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write([]byte("{}"))
 }
 
 // Tags of a logged data set: MLflow's context and our version.
@@ -228,34 +180,4 @@ func (m *API) logModel(ctx context.Context, in *struct {
 		list = strings.TrimSuffix(old, "]") + "," + in.Model + "]"
 	}
 	return none{}, m.Tracking.LogBatch(ctx, in.ID, tracking.Batch{Tags: []tracking.Pair{{Key: tag, Value: list}}})
-}
-
-func (m *API) getHistory(ctx context.Context, in *struct {
-	ID    string  `json:"run_id"`
-	UUID  string  `json:"run_uuid"`
-	Key   string  `json:"metric_key"`
-	Token string  `json:"page_token"`
-	Max   integer `json:"max_results"`
-}) (any, error) {
-	limit := 0
-	if in.Max != 0 {
-		var err error
-		if limit, err = limited(in.Max, 0, tracking.MaxHistoryPage); err != nil {
-			return nil, err
-		}
-	} else if in.Token != "" {
-		limit = tracking.MaxHistoryPage
-	}
-	list, next, err := m.Tracking.History(ctx, either(in.ID, in.UUID), in.Key, in.Token, limit)
-	if err != nil {
-		return nil, err
-	}
-	out := struct {
-		Metrics []metric `json:"metrics,omitempty"`
-		Next    string   `json:"next_page_token,omitempty"`
-	}{Next: next}
-	for _, p := range list {
-		out.Metrics = append(out.Metrics, fromPoint(p, ""))
-	}
-	return out, nil
 }

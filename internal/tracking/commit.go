@@ -1,10 +1,12 @@
 package tracking
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"keelson/internal/caller"
@@ -13,31 +15,36 @@ import (
 	"keelson/internal/problem"
 )
 
-// Writes of metrics, parameters and tags arrive by the thousand and each is small, while a transaction costs the same for
-// one as for fifty. So writers that wait for the database share one transaction (group commit): the first becomes the
-// leader and commits, those who come meanwhile queue up, and the next leader takes them all. Nobody waits on a timer, and
-// everybody is answered only after their own points are stored.
+// Writes of runs, metrics, parameters and tags arrive by the thousand and each is small, while a transaction costs the
+// same for one as for fifty. So writers that wait for the database share one transaction (group commit): the first becomes
+// the leader and commits, those who come meanwhile queue up, and the next leader takes them all. Nobody waits on a timer,
+// and everybody is answered only after their own rows are committed.
 
 const (
-	groupSize  = 64  // batches in one transaction
-	foldAt     = 256 // tails of a run after which a job folds them
-	foldAtEnd  = 16  // the same when the run has ended
-	foldWindow = 4096
+	groupSize   = 64     // changes in one transaction
+	groupPoints = 20_000 // points in one transaction, unless one batch alone has more
+	foldAt      = 256    // tails of a run after which a job folds them
+	foldAtEnd   = 16     // the same when the run has ended
 )
 
-// logging is one caller's batch on its way.
-type logging struct {
+// change is what one caller wants written: a batch for a run, or an act of its own.
+type change struct {
 	run   string
 	batch Batch
-	err   error
-	turn  chan bool // true: you lead now; false: you are done
+	// act, if set, stands for the batch. It refuses (with a problem) before its first write, as the others of its group are
+	// committed nevertheless; any other error undoes the group, and each of it is tried alone.
+	act func(db.Scope) error
+
+	who  caller.Caller
+	err  error
+	turn chan bool // true: you lead now; false: you are done
 }
 
-// queue holds the waiting batches of one workspace.
+// queue holds the waiting changes of one workspace.
 type queue struct {
 	mu      sync.Mutex
 	busy    bool
-	waiting []*logging
+	waiting []*change
 	tails   map[string]int // tails written by this process since the last fold, by run
 }
 
@@ -47,6 +54,15 @@ func (s *Service) LogBatch(ctx context.Context, run string, b Batch) error {
 	if err := b.Check(); err != nil {
 		return err
 	}
+	return s.submit(ctx, &change{run: run, batch: b})
+}
+
+// together runs act in a transaction that it may share with others; see change.act.
+func (s *Service) together(ctx context.Context, act func(db.Scope) error) error {
+	return s.submit(ctx, &change{act: act})
+}
+
+func (s *Service) submit(ctx context.Context, c *change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -56,20 +72,18 @@ func (s *Service) LogBatch(ctx context.Context, run string, b Batch) error {
 		v, _ = s.queues.LoadOrStore(ws, &queue{tails: map[string]int{}})
 	}
 	q := v.(*queue)
-	l := &logging{run: run, batch: b, turn: make(chan bool, 1)}
+	c.who, c.turn = caller.From(ctx), make(chan bool, 1)
 	q.mu.Lock()
 	if q.busy {
-		q.waiting = append(q.waiting, l)
+		q.waiting = append(q.waiting, c)
 		q.mu.Unlock()
-		if lead := <-l.turn; !lead {
-			return l.err
+		if lead := <-c.turn; !lead {
+			return c.err
 		}
 		q.mu.Lock()
 	}
 	q.busy = true
-	n := min(len(q.waiting), groupSize-1)
-	group := append([]*logging{l}, q.waiting[:n]...)
-	q.waiting = slices.Delete(q.waiting, 0, n)
+	group := q.take(c)
 	q.mu.Unlock()
 
 	// The group's work outlives its leader's request: a caller who hangs up must not take the others' points along.
@@ -87,16 +101,30 @@ func (s *Service) LogBatch(ctx context.Context, run string, b Batch) error {
 	for _, f := range group[1:] {
 		f.turn <- false
 	}
-	return l.err
+	return c.err
 }
 
-// commit stores a group and leaves each member's error in it. When the transaction fails as a whole, each batch gets its
+// take makes the group that lead commits out of those who wait.
+func (q *queue) take(lead *change) []*change {
+	n, points := 0, len(lead.batch.Metrics)
+	for n < len(q.waiting) && n < groupSize-1 {
+		if points += len(q.waiting[n].batch.Metrics); points > groupPoints {
+			break
+		}
+		n++
+	}
+	group := append([]*change{lead}, q.waiting[:n]...)
+	q.waiting = slices.Delete(q.waiting, 0, n)
+	return group
+}
+
+// commit stores a group and leaves each member's error in it. When the transaction fails as a whole, each change gets its
 // own, so that one cannot spoil the others.
-func (s *Service) commit(ctx context.Context, q *queue, group []*logging) {
+func (s *Service) commit(ctx context.Context, q *queue, group []*change) {
 	defer func() { // whoever waits must be answered, whatever happens
 		if p := recover(); p != nil {
-			for _, l := range group {
-				l.err = fmt.Errorf("log batch: panic: %v", p)
+			for _, c := range group {
+				c.err = fmt.Errorf("write of a run: panic: %v", p)
 			}
 		}
 	}()
@@ -104,62 +132,60 @@ func (s *Service) commit(ctx context.Context, q *queue, group []*logging) {
 	if err == nil {
 		return
 	}
-	if len(group) == 1 {
-		group[0].err = err
-		return
-	}
-	for _, l := range group {
-		if l.err = s.write(ctx, q, []*logging{l}); l.err != nil && problem.KindOf(l.err) == problem.Internal {
-			s.Log.ErrorContext(ctx, "batch lost", "run", l.run, "error", l.err)
+	for _, c := range group {
+		for range 5 { // another replica's parameter is seen by the next look
+			if len(group) > 1 || errors.Is(err, errRace) {
+				err = s.write(ctx, q, []*change{c})
+			}
+			if err == nil || !errors.Is(err, errRace) {
+				break
+			}
+		}
+		if err != nil {
+			c.err = err
+			if len(group) > 1 && problem.KindOf(err) == problem.Internal {
+				s.Log.ErrorContext(ctx, "a write failed", "run", c.run, "error", err)
+			}
 		}
 	}
 }
 
-// write stores the batches of group in one transaction. A batch that breaks a rule is left out with its error; an error
+// write stores the changes of group in one transaction. One that breaks a rule is left out with its error; an error
 // of the transaction is returned and nothing is stored.
-func (s *Service) write(ctx context.Context, q *queue, group []*logging) error {
+func (s *Service) write(ctx context.Context, q *queue, group []*change) error {
 	var long []string
 	errs := make([]error, len(group))
 	err := s.DB.WriteBulk(ctx, func(tx db.Scope) error {
 		long = long[:0]
 		clear(errs)
-		state, err := states(tx, group)
+		known, err := states(tx, group)
 		if err != nil {
 			return err
 		}
-		latest := map[string]map[string]Point{}
-		points := map[string][]Point{}
-		for i, l := range group {
-			if errs[i] = admit(state, l.run); errs[i] != nil {
+		var rows gathered
+		for i, c := range group {
+			if c.act != nil {
+				own := tx
+				own.Ctx = caller.With(tx.Ctx, c.who)
+				if errs[i] = c.act(own); errs[i] != nil && problem.KindOf(errs[i]) == problem.Internal {
+					return errs[i]
+				}
 				continue
 			}
-			if errs[i], err = putParams(tx, l.run, l.batch.Params); err != nil {
+			if errs[i] = admit(known, c.run); errs[i] != nil {
+				continue
+			}
+			if errs[i], err = rows.params(tx, c.run, c.batch.Params); err != nil {
 				return err
 			}
-			if errs[i] != nil {
-				continue
-			}
-			for _, t := range l.batch.Tags {
-				if err := s.putTag(tx, l.run, t); err != nil {
-					return err
-				}
-			}
-			collect(latest, points, l)
-			for _, p := range l.batch.Metrics {
-				if p.Model != "" {
-					if err := putModelMetric(tx, l.run, p); err != nil {
-						return err
-					}
-				}
+			if errs[i] == nil {
+				rows.add(c)
 			}
 		}
-		if err := putLatest(tx, latest, state); err != nil {
-			return fmt.Errorf("keep latest points: %w", err)
+		if err := rows.store(tx, known); err != nil {
+			return err
 		}
-		for run, list := range points {
-			if err := putTail(tx, run, list); err != nil {
-				return fmt.Errorf("append points: %w", err)
-			}
+		for run := range rows.points {
 			if q.count(run, 0) >= foldAt {
 				if err := job.Enqueue(tx, FoldKind, FoldArgs{Run: run}, job.Unique()); err != nil {
 					return err
@@ -172,10 +198,10 @@ func (s *Service) write(ctx context.Context, q *queue, group []*logging) error {
 	if err != nil {
 		return err
 	}
-	for i, l := range group {
-		l.err = errs[i]
-		if errs[i] == nil && len(l.batch.Metrics) > 0 {
-			q.count(l.run, 1)
+	for i, c := range group {
+		c.err = errs[i]
+		if errs[i] == nil && len(c.batch.Metrics) > 0 {
+			q.count(c.run, 1)
 		}
 	}
 	for _, run := range long {
@@ -201,21 +227,123 @@ func (q *queue) count(run string, add int) int {
 	return q.tails[run]
 }
 
-func collect(latest map[string]map[string]Point, points map[string][]Point, l *logging) {
-	if len(l.batch.Metrics) == 0 {
+// pairKey is a parameter or tag of a run.
+type pairKey struct{ run, key string }
+
+// gathered are the rows of a group before they are written, table by table.
+type gathered struct {
+	newParams map[pairKey]string
+	tags      map[pairKey]string
+	latest    map[string]map[string]Point // by run and key
+	points    map[string][]Point          // by run
+	models    []modelPoint
+}
+
+type modelPoint struct {
+	run string
+	p   Point
+}
+
+// params gathers the parameters of a batch that are new; refused is set, and none gathered, when one has another value
+// already, in the database or in a batch before.
+func (g *gathered) params(tx db.Scope, run string, params []Pair) (refused, err error) {
+	if len(params) == 0 {
+		return nil, nil
+	}
+	keys := make([]string, len(params))
+	for i, p := range params {
+		keys[i] = p.Key
+	}
+	q := newQuery(tx)
+	q.add(`SELECT key, value FROM run_param WHERE workspace = `, q.arg(tx.Workspace), ` AND run = `, q.arg(run), ` AND key IN (`, q.args(keys), `)`)
+	old := map[string]string{}
+	if err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+		var k, v string
+		err := scan(&k, &v)
+		old[k] = v
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	fresh := map[pairKey]string{}
+	for _, p := range params {
+		k := pairKey{run, p.Key}
+		v, ok := old[p.Key]
+		if !ok {
+			v, ok = g.newParams[k]
+		}
+		if ok && v != p.Value {
+			return problem.New(problem.Invalid, "Changing param values is not allowed. Param with key='%s' was already logged with value='%s' for run ID='%s'. Attempted logging new value '%s'.",
+				p.Key, clip(v, 200), run, clip(p.Value, 200)).At("params"), nil
+		}
+		if !ok {
+			fresh[k] = p.Value
+		}
+	}
+	if g.newParams == nil {
+		g.newParams = fresh
+		return nil, nil
+	}
+	for k, v := range fresh {
+		g.newParams[k] = v
+	}
+	return nil, nil
+}
+
+// add gathers the tags and points of a batch.
+func (g *gathered) add(c *change) {
+	for _, t := range c.batch.Tags {
+		if g.tags == nil {
+			g.tags = map[pairKey]string{}
+		}
+		g.tags[pairKey{c.run, t.Key}] = t.Value
+	}
+	if len(c.batch.Metrics) == 0 {
 		return
 	}
-	keys := latest[l.run]
-	if keys == nil {
-		keys = make(map[string]Point, len(l.batch.Metrics))
-		latest[l.run] = keys
+	if g.latest == nil {
+		g.latest, g.points = map[string]map[string]Point{}, map[string][]Point{}
 	}
-	for _, p := range l.batch.Metrics {
+	keys := g.latest[c.run]
+	if keys == nil {
+		keys = make(map[string]Point, min(len(c.batch.Metrics), 64))
+		g.latest[c.run] = keys
+	}
+	for _, p := range c.batch.Metrics {
 		if old, ok := keys[p.Key]; !ok || p.Later(old) {
 			keys[p.Key] = p
 		}
+		if p.Model != "" {
+			g.models = append(g.models, modelPoint{c.run, p})
+		}
 	}
-	points[l.run] = append(points[l.run], l.batch.Metrics...)
+	if old := g.points[c.run]; old == nil {
+		g.points[c.run] = slices.Clip(c.batch.Metrics)
+	} else {
+		g.points[c.run] = append(old, c.batch.Metrics...)
+	}
+}
+
+// store writes what was gathered.
+func (g *gathered) store(tx db.Scope, known map[string]state) error {
+	if err := putParams(tx, g.newParams); err != nil {
+		return fmt.Errorf("store parameters: %w", err)
+	}
+	if err := putTags(tx, g.tags); err != nil {
+		return fmt.Errorf("store tags: %w", err)
+	}
+	for _, m := range g.models {
+		if err := putModelMetric(tx, m.run, m.p); err != nil {
+			return fmt.Errorf("store metrics of models: %w", err)
+		}
+	}
+	if err := putLatest(tx, g.latest, known); err != nil {
+		return fmt.Errorf("keep latest points: %w", err)
+	}
+	if err := putTails(tx, g.points); err != nil {
+		return fmt.Errorf("append points: %w", err)
+	}
+	return nil
 }
 
 // state is what a writer must know of a run.
@@ -225,10 +353,15 @@ type state struct {
 }
 
 // states reads which of the group's runs are there, which of them are deleted, and whose they are.
-func states(tx db.Scope, group []*logging) (map[string]state, error) {
+func states(tx db.Scope, group []*change) (map[string]state, error) {
 	var ids []string
-	for _, l := range group {
-		ids = append(ids, l.run)
+	for _, c := range group {
+		if c.act == nil {
+			ids = append(ids, c.run)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
@@ -259,48 +392,60 @@ func mustBeActive(run string) error {
 	return problem.New(problem.Invalid, "The run %s must be in the 'active' state. Current state is deleted.", clip(run, 80)).At("run_id")
 }
 
-// errRace says that another replica gave a parameter another value between our look and our write.
+// errRace says that another replica wrote a parameter between our look and our write.
 var errRace = errors.New("a parameter was written at the same time")
 
-// putParams stores parameters that are new; refused is set, and nothing stored, when one has another value already.
-func putParams(tx db.Scope, run string, params []Pair) (refused, err error) {
-	if len(params) == 0 {
-		return nil, nil
+// inOrder sorts the rows of a table by run and key, so that two writers cannot wait for each other in a circle.
+func inOrder(m map[pairKey]string) []pairKey {
+	keys := make([]pairKey, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
 	}
-	keys := make([]string, len(params))
-	for i, p := range params {
-		keys[i] = p.Key
+	slices.SortFunc(keys, func(a, b pairKey) int {
+		return cmp.Or(strings.Compare(a.run, b.run), strings.Compare(a.key, b.key))
+	})
+	return keys
+}
+
+var (
+	paramRows = insert{into: "run_param", columns: []string{"run TEXT", "key TEXT", "value TEXT"}, end: "ON CONFLICT (workspace, run, key) DO NOTHING"}
+	tagRows   = insert{into: "run_tag", columns: []string{"run TEXT", "key TEXT", "value TEXT"}, end: "ON CONFLICT (workspace, run, key) DO UPDATE SET value = excluded.value"}
+)
+
+// columns are the rows of m, column by column.
+func columns(m map[pairKey]string) (runs, keys, values []string) {
+	for _, k := range inOrder(m) {
+		runs, keys, values = append(runs, k.run), append(keys, k.key), append(values, m[k])
 	}
-	q := newQuery(tx)
-	q.add(`SELECT key, value FROM run_param WHERE workspace = `, q.arg(tx.Workspace), ` AND run = `, q.arg(run), ` AND key IN (`, q.args(keys), `)`)
-	old := map[string]string{}
-	if err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
-		var k, v string
-		err := scan(&k, &v)
-		old[k] = v
-		return err
-	}); err != nil {
-		return nil, err
+	return runs, keys, values
+}
+
+// putParams stores parameters that were not there a moment ago; errRace when they are by now.
+func putParams(tx db.Scope, params map[pairKey]string) error {
+	runs, keys, values := columns(params)
+	n, err := paramRows.run(tx, len(runs), runs, keys, values)
+	if err == nil && n != int64(len(runs)) {
+		err = errRace
 	}
-	for _, p := range params {
-		if v, ok := old[p.Key]; ok && v != p.Value {
-			return problem.New(problem.Invalid, "Changing param values is not allowed. Param with key='%s' was already logged with value='%s' for run ID='%s'. Attempted logging new value '%s'.",
-				p.Key, clip(v, 200), run, clip(p.Value, 200)).At("params"), nil
+	return err
+}
+
+// putTags sets tags; the name tag names the run, too.
+func putTags(tx db.Scope, tags map[pairKey]string) error {
+	runs, keys, values := columns(tags)
+	for i, k := range keys {
+		if k == TagName {
+			if _, err := tx.Exec(`UPDATE run SET name = $1 WHERE workspace = $2 AND id = $3`, values[i], tx.Workspace, runs[i]); err != nil {
+				return err
+			}
 		}
 	}
-	for _, p := range params {
-		if _, ok := old[p.Key]; ok {
-			continue
-		}
-		var stored string
-		if err := tx.QueryRow(`INSERT INTO run_param (workspace, run, key, value) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (workspace, run, key) DO UPDATE SET value = run_param.value RETURNING value`, tx.Workspace, run, p.Key, p.Value).Scan(&stored); err != nil {
-			return nil, err
-		}
-		if stored != p.Value {
-			return nil, problem.New(problem.Invalid, "Changing param values is not allowed. Param with key='%s' was already logged with value='%s' for run ID='%s'.", p.Key, clip(stored, 200), run).Because(errRace)
-		}
-		old[p.Key] = p.Value
-	}
-	return nil, nil
+	return insertTags(tx, tags)
+}
+
+// insertTags sets the tags of a run that bears the name of its name tag already.
+func insertTags(tx db.Scope, tags map[pairKey]string) error {
+	runs, keys, values := columns(tags)
+	_, err := tagRows.run(tx, len(runs), runs, keys, values)
+	return err
 }

@@ -19,7 +19,7 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/experiments", "run.read", "List experiments", s.listExperiments)
 	rest.Get(a, "/api/v1/runs", "run.read", "List runs, the newest first", s.listRuns)
 	rest.Get(a, "/api/v1/runs/{id}", "run.read", "Read a run", s.getRunView)
-	rest.Get(a, "/api/v1/runs/{id}/metrics", "run.read", "Read the history of a metric", s.getHistory)
+	s.metricRoutes(a)
 }
 
 type experimentView struct {
@@ -264,33 +264,4 @@ func (s *Service) getRunView(ctx context.Context, in *struct {
 		}
 	}
 	return v, err
-}
-
-type pointView struct {
-	Step  int64     `json:"step"`
-	At    time.Time `json:"at"`
-	Value any       `json:"value" doc:"a number, or NaN, Infinity or -Infinity as a string"`
-}
-
-func (s *Service) getHistory(ctx context.Context, in *struct {
-	rest.Paging
-	ID  string `path:"id"`
-	Key string `query:"key" required:"true" doc:"name of the metric"`
-}) (rest.Page[pointView], error) {
-	offset, err := cursor(in.Cursor)
-	if err != nil {
-		return rest.Page[pointView]{}, err
-	}
-	list, next, err := s.History(ctx, in.ID, in.Key, MakeToken(offset), in.Limit)
-	if err != nil {
-		return rest.Page[pointView]{}, err
-	}
-	page := rest.Page[pointView]{Items: []pointView{}}
-	for _, p := range list {
-		page.Items = append(page.Items, pointView{p.Step, time.UnixMilli(p.At).UTC(), jsonNumber(p.Value)})
-	}
-	if next != "" {
-		page.Next = strconv.Itoa(offset + in.Limit)
-	}
-	return page, nil
 }

@@ -23,6 +23,37 @@ const (
 
 var errPacked = errors.New("packed metric points are damaged")
 
+// Sample is one point of a series whose key is known. At is in milliseconds since 1970.
+type Sample struct {
+	Step, At int64
+	Value    float64 // NaN and infinities are kept
+}
+
+// compare orders by (step, time, value), or by (time, step, value). NaN counts as 0 and comes after it; infinities come
+// before and after all numbers.
+func (a Sample) compare(b Sample, byTime bool) int {
+	c := cmp.Compare(a.Step, b.Step)
+	d := cmp.Compare(a.At, b.At)
+	if byTime {
+		c, d = d, c
+	}
+	if c != 0 {
+		return c
+	}
+	if d != 0 {
+		return d
+	}
+	x, k := split(a.Value)
+	y, l := split(b.Value)
+	if c = cmp.Compare(x, y); c != 0 || k == l {
+		return c
+	}
+	if k == minusInfinity || l == minusInfinity {
+		return cmp.Compare(l, k)
+	}
+	return cmp.Compare(k, l)
+}
+
 // packTail packs points of one run.
 func packTail(points []Point) []byte {
 	b := make([]byte, 1, 16+18*len(points))
@@ -46,7 +77,7 @@ func packTail(points []Point) []byte {
 }
 
 // eachTail calls fn for every point of a packed tail.
-func eachTail(b []byte, fn func(Point)) error {
+func eachTail(b []byte, fn func(key string, p Sample)) error {
 	if len(b) == 0 || b[0] != tailVersion {
 		return errPacked
 	}
@@ -61,22 +92,21 @@ func eachTail(b []byte, fn func(Point)) error {
 		if n > uint64(len(keys)) {
 			return errPacked
 		}
-		p := Point{Key: keys[n-1], Step: r.varint(), At: r.varint(), Value: r.float()}
+		p := Sample{Step: r.varint(), At: r.varint(), Value: r.float()}
 		if r.bad {
 			return errPacked
 		}
-		fn(p)
+		fn(keys[n-1], p)
 	}
 	return nil
 }
 
 // packChunk packs sorted points of one key.
-func packChunk(points []Point) []byte {
+func packChunk(points []Sample) []byte {
 	b := make([]byte, 1, 1+12*len(points))
 	b[0] = chunkVersion
 	var step, at int64
-	for i := range points {
-		p := &points[i]
+	for _, p := range points {
 		b = binary.AppendVarint(b, p.Step-step)
 		b = binary.AppendVarint(b, p.At-at)
 		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(p.Value))
@@ -86,7 +116,7 @@ func packChunk(points []Point) []byte {
 }
 
 // unpackChunk appends the points of a chunk to into.
-func unpackChunk(key string, b []byte, into []Point) ([]Point, error) {
+func unpackChunk(b []byte, into []Sample) ([]Sample, error) {
 	if len(b) == 0 || b[0] != chunkVersion {
 		return nil, errPacked
 	}
@@ -99,23 +129,32 @@ func unpackChunk(key string, b []byte, into []Point) ([]Point, error) {
 		if r.bad {
 			return nil, errPacked
 		}
-		into = append(into, Point{Key: key, Step: step, At: at, Value: v})
+		into = append(into, Sample{Step: step, At: at, Value: v})
 	}
 	return into, nil
 }
 
-// tidy sorts points of one key by (step, time, value) and drops identical ones.
-func tidy(points []Point) []Point {
-	slices.SortFunc(points, func(a, b Point) int {
+// tidy sorts points of one key by (step, time, value), or (time, step, value), and drops identical ones.
+func tidy(points []Sample, byTime bool) []Sample {
+	order := func(a, b Sample) int { return a.compare(b, byTime) }
+	if !slices.IsSortedFunc(points, order) {
+		slices.SortFunc(points, order)
+	}
+	return slices.CompactFunc(points, func(a, b Sample) bool { return order(a, b) == 0 })
+}
+
+// extremes are the smallest and the largest value; ok is false when all are NaN.
+func extremes(points []Sample) (low, high float64, ok bool) {
+	for _, p := range points {
 		switch {
-		case a.Later(b):
-			return 1
-		case b.Later(a):
-			return -1
+		case math.IsNaN(p.Value):
+		case !ok:
+			low, high, ok = p.Value, p.Value, true
+		default:
+			low, high = min(low, p.Value), max(high, p.Value)
 		}
-		return 0
-	})
-	return slices.CompactFunc(points, Point.same)
+	}
+	return low, high, ok
 }
 
 // reader takes values off the front of b; after the first one that is not there, bad is set and all further are zero.
@@ -160,13 +199,4 @@ func (r *reader) float() float64 {
 		return 0
 	}
 	return math.Float64frombits(binary.LittleEndian.Uint64(b))
-}
-
-// byTime sorts points by (time, step, value).
-func byTime(points []Point) {
-	slices.SortStableFunc(points, func(a, b Point) int {
-		x, _ := split(a.Value)
-		y, _ := split(b.Value)
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Step, b.Step), cmp.Compare(x, y))
-	})
 }

@@ -2,6 +2,7 @@ package tracking
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -65,16 +66,21 @@ func (s *Service) fold(ctx context.Context, j job.Job) error {
 	if err := j.Bind(&a); err != nil {
 		return err
 	}
-	for {
-		n := 0
-		err := s.DB.Write(ctx, func(tx db.Scope) (err error) {
-			n, err = fold(tx, a.Run, foldWindow)
-			return err
-		})
-		if err != nil {
+	for races := 0; ; {
+		var f folded
+		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { f, err = fold(tx, a.Run); return err }); err != nil {
 			return fmt.Errorf("fold metrics of run %s: %w", a.Run, err)
 		}
-		if n < foldWindow {
+		if f.tails == 0 {
+			return nil
+		}
+		err := s.DB.Write(ctx, func(tx db.Scope) error { return putFolded(tx, a.Run, f) })
+		switch {
+		case errors.Is(err, errFolded) && races < 5:
+			races++
+		case err != nil:
+			return fmt.Errorf("fold metrics of run %s: %w", a.Run, err)
+		case !f.more:
 			return nil
 		}
 	}
@@ -332,23 +338,25 @@ func (s *Service) CreateRun(ctx context.Context, n NewRun) (Run, error) {
 		author = n.User
 	}
 	r := Run{ID: db.NewID(), Name: n.Name, Experiment: n.Experiment, Author: author, Status: Running, Started: n.Started.Truncate(time.Microsecond).UTC(), Params: map[string]string{}, Tags: tags}
-	err := s.DB.Write(ctx, func(tx db.Scope) error {
-		e, err := getExperiment(tx, r.Experiment)
+	rows := make(map[pairKey]string, len(tags))
+	for k, v := range tags {
+		rows[pairKey{r.ID, k}] = v
+	}
+	err := s.together(ctx, func(tx db.Scope) error {
+		deleted, err := holdExperiment(tx, r.Experiment)
 		if err != nil {
 			return err
 		}
-		if e.Deleted {
-			return deletedExperiment(e.ID)
+		if deleted {
+			return deletedExperiment(r.Experiment)
 		}
 		if err := insertRun(tx, r); err != nil {
 			return err
 		}
-		for k, v := range tags {
-			if err := putTag(tx, r.ID, Pair{k, v}); err != nil {
-				return err
-			}
+		if err := insertTags(tx, rows); err != nil {
+			return err
 		}
-		return audit.Record(tx, "run.started", "run/"+r.ID, map[string]any{"experiment": e.ID, "name": r.Name})
+		return audit.Record(tx, "run.started", "run/"+r.ID, map[string]any{"experiment": r.Experiment, "name": r.Name})
 	})
 	if err != nil {
 		return Run{}, fmt.Errorf("begin run: %w", err)
@@ -380,8 +388,8 @@ func (s *Service) UpdateRun(ctx context.Context, id string, c Change) (r Run, er
 			return r, err
 		}
 	}
-	err = s.DB.Write(ctx, func(tx db.Scope) error {
-		if r, err = head(tx, id); err != nil {
+	err = s.together(ctx, func(tx db.Scope) (err error) {
+		if r, err = holdRun(tx, id); err != nil {
 			return err
 		}
 		if r.Deleted {
@@ -465,16 +473,6 @@ func (s *Service) DeleteTag(ctx context.Context, run, key string) error {
 	})
 }
 
-// putTag sets a tag; the name tag names the run, too.
-func (s *Service) putTag(tx db.Scope, run string, t Pair) error {
-	if t.Key == TagName {
-		if _, err := tx.Exec(`UPDATE run SET name = $1 WHERE workspace = $2 AND id = $3`, t.Value, tx.Workspace, run); err != nil {
-			return err
-		}
-	}
-	return putTag(tx, run, t)
-}
-
 func (s *Service) onRun(ctx context.Context, id string, fn func(db.Scope, Run) error) error {
 	return s.DB.Write(ctx, func(tx db.Scope) error {
 		r, err := head(tx, id)
@@ -547,31 +545,6 @@ func (s *Service) SearchRuns(ctx context.Context, v Search) (out []Run, next str
 func (s *Service) PageRuns(ctx context.Context, v Search) (out RunPage, err error) {
 	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { out, err = searchRuns(tx, v, &s.sizes); return err })
 	return out, err
-}
-
-// History gives points of one metric of a run, sorted by (time, step, value) as MLflow does, identical ones once;
-// limit 0 means all.
-func (s *Service) History(ctx context.Context, run, key, page string, limit int) (out []Point, next string, err error) {
-	offset, err := ParseToken(page)
-	if err != nil {
-		return nil, "", err
-	}
-	err = s.DB.Read(ctx, func(tx db.Scope) error {
-		if _, err := head(tx, run); err != nil {
-			return err
-		}
-		out, err = history(tx, run, key)
-		return err
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	byTime(out)
-	out = out[min(offset, len(out)):]
-	if limit > 0 && len(out) > limit {
-		out, next = out[:limit], MakeToken(offset+limit)
-	}
-	return out, next, nil
 }
 
 func pairs(list []Pair) map[string]string {

@@ -34,6 +34,12 @@ func ctx() context.Context {
 	return caller.With(context.Background(), caller.Caller{ID: "u1", Name: "ada", Kind: caller.Person})
 }
 
+// history reads a page of points.
+func history(s *Service, run, key, token string, limit int) (out []Sample, next string, err error) {
+	next, err = s.History(ctx(), run, key, token, limit, func(p Sample) error { out = append(out, p); return nil })
+	return out, next, err
+}
+
 func must[T any](t testing.TB) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
@@ -125,7 +131,7 @@ func TestLatestMetricAndHistory(t *testing.T) {
 			if !math.IsNaN(got["odd"].Value) || !math.IsInf(got["up"].Value, 1) || !math.IsInf(got["down"].Value, -1) {
 				t.Errorf("%s: NaN and infinities came back as %+v", when, got)
 			}
-			h, _, err := s.History(ctx, r.ID, "loss", "", 0)
+			h, _, err := history(s, r.ID, "loss", "", 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,11 +153,11 @@ func TestLatestMetricAndHistory(t *testing.T) {
 		}
 		log(Point{Key: "loss", Value: 3, Step: 2, At: 20})
 		check("after folding and logging")
-		page, next, err := s.History(ctx, r.ID, "loss", "", 3)
+		page, next, err := history(s, r.ID, "loss", "", 3)
 		if err != nil || len(page) != 3 || next == "" {
 			t.Fatalf("first page: %v %q %v", page, next, err)
 		}
-		page, next, err = s.History(ctx, r.ID, "loss", next, 3)
+		page, next, err = history(s, r.ID, "loss", next, 3)
 		if err != nil || len(page) != 1 || next != "" {
 			t.Errorf("last page: %v %q %v", page, next, err)
 		}
@@ -177,7 +183,7 @@ func TestFoldingManyPointsLosesNone(t *testing.T) {
 				}
 			}
 		}
-		h, _, err := s.History(ctx, r.ID, "m", "", 0)
+		h, _, err := history(s, r.ID, "m", "", 0)
 		if err != nil || len(h) != batches*size {
 			t.Errorf("%d points came back (%v), want %d", len(h), err, batches*size)
 		}
@@ -254,7 +260,7 @@ func TestConcurrentBatchesShareTransactionsAndLoseNothing(t *testing.T) {
 		}
 		wg.Wait()
 		for w := range writers {
-			h, _, err := s.History(ctx, runs[w%4], fmt.Sprintf("w%d", w), "", 0)
+			h, _, err := history(s, runs[w%4], fmt.Sprintf("w%d", w), "", 0)
 			if err != nil || len(h) != each {
 				t.Errorf("writer %d: %d points (%v), want %d", w, len(h), err, each)
 			}

@@ -160,6 +160,29 @@ func head(tx db.Scope, id string) (Run, error) {
 	return r, err
 }
 
+// holdRun is head; on PostgreSQL nobody else changes the row until the transaction ends. SQLite has one writer.
+func holdRun(tx db.Scope, id string) (Run, error) {
+	if tx.Postgres() {
+		if _, err := tx.Exec(`SELECT 1 FROM run WHERE workspace = $1 AND id = $2 FOR UPDATE`, tx.Workspace, id); err != nil {
+			return Run{}, err
+		}
+	}
+	return head(tx, id)
+}
+
+// holdExperiment tells whether an experiment is deleted; on PostgreSQL that stays so until the transaction ends.
+func holdExperiment(tx db.Scope, id string) (deleted bool, err error) {
+	q := `SELECT deleted FROM experiment WHERE workspace = $1 AND id = $2`
+	if tx.Postgres() {
+		q += ` FOR SHARE`
+	}
+	err = tx.QueryRow(q, tx.Workspace, id).Scan(&deleted)
+	if errors.Is(err, db.ErrNoRows) {
+		return false, noExperiment(id)
+	}
+	return deleted, err
+}
+
 func getRun(tx db.Scope, id string) (Run, error) {
 	r, err := head(tx, id)
 	if err != nil {

@@ -3,12 +3,19 @@ package tracking
 import (
 	"cmp"
 	"database/sql"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"keelson/internal/db"
 )
+
+var latestRows = insert{into: "metric_latest AS m",
+	columns: []string{"run TEXT", "key TEXT", "value FLOAT8", "kind INT8", "step INT8", "at_ms INT8", "experiment TEXT"},
+	end: `ON CONFLICT (workspace, run, key) DO UPDATE SET value = excluded.value, kind = excluded.kind, step = excluded.step, at_ms = excluded.at_ms
+		WHERE (excluded.step, excluded.at_ms, excluded.value) > (m.step, m.at_ms, m.value)`}
 
 // putLatest keeps the latest point of every key of every run: the one there stays if it is later. points maps run → key,
 // runs says whose experiment each is. Rows are written in the order of run and key, so that two writers cannot wait for each other in a circle.
@@ -26,61 +33,27 @@ func putLatest(tx db.Scope, points map[string]map[string]Point, runs map[string]
 	slices.SortFunc(rows, func(a, b row) int {
 		return cmp.Or(strings.Compare(a.run, b.run), strings.Compare(a.p.Key, b.p.Key))
 	})
-	const wide = 16 // rows per statement; wider ones cost more per row than they save
-	var many, one *sql.Stmt
-	defer func() {
-		for _, s := range []*sql.Stmt{many, one} {
-			if s != nil {
-				s.Close()
-			}
-		}
-	}()
-	for len(rows) > 0 {
-		n, stmt := 1, &one
-		if len(rows) >= wide {
-			n, stmt = wide, &many
-		}
-		if *stmt == nil {
-			var err error
-			if *stmt, err = tx.Tx().PrepareContext(tx.Ctx, latestSQL(n, tx.Postgres())); err != nil {
-				return err
-			}
-		}
-		args := make([]any, 0, n*8)
-		for _, r := range rows[:n] {
-			v, kind := split(r.p.Value)
-			args = append(args, tx.Workspace, r.run, r.p.Key, v, kind, r.p.Step, r.p.At, runs[r.run].experiment)
-		}
-		if _, err := (*stmt).ExecContext(tx.Ctx, args...); err != nil {
-			return err
-		}
-		rows = rows[n:]
+	n := len(rows)
+	run, key, experiment := make([]string, n), make([]string, n), make([]string, n)
+	value, kind, step, at := make([]float64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	for i, r := range rows {
+		v, k := split(r.p.Value)
+		run[i], key[i], experiment[i], value[i], kind[i], step[i], at[i] = r.run, r.p.Key, runs[r.run].experiment, v, int64(k), r.p.Step, r.p.At
 	}
-	return nil
+	_, err := latestRows.run(tx, n, run, key, value, kind, step, at, experiment)
+	return err
 }
 
-// latestSQL upserts n rows. This is the hottest statement there is, so SQLite gets nameless placeholders: binding numbered
-// ones costs as much as the insert.
-func latestSQL(n int, numbered bool) string {
-	var b strings.Builder
-	b.WriteString(`INSERT INTO metric_latest AS m (workspace, run, key, value, kind, step, at_ms, experiment) VALUES `)
-	for i := range n {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		if k := i * 8; numbered {
-			fmt.Fprintf(&b, "($%d, $%d, $%d, $%d, $%d, $%d, $%d, $%d)", k+1, k+2, k+3, k+4, k+5, k+6, k+7, k+8)
-		} else {
-			b.WriteString("(?, ?, ?, ?, ?, ?, ?, ?)")
-		}
-	}
-	b.WriteString(` ON CONFLICT (workspace, run, key) DO UPDATE SET value = excluded.value, kind = excluded.kind, step = excluded.step, at_ms = excluded.at_ms
-		WHERE (excluded.step, excluded.at_ms, excluded.value) > (m.step, m.at_ms, m.value)`)
-	return b.String()
-}
+var tailRows = insert{into: "metric_tail", columns: []string{"run TEXT", "id TEXT", "data BYTEA"}}
 
-func putTail(tx db.Scope, run string, points []Point) error {
-	_, err := tx.Exec(`INSERT INTO metric_tail (workspace, run, id, data) VALUES ($1, $2, $3, $4)`, tx.Workspace, run, db.NewID(), packTail(points))
+// putTails appends points, one tail per run.
+func putTails(tx db.Scope, points map[string][]Point) error {
+	var runs, ids []string
+	var data [][]byte
+	for run, list := range points {
+		runs, ids, data = append(runs, run), append(ids, db.NewID()), append(data, packTail(list))
+	}
+	_, err := tailRows.run(tx, len(runs), runs, ids, data)
 	return err
 }
 
@@ -90,49 +63,102 @@ func tails(tx db.Scope, run string, limit int) (n int, err error) {
 	return n, err
 }
 
-// history reads all points of one key, identical ones once, sorted by (step, time, value).
-func history(tx db.Scope, run, key string) (out []Point, err error) {
-	err = tx.Each(`SELECT data FROM metric_chunk WHERE workspace = $1 AND run = $2 AND key = $3 ORDER BY id`, []any{tx.Workspace, run, key}, func(scan func(...any) error) error {
-		var b sql.RawBytes
-		if err := scan(&b); err != nil {
-			return err
-		}
-		var err error
-		out, err = unpackChunk(key, b, out)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = tx.Each(`SELECT data FROM metric_tail WHERE workspace = $1 AND run = $2 ORDER BY id`, []any{tx.Workspace, run}, func(scan func(...any) error) error {
-		var b sql.RawBytes
-		if err := scan(&b); err != nil {
-			return err
-		}
-		return eachTail(b, func(p Point) {
-			if p.Key == key {
-				out = append(out, p)
-			}
-		})
-	})
-	return tidy(out), err
+// span is what a chunk holds, without its points.
+type span struct {
+	id               string
+	points           int
+	minStep, maxStep int64
+	minAt, maxAt     int64
+	low, high        sql.NullFloat64
+	known            bool   // false in a chunk of before ranges were kept: it may hold anything
+	data             []byte // of a chunk that is not closed; others never change
 }
 
-// fold moves up to limit tails of a run into chunks and says how many it moved. An open chunk (fewer than chunkPoints
-// points) is merged with what is added.
-func fold(tx db.Scope, run string, limit int) (n int, err error) {
-	series := map[string][]Point{}
-	var last string
-	err = tx.Each(`SELECT id, data FROM metric_tail WHERE workspace = $1 AND run = $2 ORDER BY id LIMIT $3`, []any{tx.Workspace, run, limit}, func(scan func(...any) error) error {
-		var b []byte
-		if err := scan(&last, &b); err != nil {
+const spanColumns = `id, points, min_step, max_step, min_at, max_at, min_value, max_value`
+
+func (s *span) scan(scan func(...any) error, more ...any) error {
+	var first, last sql.NullInt64
+	if err := scan(append([]any{&s.id, &s.points, &s.minStep, &s.maxStep, &first, &last, &s.low, &s.high}, more...)...); err != nil {
+		return err
+	}
+	s.minAt, s.maxAt, s.known = first.Int64, last.Int64, first.Valid && last.Valid
+	if !s.known {
+		s.minAt, s.maxAt = math.MinInt64, math.MaxInt64
+	}
+	return nil
+}
+
+// spans reads the chunks of one key that hold steps between from and to, the points of those that may still change with them.
+func spans(tx db.Scope, run, key string, from, to int64) (out []span, err error) {
+	err = tx.Each(`SELECT `+spanColumns+`, CASE WHEN points < $6 THEN data END FROM metric_chunk
+		WHERE workspace = $1 AND run = $2 AND key = $3 AND max_step >= $4 AND min_step <= $5 ORDER BY id`,
+		[]any{tx.Workspace, run, key, from, to, chunkPoints}, func(scan func(...any) error) error {
+			var s span
+			err := s.scan(scan, &s.data)
+			out = append(out, s)
+			return err
+		})
+	return out, err
+}
+
+// chunk reads the points of one closed chunk.
+func chunk(tx db.Scope, run, key, id string) (data []byte, err error) {
+	err = tx.QueryRow(`SELECT data FROM metric_chunk WHERE workspace = $1 AND run = $2 AND key = $3 AND id = $4`, tx.Workspace, run, key, id).Scan(&data)
+	if errors.Is(err, db.ErrNoRows) {
+		return nil, noRun(run) // it was purged meanwhile
+	}
+	return data, err
+}
+
+// tailed calls fn for every point of a run that is not in a chunk yet, in the order they were logged.
+func tailed(tx db.Scope, run string, fn func(key string, p Sample)) error {
+	return tx.Each(`SELECT data FROM metric_tail WHERE workspace = $1 AND run = $2 ORDER BY id`, []any{tx.Workspace, run}, func(scan func(...any) error) error {
+		var b sql.RawBytes
+		if err := scan(&b); err != nil {
 			return err
 		}
-		n++
-		return eachTail(b, func(p Point) { series[p.Key] = append(series[p.Key], p) })
+		return eachTail(b, fn)
 	})
-	if err != nil || n == 0 {
-		return 0, err
+}
+
+// folded is what fold read and packed: the write is kept short, as others wait for it.
+type folded struct {
+	tails  int      // so many tails are replaced,
+	last   string   // up to this one
+	open   []opened // chunks that are replaced
+	chunks []packed
+	more   bool // tails are left
+}
+
+type opened struct{ key, id string }
+
+type packed struct {
+	key  string
+	list []Sample
+	data []byte
+}
+
+// foldPoints is about how many points one fold moves.
+const foldPoints = 32 << 10
+
+// fold reads the first tails of a run, and its chunks that are not closed, and packs them into new chunks.
+func fold(tx db.Scope, run string) (f folded, err error) {
+	series := map[string][]Sample{}
+	points := 0
+	full := errors.New("full")
+	err = tx.Each(`SELECT id, data FROM metric_tail WHERE workspace = $1 AND run = $2 ORDER BY id`, []any{tx.Workspace, run}, func(scan func(...any) error) error {
+		if points >= foldPoints {
+			return full
+		}
+		var b sql.RawBytes
+		if err := scan(&f.last, &b); err != nil {
+			return err
+		}
+		f.tails++
+		return eachTail(b, func(key string, p Sample) { series[key] = append(series[key], p); points++ })
+	})
+	if f.more = errors.Is(err, full); err != nil && !f.more {
+		return f, err
 	}
 	keys := make([]string, 0, len(series))
 	for k := range series {
@@ -140,40 +166,56 @@ func fold(tx db.Scope, run string, limit int) (n int, err error) {
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		if err := foldKey(tx, run, key, series[key]); err != nil {
-			return 0, fmt.Errorf("fold %s: %w", key, err)
+		list := series[key]
+		err := tx.Each(`SELECT id, data FROM metric_chunk WHERE workspace = $1 AND run = $2 AND key = $3 AND points < $4 ORDER BY id DESC LIMIT 1`,
+			[]any{tx.Workspace, run, key, chunkPoints}, func(scan func(...any) error) error {
+				var id string
+				var b sql.RawBytes
+				if err := scan(&id, &b); err != nil {
+					return err
+				}
+				f.open = append(f.open, opened{key, id})
+				var err error
+				list, err = unpackChunk(b, list)
+				return err
+			})
+		if err != nil {
+			return f, fmt.Errorf("fold %s: %w", key, err)
+		}
+		list = tidy(list, false)
+		for part := range slices.Chunk(list, chunkPoints) {
+			f.chunks = append(f.chunks, packed{key, part, packChunk(part)})
 		}
 	}
-	_, err = tx.Exec(`DELETE FROM metric_tail WHERE workspace = $1 AND run = $2 AND id <= $3`, tx.Workspace, run, last)
-	return n, err
+	return f, nil
 }
 
-func foldKey(tx db.Scope, run, key string, points []Point) error {
-	var open string
-	err := tx.Each(`SELECT id, data FROM metric_chunk WHERE workspace = $1 AND run = $2 AND key = $3 AND points < $4 ORDER BY id DESC LIMIT 1`,
-		[]any{tx.Workspace, run, key, chunkPoints}, func(scan func(...any) error) error {
-			var b []byte
-			if err := scan(&open, &b); err != nil {
-				return err
-			}
-			var err error
-			points, err = unpackChunk(key, b, points)
-			return err
-		})
+var errFolded = errors.New("the run was folded by somebody else")
+
+// putFolded replaces the tails and chunks that were read by what they were packed into; errFolded when one of them is gone.
+func putFolded(tx db.Scope, run string, f folded) error {
+	for _, o := range f.open {
+		if ok, err := affected(tx.Exec(`DELETE FROM metric_chunk WHERE workspace = $1 AND run = $2 AND key = $3 AND id = $4`, tx.Workspace, run, o.key, o.id)); err != nil || !ok {
+			return either(err, errFolded)
+		}
+	}
+	res, err := tx.Exec(`DELETE FROM metric_tail WHERE workspace = $1 AND run = $2 AND id <= $3`, tx.Workspace, run, f.last)
 	if err != nil {
 		return err
 	}
-	if open != "" {
-		if _, err := tx.Exec(`DELETE FROM metric_chunk WHERE workspace = $1 AND run = $2 AND key = $3 AND id = $4`, tx.Workspace, run, key, open); err != nil {
-			return err
-		}
+	if n, err := res.RowsAffected(); err != nil || n != int64(f.tails) {
+		return either(err, errFolded)
 	}
-	points = tidy(points)
-	for len(points) > 0 {
-		part := points[:min(len(points), chunkPoints)]
-		points = points[len(part):]
-		if _, err := tx.Exec(`INSERT INTO metric_chunk (workspace, run, key, id, points, min_step, max_step, data) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			tx.Workspace, run, key, db.NewID(), len(part), part[0].Step, part[len(part)-1].Step, packChunk(part)); err != nil {
+	for _, c := range f.chunks {
+		first, last := c.list[0], c.list[len(c.list)-1]
+		early, late := first.At, first.At
+		for _, p := range c.list {
+			early, late = min(early, p.At), max(late, p.At)
+		}
+		low, high, ok := extremes(c.list)
+		if _, err := tx.Exec(`INSERT INTO metric_chunk (workspace, run, key, `+spanColumns+`, data) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+			tx.Workspace, run, c.key, db.NewID(), len(c.list), first.Step, last.Step, early, late,
+			sql.NullFloat64{Float64: low, Valid: ok}, sql.NullFloat64{Float64: high, Valid: ok}, c.data); err != nil {
 			return err
 		}
 	}

@@ -143,11 +143,6 @@ func (p Point) Later(q Point) bool {
 	return a > b
 }
 
-// same reports that two points of one key cannot be told apart.
-func (p Point) same(q Point) bool {
-	return p.Step == q.Step && p.At == q.At && (p.Value == q.Value || p.Value != p.Value && q.Value != q.Value)
-}
-
 // Pair is a parameter or a tag.
 type Pair struct{ Key, Value string }
 
