@@ -125,7 +125,7 @@ func (v Version) context(r Request, e policy.Environment) policy.Context {
 		votes = append(votes, policy.Vote{By: a.By, Roles: a.Roles, Grant: a.Grant})
 	}
 	return policy.Context{
-		Request: policy.Request{Kind: r.Kind, Author: r.Author, Reason: r.Reason, Mode: r.Plan.Mode, FirstShare: first, WhenApproved: r.WhenApproved, Authors: r.Authors},
+		Request: policy.Request{Kind: r.Kind, Author: r.Author, Reason: r.Reason, Mode: r.Plan.Mode, Unlogged: r.Plan.Limits.Unlogged, FirstShare: first, WhenApproved: r.WhenApproved, Authors: r.Authors},
 		Version: policy.Version{
 			Name: r.VersionName(), Number: int64(v.Number), State: v.State, Reason: v.Reason, Digest: v.ArtifactDigest, Format: v.Format, Size: v.Size,
 			Authors: v.Authors, Evaluation: policy.Evaluation{State: state, ID: v.Evaluation.ID, Tests: tests, Failed: failed}, Golden: v.Golden, Dirty: v.Dirty,

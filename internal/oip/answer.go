@@ -26,9 +26,12 @@ func (x *exchange) encode(a *serving.Answer) (head int, err error) {
 		dst = append(dst, `,"id":`...)
 		dst = tensor.AppendString(dst, q.call.Request)
 	}
-	dst = append(dst, `,"parameters":{"prediction_id":`...)
-	dst = tensor.AppendString(dst, a.ID)
-	dst = append(dst, `},"outputs":[`...)
+	if a.ID != "" {
+		dst = append(dst, `,"parameters":{"prediction_id":`...)
+		dst = tensor.AppendString(dst, a.ID)
+		dst = append(dst, '}')
+	}
+	dst = append(dst, `,"outputs":[`...)
 	binary := false
 	err = q.eachOutput(a.Outputs, func(i int, t *tensor.Tensor, raw bool) {
 		if i > 0 {

@@ -279,7 +279,9 @@ func (g *rpc) infer(ctx context.Context, in *inference.ModelInferRequest) (*infe
 	if err != nil {
 		return nil, err
 	}
-	_ = grpc.SetHeader(ctx, metadata.Pairs("keelson-prediction-id", answer.ID))
+	if answer.ID != "" {
+		_ = grpc.SetHeader(ctx, metadata.Pairs("keelson-prediction-id", answer.ID))
+	}
 	return q.toMessage(&answer, raw)
 }
 
@@ -440,8 +442,10 @@ func narrow[N int32 | uint32, W int64 | uint64](v []W) []N {
 
 // toMessage writes the answer: raw when the request came so.
 func (q *request) toMessage(a *serving.Answer, raw bool) (*inference.ModelInferResponse, error) {
-	out := &inference.ModelInferResponse{ModelName: q.call.Endpoint, ModelVersion: strconv.Itoa(a.Version), Id: q.call.Request,
-		Parameters: map[string]*inference.InferParameter{"prediction_id": {ParameterChoice: &inference.InferParameter_StringParam{StringParam: a.ID}}}}
+	out := &inference.ModelInferResponse{ModelName: q.call.Endpoint, ModelVersion: strconv.Itoa(a.Version), Id: q.call.Request}
+	if a.ID != "" {
+		out.Parameters = map[string]*inference.InferParameter{"prediction_id": {ParameterChoice: &inference.InferParameter_StringParam{StringParam: a.ID}}}
+	}
 	err := q.eachOutput(a.Outputs, func(_ int, t *tensor.Tensor, _ bool) {
 		m := &inference.ModelInferResponse_InferOutputTensor{Name: t.Name, Datatype: t.Type.String(), Shape: wide(t.Shape)}
 		if raw {

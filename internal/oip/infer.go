@@ -83,7 +83,9 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, x *exchange) 
 		header["Content-Type"] = contentBinary
 		header[headerLength] = []string{strconv.Itoa(head)}
 	}
-	header["Keelson-Prediction-Id"] = []string{answer.ID}
+	if answer.ID != "" {
+		header["Keelson-Prediction-Id"] = []string{answer.ID}
+	}
 	send(w, r, x.answer)
 	return nil
 }

@@ -81,7 +81,9 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 	}
 	x.answer = appendPredictions(x.answer[:0], &answer)
 	w.Header()["Content-Type"] = contentJSON
-	w.Header()["Keelson-Prediction-Id"] = []string{answer.ID}
+	if answer.ID != "" {
+		w.Header()["Keelson-Prediction-Id"] = []string{answer.ID}
+	}
 	send(w, r, x.answer)
 	return nil
 }

@@ -38,6 +38,11 @@ var (
 		Message: `Nobody is accountable for {model.name}; name a person in its responsibilities.`,
 		Pass:    `{model.accountable} is accountable for {model.name}.`,
 	}
+	logged = Rule{
+		ID: "logged", When: goesLive, Require: `request.unlogged == 0.0`,
+		Message: `The plan leaves {request.unlogged} percent of the decisions out of the log; here every decision is on record.`,
+		Pass:    `Every decision is on record.`,
+	}
 	committed = Rule{
 		ID: "committed", When: `request.kind == 'deploy'`, Require: `!version.dirty`, Advice: true,
 		Message: `Version {version.name} was made from code with changes that were not committed; it may not be reproducible.`,
@@ -56,7 +61,7 @@ func defaultPolicies() []Policy {
 		},
 		{
 			Name: "prod", Version: 1, Title: "Four eyes: two approvers of different roles, none of them an author",
-			Rules:     []Rule{ready, golden, evaluated, accountable, committed},
+			Rules:     []Rule{ready, golden, evaluated, logged, accountable, committed},
 			Approvals: `request.kind == 'suspend' ? {'count': 1, 'roles': ['risk-compliance', 'business-owner']} : {'count': 2, 'roles': ['risk-compliance', 'business-owner']}`,
 			Note:      "Shipped with the program.", CreatedBy: Shipped,
 		},

@@ -106,6 +106,7 @@ type Request struct {
 	Author       string   `json:"author"`
 	Reason       string   `json:"reason"`
 	Mode         string   `json:"mode"`          // of the rollout plan: all, canary, shadow
+	Unlogged     float64  `json:"unlogged"`      // percent of the calls that the plan leaves out of the log
 	FirstShare   int64    `json:"first_share"`   // percent of the calls in the first step
 	WhenApproved bool     `json:"when_approved"` // executes by itself once approved
 	Authors      []string `json:"authors"`       // everybody without a vote

@@ -85,7 +85,7 @@ func TestEveryRuleThatAppliesGivesAReason(t *testing.T) {
 		}
 		ids = append(ids, r.Rule)
 	}
-	if got := strings.Join(ids, " "); got != "ready golden evaluated accountable committed" {
+	if got := strings.Join(ids, " "); got != "ready golden evaluated logged accountable committed" {
 		t.Fatal(got)
 	}
 	if roles := strings.Join(v.Need.Roles, " "); roles != "risk-compliance business-owner" {

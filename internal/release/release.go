@@ -86,6 +86,9 @@ type Limits struct {
 	// many in one day (UTC).
 	CallerRate  float64 `json:"caller_rate,omitempty" doc:"calls per second of one caller"`
 	CallerQuota int64   `json:"caller_quota,omitempty" doc:"calls per day (UTC) of one caller"`
+	// Unlogged is the percentage of answered calls that the prediction log leaves out, drawn at random. Failed calls and
+	// shadows are always on record. A call that is left out has no prediction identifier.
+	Unlogged float64 `json:"unlogged,omitempty" doc:"percent of the answered calls that the prediction log leaves out"`
 	// BatchRows joins calls that wait for a busy model into one of at most so many rows; 0 never joins.
 	BatchRows int64 `json:"batch_rows,omitempty" doc:"rows up to which waiting calls are computed together"`
 }
@@ -103,6 +106,9 @@ func (l Limits) Check() error {
 		if v > 1_000_000 {
 			return bad("limits."+field, "The limit %s is %d; a million is the most.", field, v)
 		}
+	}
+	if l.Unlogged < 0 || l.Unlogged > 100 || math.IsNaN(l.Unlogged) {
+		return bad("limits.unlogged", "The share of calls that are not logged is 0 to 100 percent, not %v.", l.Unlogged)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"keelson/internal/engine"
+	"keelson/internal/prediction"
 	"keelson/internal/problem"
 	"keelson/internal/tensor"
 )
@@ -229,6 +230,21 @@ func TestReleasedLimitsHold(t *testing.T) {
 	late.Caller, late.Deadline = "other", time.Now().Add(-time.Second)
 	if _, err := h.Infer(t.Context(), late); err == nil {
 		t.Error("a call whose deadline has passed was answered")
+	}
+	doc.Serial, doc.Limits.CallerQuota, doc.Limits.Unlogged = 2, 0, 100
+	h.issue(doc)
+	h.look()
+	if a, err := h.Infer(t.Context(), call(1)); err != nil || a.ID != "" {
+		t.Errorf("a call that is left out of the log: %+v %v", a, err)
+	}
+	logged := 0
+	if err := h.log.Scan(t.Context(), prediction.Query{}, func(r prediction.Record) error {
+		if r.Error == "" {
+			logged++
+		}
+		return nil
+	}); err != nil || logged != 3 {
+		t.Errorf("%d calls are on record, want the 3 of the first release: %v", logged, err)
 	}
 	doc.Serial, doc.Limits.MaxQueue = 2, 2_000_000
 	if err := doc.Check(); err == nil || !strings.Contains(err.Error(), "max_queue") {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -145,7 +146,7 @@ func (s *Service) unload() error {
 	return err
 }
 
-// Infer answers a call. Errors are problems: NotFound for an unknown endpoint or version, Unavailable for one that is
+// Infer answers a call. Its answer has no ID when the release leaves the call out of the log. Errors are problems: NotFound for an unknown endpoint or version, Unavailable for one that is
 // suspended, expired or broken and when the log cannot be written, Invalid for inputs that do not fit, TooLarge beyond
 // the release's limits.
 func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
@@ -236,6 +237,10 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 	}
 	r.Outputs = outputs
 	r.Latency = s.Now().Sub(c.Start)
+	if share := e.doc.Limits.Unlogged; share > 0 && err == nil && rand.Float64()*100 < share {
+		chosen.metrics.observe(r.Latency, compute, r.Rows, s.Now())
+		return Answer{Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired}, nil
+	}
 	if logErr := s.Log.Append(ctx, &r, e.doc.Durability); logErr != nil {
 		s.Logger.ErrorContext(ctx, "prediction not logged, answer withheld", "endpoint", e.doc.Endpoint, "error", logErr)
 		return Answer{}, problem.New(problem.Unavailable, "The prediction log of %s cannot be written, so the answer is withheld; try again later.", e.doc.Endpoint).Because(logErr)
