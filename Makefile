@@ -6,7 +6,7 @@ VENV   := $(CACHE)/venv-$(shell sha256sum examples/screening/requirements.txt 2>
 MLFLOW := $(CACHE)/mlflow-$(shell sha256sum test/conformance/mlflow/requirements.txt 2>/dev/null | cut -c1-12)
 GO     ?= go
 
-.PHONY: help build ui venv mlflow demo test check bench bench-tracking generate proto clean
+.PHONY: help build ui venv mlflow demo test check bench bench-tracking bench-serving generate proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,15 @@ bench: build venv ## the figures of docs/benchmarks.md
 
 bench-tracking: build $(if $(PEER),,mlflow) ## the figures against mlflow server, half an hour; BENCH_FLAGS=-quick for a look, PEER names a python that has it
 	$(GO) run ./test/bench/tracking -python $(or $(PEER),$(MLFLOW)/bin/python) $(BENCH_FLAGS)
+
+SERVING := $(CACHE)/serving-$(shell sha256sum test/bench/serving/requirements.txt 2>/dev/null | cut -c1-12)
+bench-serving: build $(if $(PEER),,$(SERVING)/ready) ## the figures against MLServer, ten minutes; BENCH_FLAGS=-quick for a look, PEER names a python that has it
+	$(GO) run ./test/bench/serving -python $(or $(PEER),$(SERVING)/bin/python) $(BENCH_FLAGS)
+
+$(SERVING)/ready: test/bench/serving/requirements.txt
+	$(PYTHON) -m venv $(SERVING)
+	$(SERVING)/bin/pip install --quiet --disable-pip-version-check --no-deps -r test/bench/serving/requirements.txt
+	touch $@
 
 generate: ## api/openapi.json, the reference pages and the types of the web interface
 	UPDATE=1 $(GO) test ./internal/app ./cmd/keelson -run 'UpToDate|Description' -count=1

@@ -18,6 +18,7 @@ import (
 
 	"keelson/client"
 	"keelson/internal/pipeline"
+	"keelson/internal/release"
 )
 
 // project is a folder with a project file.
@@ -181,7 +182,11 @@ func (p project) rollout(environment string) *client.Rollout {
 	if !ok {
 		return nil
 	}
-	out := &client.Rollout{Mode: r.Mode}
+	out := &client.Rollout{Mode: r.Mode, Durability: r.Durability, Redact: r.Redact}
+	if r.Limits != (release.Limits{}) {
+		l := client.Limits(r.Limits)
+		out.Limits = &l
+	}
 	for _, s := range r.Steps {
 		out.Steps = append(out.Steps, client.Increment{Share: s.Share, HoldRows: s.HoldRows, HoldSeconds: s.HoldSeconds})
 	}

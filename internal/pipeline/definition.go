@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 
 	"keelson/internal/problem"
+	"keelson/internal/release"
 )
 
 // MaxDefinition is the largest project file, in bytes.
@@ -156,6 +157,10 @@ type Test struct {
 type Rollout struct {
 	Mode  string      `yaml:"mode" json:"mode"`
 	Steps []Increment `yaml:"steps" json:"steps,omitempty"`
+
+	Durability string         `yaml:"durability" json:"durability,omitempty"` // of the prediction log: group, sync, async
+	Redact     []string       `yaml:"redact" json:"redact,omitempty"`         // input columns that the log leaves out
+	Limits     release.Limits `yaml:"limits" json:"limits,omitzero"`
 }
 
 // Increment is one step of a rollout.

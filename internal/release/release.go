@@ -76,21 +76,21 @@ type Slot struct {
 // Limits protect a model from its callers and callers from one another; 0 leaves the server's own. Each holds per
 // serving process.
 type Limits struct {
-	MaxRows   int64 `json:"max_rows,omitempty" doc:"rows in one call"`
-	MaxBytes  int64 `json:"max_bytes,omitempty" doc:"bytes of one call's body"`
-	TimeoutMS int64 `json:"timeout_ms,omitempty" doc:"milliseconds until a call is given up"`
+	MaxRows   int64 `json:"max_rows,omitempty" yaml:"max_rows" doc:"rows in one call"`
+	MaxBytes  int64 `json:"max_bytes,omitempty" yaml:"max_bytes" doc:"bytes of one call's body"`
+	TimeoutMS int64 `json:"timeout_ms,omitempty" yaml:"timeout_ms" doc:"milliseconds until a call is given up"`
 	// MaxConcurrent calls are computed at once, MaxQueue more wait; what comes beyond is refused and told to try again.
-	MaxConcurrent int64 `json:"max_concurrent,omitempty" doc:"calls computed at once"`
-	MaxQueue      int64 `json:"max_queue,omitempty" doc:"calls that may wait"`
+	MaxConcurrent int64 `json:"max_concurrent,omitempty" yaml:"max_concurrent" doc:"calls computed at once"`
+	MaxQueue      int64 `json:"max_queue,omitempty" yaml:"max_queue" doc:"calls that may wait"`
 	// CallerRate is how many calls per second one caller may make, a second's worth of them at once; CallerQuota is how
 	// many in one day (UTC).
-	CallerRate  float64 `json:"caller_rate,omitempty" doc:"calls per second of one caller"`
-	CallerQuota int64   `json:"caller_quota,omitempty" doc:"calls per day (UTC) of one caller"`
+	CallerRate  float64 `json:"caller_rate,omitempty" yaml:"caller_rate" doc:"calls per second of one caller"`
+	CallerQuota int64   `json:"caller_quota,omitempty" yaml:"caller_quota" doc:"calls per day (UTC) of one caller"`
 	// Unlogged is the percentage of answered calls that the prediction log leaves out, drawn at random. Failed calls and
 	// shadows are always on record. A call that is left out has no prediction identifier.
-	Unlogged float64 `json:"unlogged,omitempty" doc:"percent of the answered calls that the prediction log leaves out"`
+	Unlogged float64 `json:"unlogged,omitempty" yaml:"unlogged" doc:"percent of the answered calls that the prediction log leaves out"`
 	// BatchRows joins calls that wait for a busy model into one of at most so many rows; 0 never joins.
-	BatchRows int64 `json:"batch_rows,omitempty" doc:"rows up to which waiting calls are computed together"`
+	BatchRows int64 `json:"batch_rows,omitempty" yaml:"batch_rows" doc:"rows up to which waiting calls are computed together"`
 }
 
 // Check fails with problem.Invalid at the field that is out of its range.

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"keelson/internal/engine"
+	"keelson/internal/engine/xgboost"
+	"keelson/internal/tensor"
+)
+
+const clients = 8
+
+func us(v float64) string { return fmt.Sprintf("%.0f µs", v) }
+
+func (b *bench) add(what, ours, peer, got, limit string, ok bool) {
+	b.rows = append(b.rows, row{what, ours, peer, got, limit, ok})
+	fmt.Fprintf(os.Stderr, "%s: %s, %s: %s (%s)\n", what, ours, peer, got, limit)
+}
+
+// atLeast is a ratio of peer to ours.
+func (b *bench) atLeast(what, ours, peer string, ratio, limit float64) {
+	b.add(what, ours, peer, fmt.Sprintf("%.1f ×", ratio), fmt.Sprintf("≥ %g ×", limit), ratio >= limit)
+}
+
+func (b *bench) oneRow() error {
+	for _, m := range []string{"xgboost", "logistic"} {
+		payload := body(m, 1)
+		times, err := b.inTurns(
+			func() (time.Duration, error) { return b.ours.ask(m, payload) },
+			func() (time.Duration, error) { return b.peer.ask(m, payload) },
+			func() (time.Duration, error) { return b.floor.ask(m, payload) })
+		if err != nil {
+			return err
+		}
+		ours, peer, floor := p(times[0], .5), p(times[1], .5), p(times[2], .5)
+		b.atLeast("one row, "+m+", one client, p50", us(ours), us(peer), peer/ours, 10)
+		b.add("one row, "+m+", against the echo floor", us(ours), "", fmt.Sprintf("%.2f × of %s", ours/floor, us(floor)), "≤ 2 ×", ours/floor <= 2)
+	}
+	return nil
+}
+
+func (b *bench) throughput() error {
+	for _, m := range []string{"xgboost", "logistic"} {
+		payload := body(m, 1)
+		r, err := b.rates(clients, b.per/2,
+			func() (time.Duration, error) { return b.ours.ask(m, payload) },
+			func() (time.Duration, error) { return b.peer.ask(m, payload) })
+		if err != nil {
+			return err
+		}
+		b.atLeast("one row, "+m+", 8 clients, throughput", fmt.Sprintf("%.0f/s", r[0]), fmt.Sprintf("%.0f/s", r[1]), r[0]/r[1], 15)
+	}
+	return nil
+}
+
+func (b *bench) manyRows() error {
+	for m, limit := range map[string]float64{"xgboost": 2.5, "logistic": 4} {
+		payload := body(m, 64)
+		times, err := b.inTurns(
+			func() (time.Duration, error) { return b.ours.ask(m, payload) },
+			func() (time.Duration, error) { return b.peer.ask(m, payload) })
+		if err != nil {
+			return err
+		}
+		ours, peer := p(times[0], .5), p(times[1], .5)
+		b.atLeast("64 rows of JSON, "+m+", p50", us(ours), us(peer), peer/ours, limit)
+	}
+	return nil
+}
+
+func (b *bench) overGRPC() error {
+	for _, m := range []string{"xgboost", "logistic"} {
+		mine, theirs := b.ours.message(m, 64), b.peer.message(m, 64)
+		times, err := b.inTurns(
+			func() (time.Duration, error) { return b.ours.askRaw(b.ctx, mine) },
+			func() (time.Duration, error) { return b.peer.askRaw(b.ctx, theirs) })
+		if err != nil {
+			return err
+		}
+		ours, peer := p(times[0], .5), p(times[1], .5)
+		b.atLeast("64 rows raw over gRPC, "+m+", p50", us(ours), us(peer), peer/ours, 4)
+	}
+	return nil
+}
+
+// halfLoad sends half of what the server can answer at evenly spaced moments and looks at the slowest percent.
+func (b *bench) halfLoad() error {
+	payload := body("xgboost", 1)
+	most, err := rate(clients, b.per*4, func() (time.Duration, error) { return b.ours.ask("xgboost", payload) })
+	if err != nil {
+		return err
+	}
+	times, err := b.inTurns(func() (time.Duration, error) { return b.peer.ask("xgboost", payload) })
+	if err != nil {
+		return err
+	}
+	peer := p(times[0], .5)
+	every := time.Duration(float64(time.Second) * clients / (most / 2))
+	var mu sync.Mutex
+	var ours []float64
+	var failed error
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			next := time.Now().Add(every * time.Duration(c) / clients)
+			for range b.per * 4 {
+				time.Sleep(time.Until(next)) // the load's rhythm
+				due := next
+				next = next.Add(every)
+				_, err := b.ours.ask("xgboost", payload)
+				took := time.Since(due) // from when it was due, so that waiting is not left out
+				mu.Lock()
+				if err != nil {
+					failed = err
+				}
+				ours = append(ours, float64(took.Nanoseconds())/1000)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if failed != nil {
+		return failed
+	}
+	slices.Sort(ours)
+	slow := p(ours, .99)
+	b.add(fmt.Sprintf("p99 at half of our maximum (%.0f/s) against the peer's p50", most/2), us(slow), us(peer), fmt.Sprintf("%.2f ×", slow/peer), "≤ 1 ×", slow <= peer)
+	return nil
+}
+
+func (b *bench) logging() error {
+	payload := body("xgboost", 1)
+	r, err := b.rates(clients, b.per*2,
+		func() (time.Duration, error) { return b.ours.ask("xgboost", payload) },
+		func() (time.Duration, error) { return b.quiet.ask("unlogged", payload) })
+	if err != nil {
+		return err
+	}
+	cost := 100 * (1 - r[0]/r[1])
+	b.add("throughput that the prediction log costs, 8 clients", fmt.Sprintf("%.0f/s", r[0]), fmt.Sprintf("unlogged %.0f/s", r[1]), fmt.Sprintf("%.1f %%", cost), "≤ 10 %", cost <= 10)
+	return nil
+}
+
+// inProcess compares our evaluator with libxgboost on 1,024 rows and the same cores, both without any server.
+func (b *bench) inProcess() error {
+	cores := strconv.Itoa(2)
+	cmd := exec.CommandContext(b.ctx, b.python, script("library.py"), filepath.Join(b.dir, "xgboost.json"), cores)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer func() { in.Close(); cmd.Wait() }()
+	model, err := (xgboost.Engine{}).Load(context.Background(), os.DirFS(b.dir), "xgboost.json", engine.Limits{})
+	if err != nil {
+		return err
+	}
+	defer model.Close()
+	rows := []tensor.Tensor{tensor.FP32s("input", []int{1024, width}, values(1024))}
+	lines := bufio.NewScanner(out)
+	var ours, theirs []float64
+	for range b.turns {
+		if _, err := fmt.Fprintln(in, "go"); err != nil {
+			return err
+		}
+		if !lines.Scan() {
+			return fmt.Errorf("library.py ended: %w", lines.Err())
+		}
+		v, err := strconv.ParseFloat(strings.TrimSpace(lines.Text()), 64)
+		if err != nil {
+			return err
+		}
+		theirs = append(theirs, v)
+		var times []float64
+		for range 30 {
+			began := time.Now()
+			if _, err := model.Predict(b.ctx, rows); err != nil {
+				return err
+			}
+			times = append(times, float64(time.Since(began).Nanoseconds())/1000)
+		}
+		slices.Sort(times)
+		ours = append(ours, p(times, .5))
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	o, t := p(ours, .5), p(theirs, .5)
+	b.add("1,024 rows of XGBoost in process, against libxgboost on 2 cores", us(o), "libxgboost "+us(t), fmt.Sprintf("%.2f ×", o/t), "≤ 1.5 ×", o/t <= 1.5)
+	return nil
+}
