@@ -163,8 +163,8 @@ func sample(t *testing.T, cmd *cobra.Command) []string {
 			args = append(args, "thing")
 		}
 	}
-	need := map[string]string{"reason": "because", "to": "dev", "role": "auditor", "field": "owner=bo", "data": `{"inputs":[]}`, "name": "thing", "until": "2030-01-01T00:00:00Z"}
-	for _, name := range []string{"reason", "to", "field", "data", "name", "until", "role"} {
+	need := map[string]string{"reason": "because", "to": "dev", "role": "auditor", "field": "owner=bo", "data": `{"inputs":[]}`, "name": "thing", "until": "2030-01-01T00:00:00Z", "from": "http://127.0.0.1:9"}
+	for _, name := range []string{"reason", "to", "from", "field", "data", "name", "until", "role"} {
 		if f := cmd.LocalFlags().Lookup(name); f != nil && !(name == "data" && cmd.Name() == "run") && !(name == "to" && (cmd.Name() == "pull" || cmd.Name() == "export")) {
 			args = append(args, "--"+name, need[name])
 		}

@@ -28,13 +28,13 @@ type Imported struct {
 	Made bool   `json:"made" doc:"false: it was there already"`
 }
 
-// origin is what every import says about where a thing came from.
-type origin struct {
+// ImportOrigin is what every import says about where a thing came from.
+type ImportOrigin struct {
 	Source string `json:"source" minLength:"1" maxLength:"2000" doc:"address of the server it comes from"`
 }
 
 // tags adds where a thing came from to its own tags.
-func (o origin) tags(own map[string]string, kind, id string) map[string]string {
+func (o ImportOrigin) tags(own map[string]string, kind, id string) map[string]string {
 	out := map[string]string{}
 	for k, v := range own {
 		out[k] = v
@@ -48,7 +48,7 @@ func fromMillis(n int64) time.Time { return fromMS(integer(n)) }
 
 func (m *API) importExperiment(ctx context.Context, in *struct {
 	Body struct {
-		origin
+		ImportOrigin
 		ID      string            `json:"experiment_id" minLength:"1" maxLength:"64" doc:"its id there"`
 		Name    string            `json:"name" minLength:"1"`
 		Tags    map[string]string `json:"tags,omitempty"`
@@ -87,7 +87,7 @@ func importedRefs(list []ImportedModelRef) (out []tracking.ModelRef) {
 
 func (m *API) importRun(ctx context.Context, in *struct {
 	Body struct {
-		origin
+		ImportOrigin
 		ID         string             `json:"run_id" minLength:"1" maxLength:"64" doc:"its id there, which it keeps"`
 		Experiment string             `json:"experiment_id" minLength:"1" doc:"id of the experiment here"`
 		Name       string             `json:"run_name,omitempty"`
@@ -114,7 +114,7 @@ func (m *API) importRun(ctx context.Context, in *struct {
 
 func (m *API) importLogged(ctx context.Context, in *struct {
 	Body struct {
-		origin
+		ImportOrigin
 		ID         string            `json:"model_id" minLength:"1" maxLength:"100" doc:"its id there, which it keeps"`
 		Experiment string            `json:"experiment_id" minLength:"1" doc:"id of the experiment here"`
 		Name       string            `json:"name"`
@@ -141,7 +141,7 @@ func (m *API) importLogged(ctx context.Context, in *struct {
 
 func (m *API) importRegistered(ctx context.Context, in *struct {
 	Body struct {
-		origin
+		ImportOrigin
 		Name        string            `json:"name" minLength:"1" doc:"its name here"`
 		Original    string            `json:"original_name,omitempty" doc:"its name there, when it cannot be borne here"`
 		Description string            `json:"description,omitempty"`
@@ -160,7 +160,7 @@ func (m *API) importRegistered(ctx context.Context, in *struct {
 
 func (m *API) importVersion(ctx context.Context, in *struct {
 	Body struct {
-		origin
+		ImportOrigin
 		Name        string            `json:"name" minLength:"1" doc:"the model's name here"`
 		Original    string            `json:"original_name,omitempty"`
 		Version     int               `json:"version" minimum:"1" maximum:"1000000000" doc:"its number there, which it keeps"`

@@ -134,12 +134,12 @@ func (s *Service) ImportRun(ctx context.Context, r Run) (made bool, err error) {
 		if err != nil {
 			return err
 		}
-		if e.Deleted {
-			return deletedExperiment(e.ID)
-		}
 		old, err := head(tx, r.ID)
 		switch {
 		case problem.Is(err, problem.NotFound):
+			if e.Deleted {
+				return deletedExperiment(e.ID)
+			}
 			made = true
 			if err := insertRun(tx, r); err != nil {
 				return err
@@ -226,15 +226,15 @@ func (s *Service) ImportModel(ctx context.Context, m LoggedModel) (made bool, er
 		if err != nil {
 			return err
 		}
-		if e.Deleted {
-			return deletedExperiment(e.ID)
-		}
 		list, err := readModels(tx, []string{m.ID})
 		if err != nil {
 			return err
 		}
 		old := list[0]
 		if old.ID == "" {
+			if e.Deleted {
+				return deletedExperiment(e.ID)
+			}
 			made = true
 			if err := insertModel(tx, m); err != nil {
 				return err
