@@ -25,6 +25,7 @@ import (
 	"keelson/internal/pipeline"
 	"keelson/internal/policy"
 	"keelson/internal/prediction"
+	"keelson/internal/prompt"
 	"keelson/internal/serving"
 	"keelson/internal/tracking"
 	"keelson/internal/usecase"
@@ -48,6 +49,7 @@ type nouns struct {
 	Alerts      *alert.Service
 	Evaluations *evaluation.Service
 	Webhooks    *webhook.Service
+	Prompts     *prompt.Service
 	Serving     *serving.Service // nil unless this process serves
 
 	predictionLog *prediction.Log // nil in a process that only works in the background
@@ -120,6 +122,9 @@ func (a *App) wire(ctx context.Context) error {
 		Calls: &monitor.Predictions{Service: a.Predictions, Versions: a.Inventory}}
 	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now}
 
+	a.Prompts = &prompt.Service{DB: a.DB, Log: a.Log, Now: now, ModelNamed: a.Inventory.Named}
+	a.Inventory.Reserved = append(a.Inventory.Reserved, a.Prompts.Free)
+
 	rules, err := outbound.Parse(a.Config.Outbound)
 	if err != nil {
 		return err
@@ -130,8 +135,8 @@ func (a *App) wire(ctx context.Context) error {
 		Metrics: webhook.NewMetrics(a.metrics.Registry)}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
-		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks,
-		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Webhooks: a.Webhooks, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
+		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks, a.Prompts,
+		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Webhooks: a.Webhooks, Prompts: a.Prompts, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
 	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors, a.Evaluations, a.Webhooks} {

@@ -27,6 +27,9 @@ func (s *Service) Import(ctx context.Context, m Model) (out Model, made bool, er
 		_, err := getModel(tx, m.Name)
 		if problem.Is(err, problem.NotFound) {
 			made = true
+			if err := s.reserved(tx, m.Name); err != nil {
+				return err
+			}
 			if err := insertModel(tx, m); err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 
 	"keelson/internal/db"
 	"keelson/internal/event"
+	"keelson/internal/problem"
 )
 
 // Events about models, their aliases and the tags of versions.
@@ -36,4 +37,22 @@ func tagNews(tx db.Scope, model string, number int, before, after map[string]str
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Named reports whether a model has a name, for those who share the space of names.
+func (s *Service) Named(tx db.Scope, name string) (bool, error) {
+	_, err := getModel(tx, name)
+	if problem.Is(err, problem.NotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Service) reserved(tx db.Scope, name string) error {
+	for _, f := range s.Reserved {
+		if err := f(tx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

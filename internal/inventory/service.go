@@ -59,6 +59,8 @@ type Service struct {
 	Evaluations Evaluations
 	// Renamed tells the nouns that keep rows under a model's name, in the transaction of the renaming.
 	Renamed []func(tx db.Scope, from, to string) error
+	// Reserved refuse a name that something else has, in the transaction that takes it for a model.
+	Reserved []func(tx db.Scope, name string) error
 	// MaxUpload bounds the bytes of one registration by upload; 0 means 4 GiB.
 	MaxUpload int64
 }
@@ -98,6 +100,9 @@ func (s *Service) create(tx db.Scope, m Model) error {
 			return err
 		}
 		return problem.New(problem.Conflict, "Registered Model (name=%s) already exists.", m.Name).At("name")
+	}
+	if err := s.reserved(tx, m.Name); err != nil {
+		return err
 	}
 	if err := insertModel(tx, m); err != nil {
 		return err
@@ -229,6 +234,9 @@ func (s *Service) Rename(ctx context.Context, from, to string) (Model, error) {
 				return err
 			}
 			return problem.New(problem.Conflict, "Registered Model (name=%s) already exists.", to).At("new_name")
+		}
+		if err := s.reserved(tx, to); err != nil {
+			return err
 		}
 		if err := s.free(tx, from, 0, "renamed"); err != nil {
 			return err

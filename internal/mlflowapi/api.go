@@ -29,6 +29,7 @@ import (
 	"keelson/internal/blob"
 	"keelson/internal/inventory"
 	"keelson/internal/problem"
+	"keelson/internal/prompt"
 	"keelson/internal/rest"
 	"keelson/internal/tracking"
 	"keelson/internal/webhook"
@@ -51,6 +52,7 @@ type API struct {
 	Keeper    *blob.Keeper // hears of altered bytes
 	LinkKey   []byte       // signs links that need no token, the same in all processes; made up when it is missing
 	Webhooks  *webhook.Service
+	Prompts   *prompt.Service
 	Log       *slog.Logger
 
 	links *links

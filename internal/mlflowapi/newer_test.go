@@ -15,6 +15,7 @@ import (
 	"keelson/internal/event"
 	"keelson/internal/job"
 	"keelson/internal/outbound"
+	"keelson/internal/prompt"
 	"keelson/internal/rest"
 	"keelson/internal/seal"
 	"keelson/internal/webhook"
@@ -30,6 +31,9 @@ func neighbours(t testing.TB, m *API, d *db.DB, runner *job.Runner, a *rest.API)
 	calls := outbound.New(outbound.Options{Rules: rules})
 	m.Webhooks = &webhook.Service{DB: d, Key: seal.FromSeed(make([]byte, 32)), Calls: calls, Formats: []webhook.Format{webhook.CloudEvents{}, WebhookFormat{}}, Log: m.Log, Now: time.Now}
 	m.Webhooks.Jobs(runner)
+	m.Prompts = &prompt.Service{DB: d, Log: m.Log, Now: time.Now, ModelNamed: m.Inventory.Named}
+	m.Inventory.Reserved = append(m.Inventory.Reserved, m.Prompts.Free)
+	m.Prompts.Routes(a)
 	m.Webhooks.Routes(a)
 	runner.Queues = map[string]int{"default": 4, webhook.Queue: 2}
 	bus := &event.Bus{DB: d, Log: m.Log, Node: "test", Poll: 10 * time.Millisecond}
@@ -225,6 +229,89 @@ func TestWebhooksTellTheRegistrysEventsAsMLflowDoes(t *testing.T) {
 		}
 		if code, out := s.call(t, "POST", p, `{"name":"x","url":"`+url+`","events":[{"entity":"MODEL_VERSION","action":"CREATED"}]}`); code != 403 || out["error_code"] != "PERMISSION_DENIED" {
 			t.Errorf("a data scientist: %d %v", code, out)
+		}
+	})
+}
+
+// do calls as a data scientist and wants 200.
+func (s *server) do(t testing.TB, method, path, body string) map[string]any {
+	t.Helper()
+	code, out := s.call(t, method, path, body)
+	if code != 200 {
+		t.Fatalf("%s %s %s: %d %v", method, path, body, code, out)
+	}
+	return out
+}
+
+func TestPromptsAreNoModelsAndOpenNothing(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		s := serve(t, d)
+		const m, v = "/api/2.0/mlflow/registered-models/", "/api/2.0/mlflow/model-versions/"
+		const mark = `{"key":"mlflow.prompt.is_prompt","value":"true"}`
+		s.do(t, "POST", m+"create", `{"name":"credit"}`)
+		s.do(t, "POST", m+"create", `{"name":"credit.letter","tags":[`+mark+`,{"key":"team","value":"risk"}]}`)
+		out := s.do(t, "POST", v+"create", `{"name":"credit.letter","source":"prompt-template","tags":[`+mark+`,{"key":"mlflow.prompt.text","value":"Dear {{name}}"},{"key":"_mlflow_prompt_type","value":"text"}]}`)
+		if b, _ := json.Marshal(out); !strings.Contains(string(b), `"version":"1"`) || !strings.Contains(string(b), `{"key":"mlflow.prompt.text","value":"Dear {{name}}"}`) || !strings.Contains(string(b), mark) {
+			t.Errorf("%s", b)
+		}
+		for query, want := range map[string]string{"": "credit", "filter=name+LIKE+'credit%25'": "credit",
+			"filter=tags.%60mlflow.prompt.is_prompt%60+%3D+'true'":                          "credit.letter",
+			"filter=tag.%60mlflow.prompt.is_prompt%60+%3D+'true'+AND+tags.team+%3D+'no'":    "",
+			"filter=tags.%60mlflow.prompt.is_prompt%60+!%3D+'true'":                         "credit",
+			"filter=tags.%60mlflow.prompt.is_prompt%60+%3D+'true'&order_by=name+DESC":       "credit.letter",
+			"filter=tags.team+%3D+'risk'+and+tags.%60mlflow.prompt.is_prompt%60+%3D+'true'": "credit.letter"} {
+			names := []string{}
+			list, _ := s.do(t, "GET", m+"search?"+query, "")["registered_models"].([]any)
+			for _, x := range list {
+				names = append(names, x.(map[string]any)["name"].(string))
+			}
+			if strings.Join(names, " ") != want {
+				t.Errorf("search %s: %v, want %s", query, names, want)
+			}
+		}
+		if models, err := s.m.Inventory.Models(t.Context(), "", "", 10); err != nil || len(models) != 1 {
+			t.Errorf("the inventory counts %d models, %v", len(models), err)
+		}
+		for _, c := range []struct {
+			name, method, path, body, want string
+			code                           int
+		}{
+			{"a source that is a file (CVE-2026-2614)", "POST", v + "create", `{"name":"credit.letter","source":"file:///etc/","tags":[` + mark + `,{"key":"mlflow.prompt.text","value":"x"}]}`, "Invalid prompt source", 400},
+			{"the same under a name nobody has", "POST", v + "create", `{"name":"nobody","source":"file:///etc/","tags":[` + mark + `]}`, "RESOURCE_DOES_NOT_EXIST", 404},
+			{"the same on a model", "POST", v + "create", `{"name":"credit","source":"file:///etc/","tags":[` + mark + `]}`, "INVALID_PARAMETER_VALUE", 400},
+			{"files of a prompt", "GET", v + "get-download-uri?name=credit.letter&version=1", "", "INVALID_PARAMETER_VALUE", 400},
+			{"an artifact of a prompt", "GET", "/model-versions/get-artifact?name=credit.letter&version=1&path=passwd", "", "error_code", 404},
+			{"a version of a model in a prompt", "POST", v + "create", `{"name":"credit.letter","source":"prompt-template"}`, "is a prompt", 400},
+			{"no text", "POST", v + "create", `{"name":"credit.letter","source":"dummy-source","tags":[` + mark + `]}`, "prompt text", 400},
+			{"a stage of a prompt", "POST", v + "transition-stage", `{"name":"credit.letter","version":"1","stage":"Production"}`, "is a prompt", 400},
+			{"another text", "POST", v + "set-tag", `{"name":"credit.letter","version":"1","key":"mlflow.prompt.text","value":"x"}`, "does not change", 400},
+			{"a model that becomes a prompt", "POST", m + "set-tag", `{"name":"credit","key":"mlflow.prompt.is_prompt","value":"true"}`, "cannot become", 400},
+			{"a prompt that becomes a model", "DELETE", m + "delete-tag", `{"name":"credit.letter","key":"mlflow.prompt.is_prompt"}`, "does not change", 400},
+			{"the name of a model", "POST", m + "create", `{"name":"credit","tags":[` + mark + `]}`, "RESOURCE_ALREADY_EXISTS", 400},
+			{"a model with the name of a prompt", "POST", m + "rename", `{"name":"credit","new_name":"credit-letter"}`, "credit-letter", 200},
+			{"an alias that is not there", "GET", m + "alias?name=credit.letter&alias=none", "", "INVALID_PARAMETER_VALUE", 400},
+			{"a version that is not there", "GET", v + "get?name=credit.letter&version=9", "", "RESOURCE_DOES_NOT_EXIST", 404},
+			{"a filter that cannot be read", "GET", m + "search?filter=tags.%60mlflow.prompt.is_prompt%60+%3D", "", "INVALID_PARAMETER_VALUE", 400},
+		} {
+			code, out := s.call(t, c.method, c.path, c.body)
+			if b, _ := json.Marshal(out); code != c.code || !strings.Contains(string(b), c.want) {
+				t.Errorf("%s: %d %s, want %d with %s", c.name, code, b, c.code, c.want)
+			}
+		}
+		var refused int
+		if err := d.Read(t.Context(), func(tx db.Scope) error {
+			return tx.QueryRow("SELECT COUNT(*) FROM audit_entry WHERE workspace = $1 AND action = 'prompt.refused'", tx.Workspace).Scan(&refused)
+		}); err != nil || refused != 1 {
+			t.Errorf("%d entries of refused sources, %v", refused, err)
+		}
+		s.do(t, "POST", m+"alias", `{"name":"credit.letter","alias":"production","version":"1"}`)
+		if b, _ := json.Marshal(s.do(t, "GET", m+"get?name=credit.letter", "")); !strings.Contains(string(b), `"aliases":[{"alias":"production","version":"1"}]`) {
+			t.Errorf("%s", b)
+		}
+		s.do(t, "DELETE", m+"delete", `{"name":"credit.letter"}`)
+		s.do(t, "POST", m+"create", `{"name":"other"}`)
+		if code, out := s.call(t, "POST", m+"create", `{"name":"other","tags":[`+mark+`]}`); code != 400 || out["error_code"] != "RESOURCE_ALREADY_EXISTS" {
+			t.Errorf("%d %v", code, out)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"keelson/internal/event"
 	"keelson/internal/inventory"
 	"keelson/internal/problem"
+	"keelson/internal/prompt"
 	"keelson/internal/rest"
 	"keelson/internal/webhook"
 )
@@ -277,11 +278,41 @@ var told = map[string]struct {
 		}},
 	inventory.EventAliasDeleted: {"model_version_alias.deleted", `{"model":"example_model","alias":"example_alias"}`,
 		func(d eventData) map[string]any { return map[string]any{"name": d.Model, "alias": d.Alias} }},
+	prompt.EventCreated: {"prompt.created", `{"prompt":"example_prompt","tags":{"example_key":"example_value"},"description":"An example prompt"}`,
+		func(d eventData) map[string]any {
+			return map[string]any{"name": d.Prompt, "tags": d.Tags, "description": d.Description}
+		}},
+	prompt.EventTagSet: {"prompt_tag.set", `{"prompt":"example_prompt","key":"example_key","value":"example_value"}`,
+		func(d eventData) map[string]any {
+			return map[string]any{"name": d.Prompt, "key": d.Key, "value": d.Value}
+		}},
+	prompt.EventTagDeleted: {"prompt_tag.deleted", `{"prompt":"example_prompt","key":"example_key"}`,
+		func(d eventData) map[string]any { return map[string]any{"name": d.Prompt, "key": d.Key} }},
+	prompt.EventVersionCreated: {"prompt_version.created", `{"prompt":"example_prompt","version":1,"template":"Hello {{name}}!","tags":{"example_key":"example_value"},"description":"An example prompt version"}`,
+		func(d eventData) map[string]any {
+			delete(d.Tags, tagPromptType)
+			return map[string]any{"name": d.Prompt, "version": d.version(), "template": d.Template, "tags": d.Tags, "description": orNull(d.Description)}
+		}},
+	prompt.EventVersionTagSet: {"prompt_version_tag.set", `{"prompt":"example_prompt","version":1,"key":"example_key","value":"example_value"}`,
+		func(d eventData) map[string]any {
+			return map[string]any{"name": d.Prompt, "version": d.version(), "key": d.Key, "value": d.Value}
+		}},
+	prompt.EventVersionTagGone: {"prompt_version_tag.deleted", `{"prompt":"example_prompt","version":1,"key":"example_key"}`,
+		func(d eventData) map[string]any {
+			return map[string]any{"name": d.Prompt, "version": d.version(), "key": d.Key}
+		}},
+	prompt.EventAliasSet: {"prompt_alias.created", `{"prompt":"example_prompt","version":1,"alias":"example_alias"}`,
+		func(d eventData) map[string]any {
+			return map[string]any{"name": d.Prompt, "alias": d.Alias, "version": d.version()}
+		}},
+	prompt.EventAliasDeleted: {"prompt_alias.deleted", `{"prompt":"example_prompt","alias":"example_alias"}`,
+		func(d eventData) map[string]any { return map[string]any{"name": d.Prompt, "alias": d.Alias} }},
 }
 
 // eventData is what the events in told carry.
 type eventData struct {
 	Model       string            `json:"model"`
+	Prompt      string            `json:"prompt"`
 	Version     int               `json:"version"`
 	Source      string            `json:"source"`
 	Run         string            `json:"run"`
