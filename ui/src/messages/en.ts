@@ -1,4 +1,6 @@
 /** Everything the interface says, in English. */
+import { curves, grid } from "./grid";
+
 const list = (words: string[]) => (words.length < 2 ? (words[0] ?? "") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
 const s = (n: number, one: string, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 type Named = Record<string, string | undefined>;
@@ -25,6 +27,7 @@ const did: Record<string, string | ((d: Detail) => string) | undefined> = {
 };
 
 export const en = {
+  curves, grid,
   none: "–", never: "never", yes: "yes", no: "no", id: "Id", name: "Name", created: "Created", actions: "Actions", reason: "Reason", reasonHelp: "Kept in the audit log, beside your name.", reasonMissing: "Say why, in a few words.",
   cancel: "Cancel", close: "Close", tryAgain: "Try again", loading: "Loading", loadMore: "Load more", copied: "Copied", command: "Command", copyCommand: "Copy the command", exportCSV: "Export CSV", removeFilters: "Remove filters", since: "From day", until: "To day",
   justNow: "just now", commit: "commit", dirty: "uncommitted changes", clean: "clean", nothingLive: "not live",
@@ -78,7 +81,7 @@ export const en = {
   palette: { page: "page", hint: "Model or page…", results: "Results", none: "Nothing by that name." },
   notFound: { title: "No such page", text: "This address leads nowhere. The thing may have another name, or the link is old.", toModels: "Go to the models" },
   chart: {
-    asTable: "Show as table", asChart: "Show as chart", csv: "Download CSV", bin: "Values", reference: "Reference", current: "Now", referenceShare: "Reference share", currentShare: "Share now", other: "other", window: "Window",
+    png: "Download PNG", firstRows: (n: number, of: number) => `The first ${n} of ${of} rows; the CSV has all.`, asTable: "Show as table", asChart: "Show as chart", csv: "Download CSV", bin: "Values", reference: "Reference", current: "Now", referenceShare: "Reference share", currentShare: "Share now", other: "other", window: "Window",
     referenceN: (n: string) => `Reference, n = ${n}`, currentN: (n: string) => `This window, n = ${n}`, pairHelp: "Same bins and scale on both sides; the dashed outline is the other side.", evenBins: "Each bin holds the same share of the reference, so that a level left side is the shape to expect.",
     summary: (label: string, bin: string, share: string) => `${label}: most values in ${bin} (${share}).`, keys: (t: string) => `${t}. Left and right arrow keys read the values.`,
   },

@@ -8,9 +8,9 @@ export function toCSV(head: string[], rows: (string | number | null | undefined)
   return [head, ...rows].map((r) => r.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
-/** Hands text to the browser as a file. */
-export function download(name: string, body: string, type = "text/csv") {
-  const url = URL.createObjectURL(new Blob([body], { type }));
+/** Hands text or bytes to the browser as a file. */
+export function download(name: string, body: string | Blob, type = "text/csv") {
+  const url = URL.createObjectURL(typeof body === "string" ? new Blob([body], { type }) : body);
   const a = document.createElement("a");
   a.href = url;
   a.download = name;

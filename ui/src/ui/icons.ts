@@ -31,3 +31,16 @@ export { default as IconSignout } from "@tabler/icons-react/dist/esm/icons/IconL
 export { default as IconDown } from "@tabler/icons-react/dist/esm/icons/IconChevronDown.mjs";
 export { default as IconRefresh } from "@tabler/icons-react/dist/esm/icons/IconRefresh.mjs";
 export { default as IconPlus } from "@tabler/icons-react/dist/esm/icons/IconPlus.mjs";
+export { default as IconUp } from "@tabler/icons-react/dist/esm/icons/IconChevronUp.mjs";
+export { default as IconColumns } from "@tabler/icons-react/dist/esm/icons/IconColumns.mjs";
+export { default as IconPin } from "@tabler/icons-react/dist/esm/icons/IconPin.mjs";
+export { default as IconPinned } from "@tabler/icons-react/dist/esm/icons/IconPinnedFilled.mjs";
+export { default as IconView } from "@tabler/icons-react/dist/esm/icons/IconBookmark.mjs";
+export { default as IconComfortable } from "@tabler/icons-react/dist/esm/icons/IconBaselineDensityMedium.mjs";
+export { default as IconCompact } from "@tabler/icons-react/dist/esm/icons/IconBaselineDensitySmall.mjs";
+export { default as IconBin } from "@tabler/icons-react/dist/esm/icons/IconTrash.mjs";
+export { default as IconEdit } from "@tabler/icons-react/dist/esm/icons/IconPencil.mjs";
+export { default as IconFile } from "@tabler/icons-react/dist/esm/icons/IconFile.mjs";
+export { default as IconFolder } from "@tabler/icons-react/dist/esm/icons/IconFolder.mjs";
+export { default as IconCompare } from "@tabler/icons-react/dist/esm/icons/IconArrowsDiff.mjs";
+export { default as IconTraces } from "@tabler/icons-react/dist/esm/icons/IconTimeline.mjs";

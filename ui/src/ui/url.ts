@@ -72,16 +72,29 @@ export function useParam(key: string): [string, (value: string) => void] {
   const history = useHistory();
   const read = () => (history ? history.location.search : location.search);
   const search = useSyncExternalStore(history ? (fn) => history.subscribe(fn) : nowhere, read);
-  const set = useCallback((value: string) => {
+  const put = useSetParams();
+  const set = useCallback((value: string) => put({ [key]: value }), [put, key]);
+  return [new URLSearchParams(search).get(key) ?? "", set];
+}
+
+/** Changes several values of the address' query in one step, in place (empty removes). */
+export function useSetParams(): (values: Record<string, string>) => void {
+  const history = useHistory();
+  return useCallback((values) => {
     const at = history ? history.location : location;
     const p = new URLSearchParams(at.search);
-    if (value) p.set(key, value); else p.delete(key);
+    for (const [k, v] of Object.entries(values)) if (v) p.set(k, v); else p.delete(k);
     const text = p.toString();
     const href = at.pathname + (text ? "?" + text : "");
     if (history) history.replace(href);
     else { window.history.replaceState(null, "", href); dispatchEvent(new PopStateEvent("popstate")); }
-  }, [history, key]);
-  return [new URLSearchParams(search).get(key) ?? "", set];
+  }, [history]);
+}
+
+/** The whole query of the address ("?a=1" or ""). */
+export function useQueryText(): string {
+  const history = useHistory();
+  return useSyncExternalStore(history ? (fn) => history.subscribe(fn) : nowhere, () => (history ? history.location.search : location.search));
 }
 
 /** The path of the page without the workspace prefix. */

@@ -4,31 +4,45 @@ import { download, toCSV } from "../csv";
 
 export interface Numbers { head: string[]; rows: (string | number)[][] }
 
-/** A chart with its message as title, a table that says the same, and its numbers as a file. */
-export function Figure({ title, legend, numbers, file, children }: { title: string; legend?: ReactNode; numbers: Numbers; file: string; children: ReactNode }) {
+interface Props { title: string; legend?: ReactNode; numbers: Numbers | (() => Numbers); file: string; png?: () => Promise<Blob | null>; tools?: ReactNode; children: ReactNode }
+
+/** A chart with its message as title, a table that says the same, and its numbers (and picture) as a file. */
+export function Figure({ title, legend, numbers, file, png, tools, children }: Props) {
   const [table, setTable] = useState(false);
+  const all = () => (typeof numbers === "function" ? numbers() : numbers);
+  const csv = () => { const n = all(); download(file + ".csv", toCSV(n.head, n.rows)); };
+  const picture = async () => { const blob = await png?.(); if (blob) download(file + ".png", blob); };
   return (
     <figure className="fig">
       <figcaption>
         <h3>{title}</h3>
+        {tools}
         <button type="button" className="linkb" aria-pressed={table} onClick={() => setTable(!table)}>{table ? m.chart.asChart : m.chart.asTable}</button>
-        <button type="button" className="linkb" onClick={() => download(file + ".csv", toCSV(numbers.head, numbers.rows))}>{m.chart.csv}</button>
+        <button type="button" className="linkb" onClick={csv}>{m.chart.csv}</button>
+        {png && !table && <button type="button" className="linkb" onClick={() => void picture()}>{m.chart.png}</button>}
       </figcaption>
       {legend && <div className="legend">{legend}</div>}
-      {table ? <NumbersTable title={title} numbers={numbers} /> : children}
+      {table ? <NumbersTable title={title} numbers={all()} /> : children}
     </figure>
   );
 }
 
+/** Rows the table of a chart draws; the file has all. */
+const drawn = 500;
+
 function NumbersTable({ title, numbers }: { title: string; numbers: Numbers }) {
+  const rows = numbers.rows.slice(0, drawn);
   return (
-    <div className="frame" tabIndex={0} role="region" aria-label={title} style={{ maxHeight: 320, overflowY: "auto" }}>
-      <table className="t">
-        <caption className="sr">{title}</caption>
-        <thead><tr>{numbers.head.map((h) => <th key={h} scope="col">{h}</th>)}</tr></thead>
-        <tbody>{numbers.rows.map((r, i) => <tr key={i}>{r.map((v, j) => <td key={j} className={typeof v === "number" ? "r" : undefined}>{v}</td>)}</tr>)}</tbody>
-      </table>
-    </div>
+    <>
+      <div className="frame" tabIndex={0} role="region" aria-label={title} style={{ maxHeight: 320, overflowY: "auto" }}>
+        <table className="t">
+          <caption className="sr">{title}</caption>
+          <thead><tr>{numbers.head.map((h, i) => <th key={h + i} scope="col" className={typeof rows[0]?.[i] === "number" ? "r" : undefined}>{h}</th>)}</tr></thead>
+          <tbody>{rows.map((r, i) => <tr key={i}>{r.map((v, j) => <td key={j} className={typeof v === "number" ? "r" : undefined}>{v}</td>)}</tr>)}</tbody>
+        </table>
+      </div>
+      {rows.length < numbers.rows.length && <p className="small dim">{m.chart.firstRows(rows.length, numbers.rows.length)}</p>}
+    </>
   );
 }
 
