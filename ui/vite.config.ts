@@ -6,7 +6,7 @@ const server = process.env.KEELSON_URL ?? "http://127.0.0.1:8080";
 
 export default defineConfig({
   plugins: [react()],
-  build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false }, reportCompressedSize: false },
-  server: { proxy: { "^(/w/[^/]+)?/api/": server } },
+  build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false }, reportCompressedSize: false, chunkSizeWarningLimit: 600 },
+  server: { proxy: { "^(/w/[^/]+)?/(api/|get-artifact)": server } },
   test: { environment: "happy-dom", setupFiles: ["src/test/setup.ts"], css: false, testTimeout: 20000 },
 });

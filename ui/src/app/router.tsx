@@ -14,6 +14,7 @@ const m = () => import("./pages/models") as unknown as Promise<Record<string, Co
 const o = () => import("./pages/others") as unknown as Promise<Record<string, ComponentType>>;
 const a = () => import("./pages/approvals") as unknown as Promise<Record<string, ComponentType>>;
 const p = () => import("./pages/pipelines") as unknown as Promise<Record<string, ComponentType>>;
+const t = () => import("./pages/tracking") as unknown as Promise<Record<string, ComponentType>>;
 
 const tree = root.addChildren([
   createRoute({ getParentRoute: () => root, path: "/", component: Home }),
@@ -25,7 +26,7 @@ const tree = root.addChildren([
   page("/monitoring", o, "MonitoringPage"), page("/monitors/$id", o, "MonitorOne"), page("/alerts", o, "AlertsPage"), page("/incidents", o, "IncidentsPage"), page("/incidents/$id", o, "IncidentOne"),
   page("/predictions", o, "PredictionsPage"), page("/predictions/$id", o, "PredictionOne"),
   page("/data", o, "DataPage"), page("/data/$name", o, "DatasetOne"), page("/data/$name/$v", o, "DataVersionOne"),
-  page("/experiments", o, "ExperimentsPage"), page("/experiments/$id", o, "ExperimentOne"), page("/runs/$id", o, "TrackingRunOne"),
+  page("/experiments", t, "ExperimentsPage"), page("/experiments/$id", t, "ExperimentOne"), page("/runs/$id", t, "TrackingRunOne"), page("/compare", t, "ComparePage"), page("/traces", t, "TracesPage"), page("/traces/$id", t, "TraceOne"),
   page("/audit", o, "AuditPage"),
   page("/settings", o, "SettingsProfile"), page("/settings/users", o, "SettingsUsers"), page("/settings/tokens", o, "SettingsTokens"),
 ]);

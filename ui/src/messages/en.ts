@@ -1,5 +1,7 @@
 /** Everything the interface says, in English. */
 import { curves, grid } from "./grid";
+import { bin, traces, versionDiff } from "./traces";
+import { tracking } from "./tracking";
 
 const list = (words: string[]) => (words.length < 2 ? (words[0] ?? "") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
 const s = (n: number, one: string, many = one + "s") => `${n} ${n === 1 ? one : many}`;
@@ -27,9 +29,9 @@ const did: Record<string, string | ((d: Detail) => string) | undefined> = {
 };
 
 export const en = {
-  curves, grid,
+  bin, curves, grid, traces, tracking, versionDiff,
   none: "–", never: "never", yes: "yes", no: "no", id: "Id", name: "Name", created: "Created", actions: "Actions", reason: "Reason", reasonHelp: "Kept in the audit log, beside your name.", reasonMissing: "Say why, in a few words.",
-  cancel: "Cancel", close: "Close", tryAgain: "Try again", loading: "Loading", loadMore: "Load more", copied: "Copied", command: "Command", copyCommand: "Copy the command", exportCSV: "Export CSV", removeFilters: "Remove filters", since: "From day", until: "To day",
+  undo: "Undo", fieldMissing: "Fill this in.", cancel: "Cancel", close: "Close", tryAgain: "Try again", loading: "Loading", loadMore: "Load more", copied: "Copied", command: "Command", copyCommand: "Copy the command", exportCSV: "Export CSV", removeFilters: "Remove filters", since: "From day", until: "To day",
   justNow: "just now", commit: "commit", dirty: "uncommitted changes", clean: "clean", nothingLive: "not live",
   copyOf: (what: string, short: string) => `Copy ${what.toLowerCase()} ${short}`,
   clear: (what: string) => `Clear ${what}`,
@@ -162,6 +164,5 @@ export const en = {
       }
     },
   },
-  tracking: { title: "Experiments", lead: "Training runs with their parameters, metrics and data.", experiment: "experiment", run: "Run", runKind: "run", runs: "Runs", lastRun: "Last run", recent: "Newest runs", filter: "Filter runs", noRuns: "No run yet. Point your MLflow client here and start one.", empty: "Experiments appear with the first run. Point your MLflow client here:", user: "By", data: "Data", about: "About", pipelineRun: "Pipeline run", metrics: "Metrics", params: "Parameters", artifacts: "Artifacts", noMetrics: "No metric was logged.", noParams: "No parameter was logged.", noArtifacts: "No artifact was logged.", noTags: "No tags." },
   settings: { title: "Settings", profile: "Profile", users: "Accounts", tokens: "Tokens", account: "Account", roles: "Roles", permissions: "What you may do", auth: "Sign-in", authOff: "off: everybody on this machine may do everything but vote", authOn: "on", addUser: "Add account", noUsers: "No account.", disabled: "Disabled", active: "Active", enable: "Enable", disable: "Disable", email: "E-mail", addToken: "New token", tokenName: "What for", days: "Valid days", revoke: "Revoke", noTokens: "No token. Programs sign in with one.", tokenOnce: "Copy it now: it is shown only once.", password: "Password", currentPassword: "Current password", currentPasswordHint: "Leave it empty if you came by a link and have none yet.", newPassword: "New password", newPasswordHint: "At least 10 characters.", changePassword: "Change password", passwordChanged: "Your password is changed." },
 };

@@ -2,7 +2,7 @@ const s = (n: number, one: string, many = one + "s") => `${n} ${n === 1 ? one : 
 
 /** Words of the tables with many rows and columns, and of their toolbars. */
 export const grid = {
-  columns: "Columns", findColumn: "Find a column", noColumn: "No column by that name.", resetColumns: "Back to the usual columns", resize: "Drag to resize", export: "Export", exportAll: "All rows the filter matches, with these columns", exportAs: { csv: "CSV", json: "JSON" },
+  columns: "Columns", findColumn: "Find a column", find: "Find", noColumn: "No column by that name.", resetColumns: "Back to the usual columns", resize: "Drag to resize", export: "Export", exportAll: "All rows the filter matches, with these columns", exportAs: { csv: "CSV", json: "JSON" },
   density: { comfortable: "Taller rows", compact: "Lower rows" }, suggestions: "Suggestions", pressEnter: "Press Enter to apply.", conditions: "Conditions", clearSelection: "Clear selection", showQuery: "Show the query",
   view: "View", standard: "Usual view", saveView: "Save this view…", startView: "opens first", makeStart: "Open this view first", notStart: "Do not open this view first", save: "Save", nameMissing: "Give the view a name.", replaces: "Replaces the view of this name.", copyLink: "Copy the link", shareView: "The view is kept in this browser. To share it, send the address:",
   shown: (n: number) => `Shown, in this order (${n})`, moreColumns: (n: number) => `and ${n} more; search for them`, pin: (c: string) => `Pin ${c}`, up: (c: string) => `Move ${c} forward`, down: (c: string) => `Move ${c} back`, viewIs: (n: string) => `View: ${n}`, dropView: (n: string) => `Delete view ${n}`,

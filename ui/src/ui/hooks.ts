@@ -21,7 +21,10 @@ export function useLive(): LiveState {
   return useSyncExternalStore(onLiveState, liveState);
 }
 
-/** Refetches what is on the screen when the server says something changed, at most twice a second. */
+/**
+ * Refetches what is on the screen when the server says something changed, at most twice a second. Queries with meta.still
+ * are left alone: long lists, whose pages look for news themselves, and what never changes.
+ */
 export function followEvents(client: QueryClient): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let last = 0;
@@ -30,7 +33,7 @@ export function followEvents(client: QueryClient): () => void {
     timer = setTimeout(() => {
       timer = undefined;
       last = Date.now();
-      void client.invalidateQueries({ predicate: (q) => q.queryKey[0] !== "me" && q.queryKey[0] !== "log" });
+      void client.invalidateQueries({ predicate: (q) => q.queryKey[0] !== "me" && q.queryKey[0] !== "log" && !q.meta?.still });
     }, Math.max(30, last + 500 - Date.now()));
   };
   const ends = [onEvent(refetch), onGap(refetch)];

@@ -21,6 +21,7 @@ export const paths = {
   trackingRun: (id: string) => `/runs/${enc(id)}`,
   predictions: (q: Record<string, string | number | undefined> = {}) => "/predictions" + query(q),
   prediction: (id: string) => `/predictions/${enc(id)}`,
+  trace: (id: string, q: Record<string, string | undefined> = {}) => `/traces/${enc(id)}` + query(q),
   incident: (id: string) => `/incidents/${enc(id)}`,
   audit: (q: Record<string, string | number | undefined> = {}) => "/audit" + query(q),
   monitoring: (model: string, q: Record<string, string | undefined> = {}) => `/models/${enc(model)}/monitoring` + query(q),
@@ -52,6 +53,7 @@ export function pageOf(object: string): string | undefined {
     case "pipeline-run": return `/pipelines/-/runs/${enc(first)}`;
     case "run": return paths.trackingRun(first);
     case "experiment": return paths.experiment(first);
+    case "trace": return paths.trace(first);
     case "prediction": return paths.prediction(first);
     case "monitor": return paths.monitoring(first.split(".")[0], { endpoint: first });
     default: return undefined;

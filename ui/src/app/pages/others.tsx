@@ -3,7 +3,6 @@ import { DeploymentPage } from "../../features/deployments/DeploymentsPage";
 import { IncidentPage } from "../../features/incidents/IncidentsPage";
 import { PredictionPage } from "../../features/predictions/PredictionsPage";
 import { SettingsPage } from "../../features/settings/SettingsPage";
-import { ExperimentPage, TrackingRunPage } from "../../features/tracking/TrackingPages";
 import { useMonitors } from "../../features/monitoring/api";
 import { MonitoringPage } from "../../features/monitoring/MonitoringPage";
 import { paths, useGo } from "../../ui/url";
@@ -17,7 +16,6 @@ export { IncidentsPage } from "../../features/incidents/IncidentsPage";
 export { AlertsPage } from "../../features/monitoring/Alerts";
 export { MonitoringPage };
 export { PredictionsPage } from "../../features/predictions/PredictionsPage";
-export { ExperimentsPage } from "../../features/tracking/TrackingPages";
 
 /** The address the API has for a monitor leads to the page of its model. */
 export function MonitorOne() {
@@ -35,8 +33,6 @@ export const IncidentOne = () => <IncidentPage id={usePart("id")} />;
 export const PredictionOne = () => <PredictionPage id={usePart("id")} />;
 export const DatasetOne = () => <DatasetPage name={usePart("name")} />;
 export const DataVersionOne = () => <DataVersionPage name={usePart("name")} v={usePart("v")} />;
-export const ExperimentOne = () => <ExperimentPage id={usePart("id")} />;
-export const TrackingRunOne = () => <TrackingRunPage id={usePart("id")} />;
 export const SettingsProfile = () => <SettingsPage tab="" />;
 export const SettingsUsers = () => <SettingsPage tab="users" />;
 export const SettingsTokens = () => <SettingsPage tab="tokens" />;

@@ -11,6 +11,7 @@ import { Page } from "../../ui/Page";
 import { Source } from "../../ui/Source";
 import { paths } from "../../ui/url";
 import { useEvaluations, useVersion } from "./api";
+import { CompareChoice, VersionDiff } from "./VersionDiff";
 import { EvaluationChip, StateChip } from "./Versions";
 import type { Evaluation, Version } from "./types";
 
@@ -24,7 +25,7 @@ export function VersionPage({ name, v, approvals, actions }: { name: string; v: 
   const query = useVersion(name, v);
   return (
     <Page title={`${name} v${v}`} kind={m.version.kind} crumbs={[{ label: m.models.title, to: paths.models }, { label: name, to: paths.model(name) }, { label: m.model.versions, to: paths.model(name, "versions") }]}
-      status={query.data && <><StateChip state={query.data.state} /><EvaluationChip evaluation={query.data.evaluation} /></>} actions={query.data && actions(query.data)}>
+      status={query.data && <><StateChip state={query.data.state} /><EvaluationChip evaluation={query.data.evaluation} /></>} actions={query.data && <><CompareChoice model={name} version={query.data.version} />{actions(query.data)}</>}>
       <Await query={query} lines={10}>{(version) => <Body version={version} approvals={approvals} />}</Await>
     </Page>
   );
@@ -33,6 +34,7 @@ export function VersionPage({ name, v, approvals, actions }: { name: string; v: 
 function Body({ version: v, approvals }: { version: Version; approvals: ReactNode }) {
   return (
     <div className="stack gap16" style={{ marginTop: 12 }}>
+      <VersionDiff model={v.model} version={v.version} />
       {v.state === "failed" && <Note tone="bad" title={m.version.failed}><p>{v.fault || v.reason}</p></Note>}
       {v.state === "pending" && <Note title={m.version.pending} />}
       {v.state === "retired" && <Note tone="neutral" title={m.version.retired}>{v.reason && <p>{v.fault || v.reason}</p>}</Note>}

@@ -37,8 +37,8 @@ interface Props<T> {
   empty?: ReactNode;
   /** The least height of the frame in CSS pixels. */
   least?: number;
-  /** A colour before the first cell, by which charts know the row. */
-  colour?: (row: T) => string | undefined;
+  /** A colour before the head of a column, by which charts know it. */
+  headColour?: (key: string) => string | undefined;
 }
 
 const headHeight = 36;
@@ -51,7 +51,7 @@ const ahead = 120;
  * End and the page keys move, Enter opens a row or sorts by a column, Space selects.
  */
 export function Grid<T>(props: Props<T>) {
-  const { label, rows, layout, setLayout, rowKey, rowName, href, total, sort = "", onSort, selection, more, density = "comfortable", busy, empty, least = 240, colour } = props;
+  const { label, rows, layout, setLayout, rowKey, rowName, href, total, sort = "", onSort, selection, more, density = "comfortable", busy, empty, least = 240, headColour } = props;
   const id = useId();
   const go = useGo();
   const [wrap, room] = useWidth(1000);
@@ -159,7 +159,7 @@ export function Grid<T>(props: Props<T>) {
             <div role="row" aria-rowindex={1} data-row={-1} className="gridrow">
               {selection && <div role="columnheader" aria-colindex={1} className="cell pin check" style={{ width: checkWidth, left: 0 }}><input type="checkbox" tabIndex={-1} aria-label={m.grid.selectLoaded(rows.length)} checked={selection.all || loaded} ref={(n) => { if (n) n.indeterminate = !selection.all && !loaded && selection.ids.size > 0; }} onChange={() => selection.put(rows.map(rowKey), !loaded)} /></div>}
               {columns.map((c, i) => (i < loose || (i >= from && i < to)) && (
-                <Head key={c.key} id={`${id}--1-${i}`} column={c} index={i} extra={selection ? 2 : 1} width={widths[i]} left={i < loose ? starts[i] : undefined} gap={i === from ? starts[i] - starts[loose] : 0} edge={i === loose - 1} active={at.row === -1 && at.col === i}
+                <Head key={c.key} id={`${id}--1-${i}`} column={c} colour={headColour?.(c.key)} index={i} extra={selection ? 2 : 1} width={widths[i]} left={i < loose ? starts[i] : undefined} gap={i === from ? starts[i] - starts[loose] : 0} edge={i === loose - 1} active={at.row === -1 && at.col === i}
                   order={c.sort && sort === c.sort ? "ascending" : c.sort && sort === "-" + c.sort ? "descending" : undefined} onSort={c.sort && onSort ? () => order(c) : undefined}
                   onDrop={setLayout && ((key) => setLayout(placed(layout, key, c.key)))}
                   onWidth={setLayout && ((w, done) => { if (done) { setDrag({}); setLayout({ ...layout, widths: { ...layout.widths, [c.key]: clampWidth(w) } }); } else setDrag({ [c.key]: clampWidth(w) }); })} />
@@ -171,7 +171,7 @@ export function Grid<T>(props: Props<T>) {
               const row = rows[item.index];
               if (row === undefined) return null;
               const key = rowKey(row);
-              return <Row key={key} id={id} row={row} index={item.index} top={item.start} height={height} width={width} columns={columns} widths={widths} starts={starts} pinned={loose} from={from} to={to} name={selection ? rowName(row) : ""} link={href?.(row)} colour={colour?.(row)}
+              return <Row key={key} id={id} row={row} index={item.index} top={item.start} height={height} width={width} columns={columns} widths={widths} starts={starts} pinned={loose} from={from} to={to} name={selection ? rowName(row) : ""} link={href?.(row)}
                 chosen={selection ? selection.all || selection.ids.has(key) : undefined} active={at.row === item.index ? at.col : -1} act={act} />;
             })}
           </div>
@@ -184,11 +184,11 @@ export function Grid<T>(props: Props<T>) {
 }
 
 interface RowProps<T> {
-  id: string; row: T; index: number; top: number; height: number; width: number; columns: GridColumn<T>[]; widths: number[]; starts: number[]; pinned: number; from: number; to: number; name: string; link?: string; colour?: string;
+  id: string; row: T; index: number; top: number; height: number; width: number; columns: GridColumn<T>[]; widths: number[]; starts: number[]; pinned: number; from: number; to: number; name: string; link?: string;
   chosen?: boolean; active: number; act: { current: { pick: (index: number, range: boolean) => void } };
 }
 
-function RowOf<T>({ id, row, index, top, height, width, columns, widths, starts, pinned, from, to, name, link, colour, chosen, active, act }: RowProps<T>) {
+function RowOf<T>({ id, row, index, top, height, width, columns, widths, starts, pinned, from, to, name, link, chosen, active, act }: RowProps<T>) {
   const extra = chosen === undefined ? 1 : 2;
   return (
     <div role="row" aria-rowindex={index + 2} aria-selected={chosen} data-row={index} className="gridrow" style={{ top, height, width }}>
@@ -199,7 +199,6 @@ function RowOf<T>({ id, row, index, top, height, width, columns, widths, starts,
         return (
           <div key={c.key} id={`${id}-${index}-${i}`} role="gridcell" aria-colindex={i + extra} data-col={i} data-active={active === i || undefined} className={`cell${c.right ? " r" : ""}${i < pinned ? " pin" : ""}${i === pinned - 1 ? " edge" : ""}`}
             style={{ width: widths[i], left: i < pinned ? starts[i] : undefined, marginLeft: i === from && i > pinned ? starts[i] - starts[pinned] : undefined }}>
-            {i === 0 && colour && <i className="swatch" style={{ background: colour }} aria-hidden="true" />}
             {i === 0 && link ? <Go to={link} tabIndex={-1} className="rowlink">{inside}</Go> : inside}
           </div>
         );
