@@ -81,10 +81,11 @@ function Overview({ run }: { run: RunDocument }) {
   const [problem, setProblem] = useState<unknown>(null);
   const inputs = run.inputs ?? [], models = run.models ?? [];
   return (
-    <div className="stack gap16">
+    <>
+      <UndoBar done={done} onGone={() => setDone(null)} />
+      <div className="stack gap16">
       {run.deleted && <Note tone="neutral" title={m.tracking.runInBin} actions={<Action size="compact-sm" variant="default" why={right} onClick={() => { bin.restore([run.id]).catch(setProblem); }}>{m.tracking.restore}</Action>} />}
       <ProblemNote problem={problem} />
-      <UndoBar done={done} onGone={() => setDone(null)} />
       <div className="grid2">
         <Panel title={m.tracking.metrics} id="metrics" flush><Metrics run={run} /></Panel>
         <Panel title={m.tracking.params} id="params" flush><div className="tallest"><DataTable label={m.tracking.params} rows={Object.entries(run.params ?? {}).sort(([a], [b]) => a.localeCompare(b))} rowKey={(e) => e[0]} empty={<Empty>{m.tracking.noParams}</Empty>} columns={[{ key: "k", head: m.name, cell: (e) => <span className="wrap">{e[0]}</span> }, { key: "v", head: m.version.value, cell: (e) => <span className="mono wrap">{e[1]}</span> }]} /></div></Panel>
@@ -95,7 +96,8 @@ function Overview({ run }: { run: RunDocument }) {
         {models.length > 0 && <Panel title={m.tracking.modelsLogged} id="models" flush><DataTable label={m.tracking.modelsLogged} rows={models} rowKey={(x) => x} columns={[{ key: "m", head: m.id, cell: (x) => <Id value={x} /> }, { key: "f", head: m.tracking.artifacts, cell: (x) => <Go to={`${paths.trackingRun(run.id)}?tab=artifacts&model=${encodeURIComponent(x)}`}>{m.tracking.file.list}</Go> }]} /></Panel>}
         <Children run={run} />
       </div>
-    </div>
+      </div>
+    </>
   );
 }
 

@@ -68,7 +68,7 @@ function Table({ experiment, known }: { experiment: string; known?: RunColumns }
   const refused = runs.error;
   const total = runs.total;
   return (
-    <div className="stack">
+    <div>
       <div className="toolbar top">
         <FilterQuery name="filter" label={m.tracking.filter} placeholder={m.tracking.filterHint} complete={(text, at, signal) => complete(experiment, text, at, signal)} problem={refused} />
         <span className="end">

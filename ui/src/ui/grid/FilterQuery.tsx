@@ -47,7 +47,7 @@ export function FilterQuery({ name, label, placeholder, complete, problem }: Pro
     mine.signal.addEventListener("abort", () => clearTimeout(wait));
   };
   const apply = (next: string) => { applied.current = next.trim(); set(next.trim()); setOpen(false); };
-  const edit = (next: string, caret = next.length) => { setText(next); setOpen(true); look(next, caret); };
+  const edit = (next: string, caret = next.length) => { setText(next); setAt(-1); setOpen(true); look(next, caret); };
   const take = (i: number) => {
     const item = found?.items[i];
     if (!found || !item) return;
