@@ -1,11 +1,9 @@
 import type { Measured, RunRow } from "../../api/tracking";
 import { m } from "../../messages";
-import { Chip, type Tone } from "../../ui/Bits";
-import { number } from "../../ui/format";
 import type { GridColumn } from "../../ui/grid/columns";
 import { named } from "../../ui/grid/query";
-import { Time } from "../../ui/Bits";
-import { duration, absolute } from "../../ui/format";
+import { Chip, Time, type Tone } from "../../ui/Bits";
+import { absolute, count, duration } from "../../ui/format";
 
 const tones: Record<string, Tone> = { finished: "ok", running: "info", failed: "bad", killed: "warn", scheduled: "neutral" };
 
@@ -13,10 +11,14 @@ export function StatusChip({ status }: { status: string }) {
   return <Chip tone={tones[status]}>{m.trackingState[status] ?? status}</Chip>;
 }
 
-/** A metric's value as text: NaN and infinities are words of the server. */
-export function measured(v: Measured | null | undefined, digits = 5): string {
+/** A metric's value as text, with the same decimals for values of one size; NaN and infinities are words of the server. */
+export function measured(v: Measured | null | undefined): string {
   if (v === null || v === undefined) return m.none;
-  return typeof v === "number" ? number(v, digits) : v;
+  if (typeof v !== "number") return v;
+  const a = Math.abs(v);
+  if (Number.isInteger(v) && a < 1e15) return count(v);
+  if (a < 1e-4 || a >= 1e15) return v.toExponential(3);
+  return v.toFixed(a >= 1000 ? 1 : a >= 100 ? 2 : a >= 10 ? 3 : a >= 1 ? 4 : 5);
 }
 
 export const nameOf = (r: { id: string; name: string }) => r.name || r.id.slice(0, 8);
