@@ -1,0 +1,94 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"keelson/client"
+	"keelson/internal/app"
+	"keelson/internal/tensor"
+)
+
+// served registers the files as a version, waits for its self-test, deploys it to dev and asks the endpoint.
+func served(t *testing.T, c *client.Client, name string, files map[string][]byte, engine string, in, want []tensor.Tensor) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var list []client.Artifact
+	for path, data := range files {
+		list = append(list, client.Artifact{Path: path, Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }})
+	}
+	v, err := c.Register(ctx, name, client.NewVersion{}, list)
+	if err == nil {
+		v, err = c.WaitVersion(ctx, name, v.Version)
+	}
+	if err != nil || v.State != "ready" || v.Engine != engine {
+		t.Fatalf("the version is %s with engine %q: %s (%v)", v.State, v.Engine, v.Reason, err)
+	}
+	if _, err := c.Propose(ctx, client.NewApproval{Kind: "deploy", Model: name, Version: v.Version, Environment: "dev", Reason: "try it", WhenApproved: true}); err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ Outputs []tensor.Tensor }
+	_, err = client.Wait(ctx, func(ctx context.Context) (bool, bool, error) {
+		err := c.Infer(ctx, name+".dev", map[string]any{"inputs": in}, &answer)
+		if err != nil && (strings.Contains(err.Error(), "404") || strings.Contains(err.Error(), "503") || strings.Contains(err.Error(), "ready") || strings.Contains(err.Error(), "no endpoint")) {
+			return false, false, nil // not loaded yet
+		}
+		return err == nil, true, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(answer.Outputs) != len(want) {
+		t.Fatalf("%d outputs, want %d", len(answer.Outputs), len(want))
+	}
+	for i := range want {
+		got := &answer.Outputs[i]
+		if got.Name != want[i].Name || got.Type != want[i].Type || got.Len() != want[i].Len() {
+			t.Errorf("output %d is %s, want %s", i, got.AppendJSON(nil), want[i].AppendJSON(nil))
+			continue
+		}
+		for k := range want[i].Len() {
+			if d := got.Float64(k) - want[i].Float64(k); d > 1e-5 || d < -1e-5 {
+				t.Errorf("value %d of %s is %v, want %v", k, got.Name, got.Float64(k), want[i].Float64(k))
+			}
+		}
+	}
+}
+
+func TestModelsOfTheEnginesAreRegisteredDeployedAndAsked(t *testing.T) {
+	a := start(t, func(c *app.Config) { c.Auth = "off" })
+	c, err := client.New(client.Config{Server: a.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(path string) []byte {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var doc struct {
+		Cases []struct {
+			Name  string
+			Calls []struct{ Inputs, Outputs []tensor.Tensor }
+		}
+	}
+	if err := json.Unmarshal(read("../engine/onnx/testdata/models.json"), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range doc.Cases {
+		if r.Name == "columns" || r.Name == "forest_multi" {
+			t.Run("onnx "+r.Name, func(t *testing.T) {
+				served(t, c, r.Name, map[string][]byte{"model.onnx": read("../engine/onnx/testdata/models/" + r.Name + ".onnx")}, "onnx", r.Calls[0].Inputs, r.Calls[0].Outputs)
+			})
+		}
+	}
+}
