@@ -50,6 +50,9 @@ func (v versions) Version(ctx context.Context, model string, number int) (approv
 	if err != nil {
 		return approval.Version{}, err
 	}
+	if ver.State == inventory.Ready && !ver.Deployable { // ready to be read, not to be run
+		ver.State, ver.Reason = inventory.Failed, ver.NotDeployable
+	}
 	out := approval.Version{
 		Model: policy.Model{Name: m.Name, Kind: m.Kind, Tier: int64(m.Tier), Owner: m.Owner, UseCase: m.UseCase, Accountable: m.Responsibilities.Accountable,
 			Responsible: m.Responsibilities.Responsible, IntendedUse: m.IntendedUse, ForbiddenUse: m.ForbiddenUse},

@@ -76,7 +76,7 @@ func (s *Service) Check(ctx context.Context, model string, number int) error {
 		}
 		action, typ := "version.ready", EventReady
 		now.State = Ready
-		if f.fault != "" {
+		if f.fault != "" && !(f.fault == FaultNoEngine && f.found.Format == FormatPyfunc) {
 			action, typ, now.State = "version.failed", EventFailed, Failed
 		}
 		if err := putVersion(tx, now); err != nil {
@@ -119,6 +119,9 @@ func (s *Service) test(ctx context.Context, v Version) (f finding, err error) {
 	if err != nil {
 		if problem.Is(err, problem.Unsupported) {
 			p, _ := problem.As(err)
+			if d.ml != nil && d.ml.Flavors["python_function"] != nil && f.found.Format == "" {
+				f.found.Format = FormatPyfunc // MLflow's client can use it, so the record is complete
+			}
 			return f.failed(FaultNoEngine, "No engine in this build can run it: %s", p.Detail), nil
 		}
 		return f.refused(FaultLoad, err)

@@ -257,7 +257,12 @@ type Version struct {
 	Evaluation     EvaluationState   `json:"evaluation"`
 	Deployed       []string          `json:"deployed"`
 	Tags           map[string]string `json:"tags"`
+	Flavors        []string          `json:"flavors" doc:"of an MLflow model"`
+	MLflow         *Described        `json:"mlflow,omitempty" doc:"what the model's MLmodel file says of itself"`
+	Deployable     bool              `json:"deployable"`
+	NotDeployable  string            `json:"undeployable,omitempty" doc:"why it cannot be deployed"`
 	examples       string
+	told           Described
 }
 
 // Ref writes a version as people do: "screening/3".

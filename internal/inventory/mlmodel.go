@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"keelson/internal/engine"
 	"keelson/internal/problem"
 )
@@ -35,6 +33,7 @@ type mlmodel struct {
 	Signature *struct {
 		Inputs  string `yaml:"inputs"`
 		Outputs string `yaml:"outputs"`
+		Params  string `yaml:"params"`
 	} `yaml:"signature"`
 	Example *struct {
 		Path    string `yaml:"artifact_path"`
@@ -42,6 +41,13 @@ type mlmodel struct {
 		Orient  string `yaml:"pandas_orient"`
 		Type    string `yaml:"type"`
 	} `yaml:"saved_input_example_info"`
+	UUID     any            `yaml:"model_uuid"`
+	ModelID  any            `yaml:"model_id"`
+	RunID    any            `yaml:"run_id"`
+	Created  any            `yaml:"utc_time_created"`
+	Version  any            `yaml:"mlflow_version"`
+	Size     any            `yaml:"model_size_bytes"`
+	Metadata map[string]any `yaml:"metadata"`
 }
 
 // described is what a version's files say about themselves.
@@ -50,6 +56,7 @@ type described struct {
 	signature engine.Signature
 	libraries []Dependency
 	content   string // content digest
+	told      Described
 }
 
 // readSmall reads a descriptive file of at most limit bytes; nil when it is not there.
@@ -72,14 +79,6 @@ func readSmall(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// parseYAML reads a YAML document; the library refuses aliases that would make a small file grow without bound.
-func parseYAML(name string, b []byte, into any) error {
-	if err := yaml.Unmarshal(b, into); err != nil {
-		return problem.New(problem.Invalid, "The file %s is not readable YAML.", name).At(name).Because(err)
-	}
-	return nil
-}
-
 // describe reads the descriptive files of a version and computes its content digest.
 func describe(fsys fs.FS, files []File) (d described, err error) {
 	raw, err := readSmall(fsys, fileMLmodel, maxDescriptive)
@@ -97,6 +96,14 @@ func describe(fsys fs.FS, files []File) (d described, err error) {
 		return d, err
 	}
 	d.content = contentDigest(files, d)
+	python, err := pythonVersion(fsys)
+	if err != nil {
+		return d, err
+	}
+	d.told = d.ml.describedBy(python)
+	if d.told.Python != "" {
+		d.libraries = append([]Dependency{{Kind: "library", Name: "python", Version: d.told.Python}}, d.libraries...)
+	}
 	return d, nil
 }
 
@@ -211,7 +218,8 @@ func named(sig, declared engine.Signature) engine.Signature {
 	return sig
 }
 
-var requirement = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:===?\s*([^\s;,#]+))?`)
+// A requirement is a name, extras, and an exact version, other conditions, or an address.
+var requirement = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:===?\s*([^\s;,#]+)\s*(?:$|[;#])|@\s*(\S+)|([<>=!~][^;#]*))?`)
 
 // libraries reads requirements.txt, or the pip list of conda.yaml when there is none.
 func libraries(fsys fs.FS) (out []Dependency, err error) {
@@ -252,7 +260,8 @@ func libraries(fsys fs.FS) (out []Dependency, err error) {
 			continue
 		}
 		if m := requirement.FindStringSubmatch(l); m != nil && len(out) < 1000 {
-			out = append(out, Dependency{Kind: "library", Name: strings.ToLower(m[1]), Version: m[2]})
+			version := m[2] + m[3] + strings.Join(strings.Fields(m[4]), "")
+			out = append(out, Dependency{Kind: "library", Name: strings.ToLower(m[1]), Version: clip(version, maxShortText)})
 		}
 	}
 	slices.SortFunc(out, func(a, b Dependency) int { return strings.Compare(a.Name, b.Name) })

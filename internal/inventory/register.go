@@ -75,7 +75,7 @@ func (s *Service) Register(ctx context.Context, r Registration) (Version, error)
 	now := s.Now()
 	v := Version{Model: r.Model, State: Pending, ArtifactDigest: ArtifactDigest(r.Files), ContentDigest: d.content, Format: r.Format, Files: r.Files, Signature: d.signature,
 		Dependencies: slices.Concat(r.Dependencies, d.libraries), Golden: Golden{Limit: DefaultGoldenLimit}, Description: r.Description, Run: r.Run, LoggedModel: r.LoggedModel,
-		Origin: r.Origin, Source: r.Source, CreatedBy: caller.From(ctx).Name, CreatedAt: now, UpdatedAt: now, Tags: r.Tags, examples: r.Golden}
+		Origin: r.Origin, Source: r.Source, CreatedBy: caller.From(ctx).Name, CreatedAt: now, UpdatedAt: now, Tags: r.Tags, examples: r.Golden, told: d.told}
 	if v.Tags == nil {
 		v.Tags = map[string]string{}
 	}

@@ -101,12 +101,12 @@ func takeOrdinal(tx db.Scope, model string, n int) error {
 	return err
 }
 
-const versionColumns = `model, version, state, fault, reason, artifact_digest, content_digest, format, engine, size, signature, dependencies, golden, examples, description, run, logged_model, origin, source, authors, tags, created_by, created_at, updated_at`
+const versionColumns = `model, version, state, fault, reason, artifact_digest, content_digest, format, engine, size, signature, dependencies, golden, examples, description, run, logged_model, origin, source, authors, tags, created_by, created_at, updated_at, described`
 
 func insertVersion(tx db.Scope, v Version) error {
-	if _, err := tx.Exec(`INSERT INTO model_version (workspace, `+versionColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`,
+	if _, err := tx.Exec(`INSERT INTO model_version (workspace, `+versionColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)`,
 		tx.Workspace, v.Model, v.Number, v.State, v.Fault, v.Reason, v.ArtifactDigest, v.ContentDigest, v.Format, v.Engine, v.Size, db.ToJSON(v.Signature), db.ToJSON(v.Dependencies),
-		db.ToJSON(v.Golden), v.examples, v.Description, v.Run, v.LoggedModel, v.Origin, db.ToJSON(v.Source), db.ToJSON(v.Authors), db.ToJSON(v.Tags), v.CreatedBy, db.Micros(v.CreatedAt), db.Micros(v.UpdatedAt)); err != nil {
+		db.ToJSON(v.Golden), v.examples, v.Description, v.Run, v.LoggedModel, v.Origin, db.ToJSON(v.Source), db.ToJSON(v.Authors), db.ToJSON(v.Tags), v.CreatedBy, db.Micros(v.CreatedAt), db.Micros(v.UpdatedAt), db.ToJSON(v.told)); err != nil {
 		return err
 	}
 	for _, f := range v.Files {
@@ -119,15 +119,23 @@ func insertVersion(tx db.Scope, v Version) error {
 }
 
 func scanVersion(scan func(...any) error) (v Version, err error) {
-	var signature, dependencies, golden, source, authors, tags string
+	var signature, dependencies, golden, source, authors, tags, told string
 	var created, updated int64
 	if err := scan(&v.Model, &v.Number, &v.State, &v.Fault, &v.Reason, &v.ArtifactDigest, &v.ContentDigest, &v.Format, &v.Engine, &v.Size, &signature, &dependencies, &golden, &v.examples,
-		&v.Description, &v.Run, &v.LoggedModel, &v.Origin, &source, &authors, &tags, &v.CreatedBy, &created, &updated); err != nil {
+		&v.Description, &v.Run, &v.LoggedModel, &v.Origin, &source, &authors, &tags, &v.CreatedBy, &created, &updated, &told); err != nil {
 		return v, err
 	}
 	v.CreatedAt, v.UpdatedAt = db.Time(created), db.Time(updated)
 	v.Dependencies, v.Authors, v.Aliases, v.Deployed, v.Tags = []Dependency{}, []string{}, []string{}, []string{}, map[string]string{}
 	v.Evaluation = EvaluationState{State: "none"}
+	v.NotDeployable, v.Flavors = v.Undeployable(), []string{}
+	v.Deployable = v.NotDeployable == ""
+	if err := db.FromJSON(told, &v.told); err != nil {
+		return v, err
+	}
+	if len(v.told.Flavors) > 0 {
+		v.Flavors, v.MLflow = v.told.Flavors, &v.told
+	}
 	return v, errors.Join(db.FromJSON(signature, &v.Signature), db.FromJSON(dependencies, &v.Dependencies), db.FromJSON(golden, &v.Golden),
 		db.FromJSON(source, &v.Source), db.FromJSON(authors, &v.Authors), db.FromJSON(tags, &v.Tags))
 }
