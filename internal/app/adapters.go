@@ -184,7 +184,10 @@ func (r runtime) LastUsed(ctx context.Context) (map[string]time.Time, error) {
 }
 
 func (r runtime) InUse(tx db.Scope, model string, version int) (string, error) {
-	return r.a.Deployments.InUse(tx, model, version)
+	if why, err := r.a.Deployments.InUse(tx, model, version); err != nil || why != "" {
+		return why, err
+	}
+	return r.a.Approvals.Waiting(tx, model, version)
 }
 
 // calls tells the gate and rollouts what the prediction log says.

@@ -21,6 +21,7 @@ import (
 
 	"keelson/internal/access"
 	"keelson/internal/audit"
+	"keelson/internal/bin"
 	"keelson/internal/blob"
 	"keelson/internal/db"
 	"keelson/internal/event"
@@ -45,6 +46,7 @@ type App struct {
 	DB       *db.DB
 	Blobs    blob.Store
 	Keeper   *blob.Keeper
+	Bin      *bin.Service
 	Audit    *audit.Log
 	Events   *event.Bus
 	Jobs     *job.Runner

@@ -18,6 +18,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"keelson/internal/bin"
 	"keelson/internal/outbound"
 )
 
@@ -37,11 +38,12 @@ type Config struct {
 	LogFormat string   `yaml:"log_format" doc:"text or json"`
 	LogLevel  string   `yaml:"log_level" doc:"debug, info, warn or error"`
 
-	MaxUpload   int64         `yaml:"max_upload" doc:"largest data file or artifact, in bytes"`
-	MaxInfer    int64         `yaml:"max_infer" doc:"largest request to a model, in bytes"`
-	StepMemory  int64         `yaml:"step_memory" doc:"memory limit of a pipeline step that names none, in bytes"`
-	StepTime    time.Duration `yaml:"step_time" doc:"time limit of a pipeline step that names none"`
-	StopTimeout time.Duration `yaml:"stop_timeout" doc:"how long requests in flight may take when the server stops"`
+	MaxUpload    int64         `yaml:"max_upload" doc:"largest data file or artifact, in bytes"`
+	MaxInfer     int64         `yaml:"max_infer" doc:"largest request to a model, in bytes"`
+	StepMemory   int64         `yaml:"step_memory" doc:"memory limit of a pipeline step that names none, in bytes"`
+	StepTime     time.Duration `yaml:"step_time" doc:"time limit of a pipeline step that names none"`
+	BinRetention time.Duration `yaml:"bin_retention" doc:"how long deleted things can be restored before they are purged, like 720h (30 days); 0 keeps them until somebody purges them"`
+	StopTimeout  time.Duration `yaml:"stop_timeout" doc:"how long requests in flight may take when the server stops"`
 }
 
 // Parts of the program.
@@ -54,7 +56,7 @@ const (
 // Default is the configuration of a laptop.
 func Default() Config {
 	return Config{Listen: "127.0.0.1:5000", Data: "keelson-data", Parts: []string{PartAPI, PartWorker, PartServing}, Auth: "on",
-		LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, StopTimeout: 10 * time.Second}
+		LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, StopTimeout: 10 * time.Second}
 }
 
 // EnvPrefix begins the environment variables that set fields: KEELSON_MAX_UPLOAD.
@@ -132,7 +134,7 @@ func (c *Config) set(key, value string) error {
 			}
 			*f = n
 		case *time.Duration:
-			d, err := time.ParseDuration(value)
+			d, err := bin.ParseAge(value)
 			if err != nil {
 				return fmt.Errorf("%q is no duration; write 30s or 5m", value)
 			}

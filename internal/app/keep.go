@@ -3,9 +3,11 @@ package app
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"time"
 
 	"keelson/internal/audit"
+	"keelson/internal/bin"
 	"keelson/internal/blob"
 	"keelson/internal/db"
 	"keelson/internal/incident"
@@ -22,6 +24,7 @@ func (a *App) holders() []blob.Holder {
 		blob.Column{Table: "dataset_version", Name: "digest"},
 		blob.Column{Table: "pipeline_version", Name: "archive"},
 		blob.Column{Table: "pipeline_step", Name: "log_digest"},
+		blob.Column{Table: "bin_file", Name: "digest"},
 		released{a},
 	}
 }
@@ -63,6 +66,13 @@ func (a *App) keep() {
 		return err
 	})
 	a.Jobs.Every("blob.scrub", 7*24*time.Hour, func(ctx context.Context) error { _, _, err := a.Keeper.Scrub(ctx); return err })
+}
+
+// throwAway builds the bin over everything that can be deleted and come back.
+func (a *App) throwAway() {
+	a.Bin = &bin.Service{DB: a.DB, Keeper: a.Keeper, Kinds: slices.Concat(a.Tracking.Bins(), a.Inventory.Bins()), Retention: a.Config.BinRetention, Log: a.Log, Now: time.Now}
+	a.Bin.Routes(a.API)
+	a.Bin.Jobs(a.Jobs)
 }
 
 // altered opens an incident about bytes that were changed outside of the program, and audits it.

@@ -143,6 +143,7 @@ func (a *App) wire(ctx context.Context) error {
 	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors, a.Evaluations, a.Webhooks} {
 		n.Jobs(a.Jobs)
 	}
+	a.throwAway()
 	a.react()
 	if a.Config.has(PartServing) {
 		a.serve(set)

@@ -276,13 +276,16 @@ func (s *Service) free(tx db.Scope, model string, version int, act string) error
 	return problem.New(problem.Conflict, "%s cannot be %s: %s. Propose its retirement instead.", what, act, why)
 }
 
-// Delete removes a model that is not in use, with its versions. The audit log keeps what was there.
+// Delete puts a model that is not in use, with its versions, into the bin.
 func (s *Service) Delete(ctx context.Context, name string) error {
 	return s.DB.Write(ctx, func(tx db.Scope) error {
 		if _, err := getModel(tx, name); err != nil {
 			return err
 		}
 		if err := s.free(tx, name, 0, "deleted"); err != nil {
+			return err
+		}
+		if err := kept(tx, name, 0); err != nil {
 			return err
 		}
 		list, err := listVersions(tx, name, 0, 0)
@@ -292,6 +295,9 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 		digests := map[string]string{}
 		for _, v := range list {
 			digests[v.Ref()] = v.ArtifactDigest
+		}
+		if err := shelve(tx, name, 0, 0); err != nil {
+			return err
 		}
 		if err := dropModel(tx, name); err != nil {
 			return err
@@ -303,7 +309,7 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 	})
 }
 
-// DeleteVersion removes a version that is not in use.
+// DeleteVersion puts a version that is not in use into the bin.
 func (s *Service) DeleteVersion(ctx context.Context, model string, number int) error {
 	return s.DB.Write(ctx, func(tx db.Scope) error {
 		v, err := getVersion(tx, model, number)
@@ -311,6 +317,16 @@ func (s *Service) DeleteVersion(ctx context.Context, model string, number int) e
 			return err
 		}
 		if err := s.free(tx, model, number, "deleted"); err != nil {
+			return err
+		}
+		if err := kept(tx, model, number); err != nil {
+			return err
+		}
+		m, err := getModel(tx, model)
+		if err != nil {
+			return err
+		}
+		if err := shelve(tx, model, number, db.Micros(m.CreatedAt)); err != nil {
 			return err
 		}
 		if err := dropVersion(tx, model, number); err != nil {

@@ -244,6 +244,9 @@ func (s *Service) FinishModel(ctx context.Context, id, status string) (LoggedMod
 // DeleteModel hides a logged model.
 func (s *Service) DeleteModel(ctx context.Context, id string) error {
 	_, err := s.changeModel(ctx, id, func(tx db.Scope, m *LoggedModel) error {
+		if err := binModelOf(tx, *m); err != nil {
+			return err
+		}
 		m.Deleted, m.Updated = true, s.Now()
 		if err := putModelState(tx, *m); err != nil {
 			return err

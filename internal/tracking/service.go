@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"keelson/internal/audit"
+	"keelson/internal/bin"
 	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/db"
@@ -204,25 +205,21 @@ func (s *Service) DeleteExperiment(ctx context.Context, id string) error {
 		if e.ID == defaultExperiment {
 			return problem.New(problem.Invalid, "The default experiment cannot be deleted.").At("experiment_id")
 		}
+		if err := binExperimentOf(tx, *e); err != nil {
+			return err
+		}
 		e.Deleted = true
-		_, err := tx.Exec(`UPDATE run SET deleted = 1 WHERE workspace = $1 AND experiment = $2`, tx.Workspace, id)
-		return err
+		return hideRuns(tx, id)
 	})
 }
 
-// RestoreExperiment brings a deleted experiment and its runs back, unless its name is borne by another one by now.
+// RestoreExperiment brings a deleted experiment and the runs that went with it back, unless its name is borne by another
+// one by now.
 func (s *Service) RestoreExperiment(ctx context.Context, id string) error {
-	err := s.changeExperiment(ctx, id, "experiment.restored", func(tx db.Scope, e *Experiment) error {
-		if !e.Deleted {
-			return noExperiment(id)
-		}
-		if taken, err := activeNamed(tx, e.Name); err != nil || taken {
-			return either(err, nameTaken(e.Name))
-		}
-		e.Deleted = false
-		_, err := tx.Exec(`UPDATE run SET deleted = 0 WHERE workspace = $1 AND experiment = $2`, tx.Workspace, id)
+	if err := s.touch(ctx); err != nil {
 		return err
-	})
+	}
+	err := s.DB.Write(ctx, func(tx db.Scope) error { return s.restore(tx, id, "") })
 	if db.IsUnique(err) {
 		return problem.New(problem.Conflict, "Another experiment bears the name of experiment %s by now; rename that one first.", id)
 	}
@@ -449,17 +446,28 @@ func (s *Service) RestoreRun(ctx context.Context, id string) error {
 }
 
 func (s *Service) setDeleted(ctx context.Context, id string, deleted bool, action string) error {
-	return s.DB.Write(ctx, func(tx db.Scope) error {
-		r, err := head(tx, id)
-		if err != nil || r.Deleted == deleted {
-			return err
-		}
-		r.Deleted = deleted
-		if err := putRun(tx, r); err != nil {
-			return err
-		}
-		return audit.Record(tx, action, "run/"+id, map[string]any{"experiment": r.Experiment, "name": r.Name})
-	})
+	return s.DB.Write(ctx, func(tx db.Scope) error { return s.mark(tx, id, deleted, action) })
+}
+
+// mark marks a run as deleted or not, and puts it into the bin or takes it out.
+func (s *Service) mark(tx db.Scope, id string, deleted bool, action string) error {
+	r, err := head(tx, id)
+	if err != nil || r.Deleted == deleted {
+		return err
+	}
+	if deleted {
+		err = binRunOf(tx, r)
+	} else {
+		err = bin.Drop(tx, binRun, id)
+	}
+	if err != nil {
+		return err
+	}
+	r.Deleted = deleted
+	if err := putRun(tx, r); err != nil {
+		return err
+	}
+	return audit.Record(tx, action, "run/"+id, map[string]any{"experiment": r.Experiment, "name": r.Name})
 }
 
 // DeleteTag removes a run's tag.
