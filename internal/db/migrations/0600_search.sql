@@ -4,7 +4,7 @@
 -- than an index takes, so their beginnings are indexed.
 ALTER TABLE metric_latest ADD COLUMN experiment TEXT NOT NULL DEFAULT '';
 UPDATE metric_latest SET experiment = COALESCE((SELECT r.experiment FROM run r WHERE r.workspace = metric_latest.workspace AND r.id = metric_latest.run), '');
-CREATE INDEX metric_latest_value ON metric_latest (workspace, experiment, key, value, run) WHERE kind <> 1;
+CREATE INDEX metric_latest_value ON metric_latest (workspace, experiment, key, value, run, kind) WHERE kind <> 1;
 CREATE INDEX metric_latest_nan ON metric_latest (workspace, experiment, key, run) WHERE kind = 1;
 CREATE INDEX run_param_value ON run_param (workspace, key, (substr(value, 1, 64)), run);
 CREATE INDEX run_tag_value ON run_tag (workspace, key, (substr(value, 1, 64)), run);
