@@ -326,10 +326,10 @@ func (g *gathered) add(c *change) {
 
 // store writes what was gathered.
 func (g *gathered) store(tx db.Scope, known map[string]state) error {
-	if err := putParams(tx, g.newParams); err != nil {
+	if err := putParams(tx, g.newParams, known); err != nil {
 		return fmt.Errorf("store parameters: %w", err)
 	}
-	if err := putTags(tx, g.tags); err != nil {
+	if err := putTags(tx, g.tags, known); err != nil {
 		return fmt.Errorf("store tags: %w", err)
 	}
 	for _, m := range g.models {
@@ -408,22 +408,22 @@ func inOrder(m map[pairKey]string) []pairKey {
 }
 
 var (
-	paramRows = insert{into: "run_param", columns: []string{"run TEXT", "key TEXT", "value TEXT"}, end: "ON CONFLICT (workspace, run, key) DO NOTHING"}
-	tagRows   = insert{into: "run_tag", columns: []string{"run TEXT", "key TEXT", "value TEXT"}, end: "ON CONFLICT (workspace, run, key) DO UPDATE SET value = excluded.value"}
+	paramRows = insert{into: "run_param", columns: []string{"run TEXT", "key TEXT", "value TEXT", "experiment TEXT"}, end: "ON CONFLICT (workspace, run, key) DO NOTHING"}
+	tagRows   = insert{into: "run_tag", columns: []string{"run TEXT", "key TEXT", "value TEXT", "experiment TEXT"}, end: "ON CONFLICT (workspace, run, key) DO UPDATE SET value = excluded.value"}
 )
 
-// columns are the rows of m, column by column.
-func columns(m map[pairKey]string) (runs, keys, values []string) {
+// columns are the rows of m, column by column; known says whose experiment a run is.
+func columns(m map[pairKey]string, known map[string]state) (runs, keys, values, experiments []string) {
 	for _, k := range inOrder(m) {
-		runs, keys, values = append(runs, k.run), append(keys, k.key), append(values, m[k])
+		runs, keys, values, experiments = append(runs, k.run), append(keys, k.key), append(values, m[k]), append(experiments, known[k.run].experiment)
 	}
-	return runs, keys, values
+	return runs, keys, values, experiments
 }
 
 // putParams stores parameters that were not there a moment ago; errRace when they are by now.
-func putParams(tx db.Scope, params map[pairKey]string) error {
-	runs, keys, values := columns(params)
-	n, err := paramRows.run(tx, len(runs), runs, keys, values)
+func putParams(tx db.Scope, params map[pairKey]string, known map[string]state) error {
+	runs, keys, values, experiments := columns(params, known)
+	n, err := paramRows.run(tx, len(runs), runs, keys, values, experiments)
 	if err == nil && n != int64(len(runs)) {
 		err = errRace
 	}
@@ -431,8 +431,8 @@ func putParams(tx db.Scope, params map[pairKey]string) error {
 }
 
 // putTags sets tags; the name tag names the run, too.
-func putTags(tx db.Scope, tags map[pairKey]string) error {
-	runs, keys, values := columns(tags)
+func putTags(tx db.Scope, tags map[pairKey]string, known map[string]state) error {
+	runs, keys, values, _ := columns(tags, known)
 	for i, k := range keys {
 		if k == TagName {
 			if _, err := tx.Exec(`UPDATE run SET name = $1 WHERE workspace = $2 AND id = $3`, values[i], tx.Workspace, runs[i]); err != nil {
@@ -440,12 +440,12 @@ func putTags(tx db.Scope, tags map[pairKey]string) error {
 			}
 		}
 	}
-	return insertTags(tx, tags)
+	return insertTags(tx, tags, known)
 }
 
 // insertTags sets the tags of a run that bears the name of its name tag already.
-func insertTags(tx db.Scope, tags map[pairKey]string) error {
-	runs, keys, values := columns(tags)
-	_, err := tagRows.run(tx, len(runs), runs, keys, values)
+func insertTags(tx db.Scope, tags map[pairKey]string, known map[string]state) error {
+	runs, keys, values, experiments := columns(tags, known)
+	_, err := tagRows.run(tx, len(runs), runs, keys, values, experiments)
 	return err
 }

@@ -84,6 +84,8 @@ type finder struct {
 	t       string // alias of the table that is searched
 	clauses []filter.Clause
 	orders  []filter.Order
+	scope   []string            // runs: the experiments whose indexes can be used
+	seen    func(*find.Builder) // is shown every statement that finds runs; nil but in tests
 }
 
 func newFinder(tx db.Scope, v Search, t string, s side, g *filter.Grammar) (f *finder, err error) {

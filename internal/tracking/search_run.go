@@ -17,7 +17,7 @@ import (
 // Runs number hundreds of thousands, so a search for them must not look at each. Three ways lead to a page:
 //
 //	match    a clause that few runs meet has an index: take those runs, check the rest, sort
-//	metric   the first order is a metric: walk down its values in the experiment, check the rest, stop when the page is full
+//	value    the first order is a metric, parameter or tag: walk its values in the experiment, check, stop when full
 //	walk     walk the runs of the experiment from the newest, check, stop when full; with another order: take all, sort
 //
 // A clause is tried first: if so few runs meet it that fetching them is cheaper than walking, they are fetched. The place
@@ -111,6 +111,11 @@ func (f *finder) runs(sizes *totals) (ids []string, next string, total int, err 
 	if err != nil {
 		return nil, "", total, err
 	}
+	if f.scope = f.v.Experiments; f.v.Anywhere && len(f.scope) == 0 && len(f.clauses) > 0 {
+		if f.scope, err = someExperiments(f.tx); err != nil {
+			return nil, "", total, err
+		}
+	}
 	clause, n, err := f.selective(few(f.v.Limit, size))
 	if err != nil {
 		return nil, "", total, err
@@ -119,8 +124,8 @@ func (f *finder) runs(sizes *totals) (ids []string, next string, total int, err 
 	switch {
 	case clause >= 0:
 		rows, err = f.ask(way{match: clause}, at)
-	case len(f.orders) > 0 && f.orders[0].Entity == filter.Metric && len(f.v.Experiments) > 0 && len(f.v.Experiments) <= parts:
-		rows, err = f.byMetric(at)
+	case len(f.orders) > 0 && f.orders[0].Entity != filter.Attribute && len(f.v.Experiments) > 0 && len(f.v.Experiments) <= parts:
+		rows, err = f.byValue(at)
 	default:
 		rows, err = f.ask(way{match: -1}, at)
 	}
@@ -139,8 +144,38 @@ func (f *finder) runs(sizes *totals) (ids []string, next string, total int, err 
 	return ids, next, total, err
 }
 
+// someExperiments gives the ids of all experiments, deleted ones as well; none if they are more than an index range each
+// is worth.
+func someExperiments(tx db.Scope) (ids []string, err error) {
+	const most = 200
+	err = tx.Each(`SELECT id FROM experiment WHERE workspace = $1 LIMIT $2`, []any{tx.Workspace, most + 1}, func(scan func(...any) error) error {
+		var id string
+		err := scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	if len(ids) > most {
+		ids = nil
+	}
+	return ids, err
+}
+
 // maxTotal is how many runs are counted at most.
 const maxTotal = 10000
+
+// by makes SQLite, which knows nothing of the sizes of tables, use an index; PostgreSQL knows better than we.
+func (f *finder) by(index string) string {
+	if f.tx.Postgres() {
+		return ""
+	}
+	return " INDEXED BY " + index
+}
+
+func (f *finder) show(b *find.Builder) {
+	if f.seen != nil {
+		f.seen(b)
+	}
+}
 
 // selective finds the clause that the fewest runs meet, if they are at most limit.
 func (f *finder) selective(limit int) (clause, n int, err error) {
@@ -151,11 +186,11 @@ func (f *finder) selective(limit int) (clause, n int, err error) {
 		}
 		b := find.New(f.tx)
 		b.Add(`SELECT COUNT(*) FROM (SELECT 1 FROM `)
-		table, ok := f.match(b, i, func(table string) { b.Add(table + ` d WHERE `) })
-		if !ok || table == "" {
+		if !f.match(b, i, func(table string) { b.Add(table + ` d` + f.by(table+"_value") + ` WHERE `) }) {
 			continue
 		}
 		b.Add(` LIMIT `, b.Arg(limit+1), `) t`)
+		f.show(b)
 		var k int
 		if err := f.tx.QueryRow(b.String(), b.Values...).Scan(&k); err != nil {
 			return -1, 0, err
@@ -170,45 +205,84 @@ func (f *finder) selective(limit int) (clause, n int, err error) {
 // indexed is how many characters of a value are indexed.
 const indexed = 64
 
+// begin is the indexed part of a text, and whether that is all of it.
+func begin(text string) (head string, whole bool) {
+	if r := []rune(text); len(r) >= indexed {
+		return string(r[:indexed]), false
+	}
+	return text, true
+}
+
+// prefix is what a LIKE pattern begins with, and whether only % follows.
+func prefix(pattern string) (head string, whole bool) {
+	i := strings.IndexAny(pattern, "%_")
+	if i < 0 {
+		return pattern, false
+	}
+	return pattern[:i], strings.Trim(pattern[i:], "%") == ""
+}
+
 // match adds the conditions by which an index finds the runs that meet a clause, in a table of alias d; from is called
 // with the table before. It is not ok for clauses without an index.
-func (f *finder) match(b *find.Builder, i int, from func(table string)) (table string, ok bool) {
+func (f *finder) match(b *find.Builder, i int, from func(table string)) (ok bool) {
 	c := f.clauses[i]
 	if c.Entity == filter.Attribute && c.Key == "name" { // the name is kept as a tag, too
 		c.Entity, c.Key = filter.Tag, TagName
 	}
-	switch {
-	case c.Entity == filter.Metric && c.Op != filter.Ne && len(f.v.Experiments) > 0:
-		table = f.side.metric
-		from(table)
-		b.Add(`d.workspace = `, b.Arg(f.tx.Workspace), ` AND d.experiment IN (`, b.Args(f.v.Experiments), `) AND d.key = `, b.Arg(c.Key), ` AND d.kind <> 1 AND `, b.Number("d.value", c))
-	case (c.Entity == filter.Param || c.Entity == filter.Tag) && c.Op == filter.Eq:
-		table = f.side.table(c.Entity)
-		from(table)
-		begin := c.Text
-		if r := []rune(begin); len(r) > indexed {
-			begin = string(r[:indexed])
-		}
-		b.Add(`d.workspace = `, b.Arg(f.tx.Workspace), ` AND d.key = `, b.Arg(c.Key), ` AND substr(d.value, 1, 64) = `, b.Arg(begin), ` AND d.value = `, b.Arg(c.Text))
-	default:
-		return "", false
+	if len(f.scope) == 0 {
+		return false
 	}
-	return table, true
+	open := func() {
+		from(f.side.table(c.Entity))
+		b.Add(`d.workspace = `, b.Arg(f.tx.Workspace), ` AND d.experiment IN (`, b.Args(f.scope), `) AND d.key = `, b.Arg(c.Key), ` AND `)
+	}
+	head := b.Bytewise(`substr(d.value, 1, 64)`)
+	switch {
+	case c.Entity == filter.Metric && c.Op != filter.Ne:
+		open()
+		b.Add(`d.kind <> 1 AND `, b.Number("d.value", c))
+	case c.Entity != filter.Param && c.Entity != filter.Tag:
+		return false
+	case c.Op == filter.Eq:
+		open()
+		text, whole := begin(c.Text)
+		if b.Add(head, ` = `, b.Arg(text)); !whole {
+			b.Add(` AND d.value = `, b.Arg(c.Text))
+		}
+	case c.Op == filter.Like:
+		lead, onlyLead := prefix(c.Text)
+		if lead == "" {
+			return false
+		}
+		open()
+		text, whole := begin(lead)
+		if b.Add(head, ` >= `, b.Arg(text), ` AND `, head, ` < `, b.Arg(text+"\U0010FFFF")); !whole || !onlyLead {
+			b.Add(` AND `, b.Text("d.value", c))
+		}
+	default:
+		return false
+	}
+	return true
 }
 
-// way is how runs are found: through the clause match (−1: none), or by the first order, which is a metric, among its
-// numbers, its NaNs, or the runs without it.
+// way is how runs are found: through the clause match (−1: none), or by the values of the first order.
 type way struct {
-	match  int
-	metric string // "" | number | nan | none
+	match int
+	among string // "" | number | nan | none of a metric; "" | text | none of a parameter or tag
 }
 
-// byMetric walks the runs in the order of a metric: the numbers, then NaN, then the runs that have none.
-func (f *finder) byMetric(at []any) (rows []row, err error) {
+// byValue walks the runs in the order of a metric's, parameter's or tag's values: the values, then NaN, then the runs that
+// have none.
+func (f *finder) byValue(at []any) (rows []row, err error) {
+	first := f.orders[0]
 	has := slices.ContainsFunc(f.clauses, func(c filter.Clause) bool {
-		return c.Entity == filter.Metric && c.Key == f.orders[0].Key
+		return c.Entity == first.Entity && c.Key == first.Key && c.Op != filter.IsNull
 	})
-	for rank, kind := range []string{"number", "nan", "none"} {
+	kinds := []string{"text", "none"}
+	if first.Entity == filter.Metric {
+		kinds = []string{"number", "nan", "none"}
+	}
+	for rank, kind := range kinds {
 		var here []any // the place within this part
 		if at != nil {
 			if at[0].(int64) > int64(rank) {
@@ -224,7 +298,7 @@ func (f *finder) byMetric(at []any) (rows []row, err error) {
 		if kind == "none" && has {
 			break
 		}
-		more, err := f.ask(way{match: -1, metric: kind}, here)
+		more, err := f.ask(way{match: -1, among: kind}, here)
 		if err != nil {
 			return nil, err
 		}
@@ -241,7 +315,7 @@ type group struct{ experiment, deleted string }
 func (f *finder) groups(w way) []group {
 	var out []group
 	deleted := f.deleted()
-	if w.metric == "number" || w.metric == "nan" || w.match >= 0 {
+	if w.among != "" && w.among != "none" || w.match >= 0 {
 		deleted = []string{strings.Join(deleted, ", ")}
 	}
 	if w.match >= 0 || f.v.Anywhere && len(f.v.Experiments) == 0 || len(f.v.Experiments)*len(deleted) > parts {
@@ -282,26 +356,34 @@ func (f *finder) ask(w way, at []any) ([]row, error) {
 		b.Add(`) u ORDER BY `, find.OrderBy(outer), ` LIMIT `, b.Arg(f.v.Limit+1))
 	}
 	var before []any
-	switch w.metric {
-	case "number":
+	switch {
+	case w.among == "number" || w.among == "text":
 		before = []any{int64(0)}
-	case "nan":
+	case w.among == "nan":
 		before = []any{int64(1), 0.0}
-	case "none":
+	case w.among == "none" && f.orders[0].Entity == filter.Metric:
 		before = []any{int64(2), 0.0}
+	case w.among == "none":
+		before = []any{int64(1), ""}
 	}
+	f.show(b)
 	return fetch(b, inner, before)
 }
 
 // statement adds the statement for one group and gives its terms. A CROSS JOIN keeps SQLite from starting with the run.
 func (f *finder) statement(b *find.Builder, w way, g group, at []any) (terms []find.Term) {
 	from := 0
-	if w.metric != "" {
+	if w.among != "" {
 		from = 1
 	}
 	joins, terms := f.terms(b, from, f.closing()...)
-	if w.metric == "number" {
+	var lead []find.Term // what the index has of a text: it orders, but says nothing that the text does not
+	switch w.among {
+	case "number":
 		terms = append([]find.Term{{SQL: "o.value", Desc: f.orders[0].Desc, Kind: find.Float}}, terms...)
+	case "text":
+		terms = append([]find.Term{{SQL: b.Bytewise("o.value"), Desc: f.orders[0].Desc, Kind: find.Text}}, terms...)
+		lead = []find.Term{{SQL: b.Bytewise("substr(o.value, 1, 64)"), Desc: f.orders[0].Desc, Kind: find.Text}}
 	}
 	b.Add(`SELECT r.id`)
 	for i, t := range terms {
@@ -309,9 +391,13 @@ func (f *finder) statement(b *find.Builder, w way, g group, at []any) (terms []f
 	}
 	f.from(b, w, g, joins)
 	if at != nil {
+		if lead != nil {
+			head, _ := begin(at[0].(string))
+			b.Add(` AND `, lead[0].SQL, map[bool]string{true: " <= ", false: " >= "}[lead[0].Desc], b.Arg(head))
+		}
 		b.Add(` AND `, b.After(terms, at))
 	}
-	b.Add(` ORDER BY `, find.OrderBy(terms), ` LIMIT `, b.Arg(f.v.Limit+1))
+	b.Add(` ORDER BY `, find.OrderBy(append(lead, terms...)), ` LIMIT `, b.Arg(f.v.Limit+1))
 	return terms
 }
 
@@ -321,8 +407,8 @@ func (f *finder) from(b *find.Builder, w way, g group, joins string) {
 	skip := -1
 	found := false
 	if w.match >= 0 {
-		_, found = f.match(b, w.match, func(table string) {
-			b.Add(` FROM `+table+` d CROSS JOIN run r`, joins, ` WHERE r.workspace = `, ws, ` AND r.id = d.run AND `)
+		found = f.match(b, w.match, func(table string) {
+			b.Add(` FROM `+table+` d`+f.by(table+"_value")+` CROSS JOIN run r`, joins, ` WHERE r.workspace = `, ws, ` AND r.id = d.run AND `)
 		})
 		if found && f.clauses[w.match].Entity != filter.Attribute {
 			skip = w.match
@@ -330,12 +416,17 @@ func (f *finder) from(b *find.Builder, w way, g group, joins string) {
 	}
 	switch {
 	case found:
-	case w.metric == "number" || w.metric == "nan":
+	case w.among != "" && w.among != "none":
 		o := f.orders[0]
-		b.Add(` FROM metric_latest o CROSS JOIN run r`, joins, ` WHERE o.workspace = `, ws, ` AND o.experiment = `, b.Arg(g.experiment), ` AND o.key = `, b.Arg(o.Key))
-		if w.metric == "nan" {
+		index := "_value"
+		if w.among == "nan" {
+			index = "_nan"
+		}
+		b.Add(` FROM `+f.side.table(o.Entity)+` o`+f.by(f.side.table(o.Entity)+index)+` CROSS JOIN run r`, joins, ` WHERE o.workspace = `, ws, ` AND o.experiment = `, b.Arg(g.experiment), ` AND o.key = `, b.Arg(o.Key))
+		switch w.among {
+		case "nan":
 			b.Add(` AND o.kind = 1`)
-		} else {
+		case "number":
 			b.Add(` AND o.kind <> 1`)
 			for _, c := range f.clauses { // a range of the metric itself bounds the walk
 				if c.Entity == filter.Metric && c.Key == o.Key && c.Op != filter.Ne {
@@ -346,8 +437,8 @@ func (f *finder) from(b *find.Builder, w way, g group, joins string) {
 		b.Add(` AND r.workspace = `, ws, ` AND r.id = o.run`)
 	default:
 		b.Add(` FROM run r`, joins, ` WHERE r.workspace = `, ws)
-		if w.metric == "none" {
-			b.Add(` AND NOT EXISTS (SELECT 1 FROM metric_latest n WHERE n.workspace = r.workspace AND n.run = r.id AND n.key = `, b.Arg(f.orders[0].Key), `)`)
+		if w.among == "none" {
+			b.Add(` AND NOT EXISTS (SELECT 1 FROM `+f.side.table(f.orders[0].Entity)+` n WHERE n.workspace = r.workspace AND n.run = r.id AND n.key = `, b.Arg(f.orders[0].Key), `)`)
 		}
 	}
 	if g.experiment != "" {
@@ -369,6 +460,7 @@ func (f *finder) count(clause int) (n int, err error) {
 	b.Add(`SELECT COUNT(*) FROM (SELECT 1`)
 	f.from(b, way{match: clause}, group{"", strings.Join(f.deleted(), ", ")}, "")
 	b.Add(` LIMIT `, b.Arg(maxTotal), `) t`)
+	f.show(b)
 	err = f.tx.QueryRow(b.String(), b.Values...).Scan(&n)
 	return n, err
 }

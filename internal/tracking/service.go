@@ -350,7 +350,7 @@ func (s *Service) CreateRun(ctx context.Context, n NewRun) (Run, error) {
 		if err := insertRun(tx, r); err != nil {
 			return err
 		}
-		if err := insertTags(tx, rows); err != nil {
+		if err := insertTags(tx, rows, map[string]state{r.ID: {experiment: r.Experiment}}); err != nil {
 			return err
 		}
 		return audit.Record(tx, "run.started", "run/"+r.ID, map[string]any{"experiment": r.Experiment, "name": r.Name})

@@ -200,7 +200,7 @@ func putRun(tx db.Scope, r Run) error {
 }
 
 func putTag(tx db.Scope, run string, t Pair) error {
-	_, err := tx.Exec(`INSERT INTO run_tag (workspace, run, key, value) VALUES ($1, $2, $3, $4)
+	_, err := tx.Exec(`INSERT INTO run_tag (workspace, run, key, value, experiment) VALUES ($1, $2, $3, $4, (SELECT experiment FROM run WHERE workspace = $1 AND id = $2))
 		ON CONFLICT (workspace, run, key) DO UPDATE SET value = excluded.value`, tx.Workspace, run, t.Key, t.Value)
 	return err
 }
