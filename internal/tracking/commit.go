@@ -23,8 +23,9 @@ import (
 const (
 	groupSize   = 64     // changes in one transaction
 	groupPoints = 20_000 // points in one transaction, unless one batch alone has more
-	foldAt      = 256    // tails of a run after which a job folds them
-	foldAtEnd   = 16     // the same when the run has ended
+	foldAt      = 256    // tails of a run after which a job folds them,
+	foldAtSize  = 65_536 // or so many points in them
+	foldAtEnd   = 16     // tails when the run has ended
 )
 
 // change is what one caller wants written: a batch for a run, or an act of its own.
@@ -45,8 +46,11 @@ type queue struct {
 	mu      sync.Mutex
 	busy    bool
 	waiting []*change
-	tails   map[string]int // tails written by this process since the last fold, by run
+	loose   map[string]loose // written by this process since the last fold, by run
 }
+
+// loose is what a fold would pack.
+type loose struct{ tails, points int }
 
 // LogBatch stores a batch: all of it or nothing. Logging to a run that is deleted or not there is refused, as is a parameter
 // that has another value already.
@@ -69,7 +73,7 @@ func (s *Service) submit(ctx context.Context, c *change) error {
 	ws := caller.Workspace(ctx)
 	v, ok := s.queues.Load(ws)
 	if !ok {
-		v, _ = s.queues.LoadOrStore(ws, &queue{tails: map[string]int{}})
+		v, _ = s.queues.LoadOrStore(ws, &queue{loose: map[string]loose{}})
 	}
 	q := v.(*queue)
 	c.who, c.turn = caller.From(ctx), make(chan bool, 1)
@@ -186,7 +190,7 @@ func (s *Service) write(ctx context.Context, q *queue, group []*change) error {
 			return err
 		}
 		for run := range rows.points {
-			if q.count(run, 0) >= foldAt {
+			if q.long(run) {
 				if err := job.Enqueue(tx, FoldKind, FoldArgs{Run: run}, job.Unique()); err != nil {
 					return err
 				}
@@ -201,30 +205,37 @@ func (s *Service) write(ctx context.Context, q *queue, group []*change) error {
 	for i, c := range group {
 		c.err = errs[i]
 		if errs[i] == nil && len(c.batch.Metrics) > 0 {
-			q.count(c.run, 1)
+			q.count(c.run, len(c.batch.Metrics))
 		}
 	}
 	for _, run := range long {
-		q.count(run, -1)
+		q.count(run, 0)
 	}
 	return nil
 }
 
-// count adds to the number of tails of a run (−1 sets it to zero) and gives it. The map forgets everything at 10,000 runs:
-// it only decides when to fold early, and the end of a run folds in any case.
-func (q *queue) count(run string, add int) int {
+// count notes a batch of so many points of a run; 0 says that it will be folded. The map forgets everything at 10,000
+// runs: it only decides when to fold early, and the end of a run folds in any case.
+func (q *queue) count(run string, points int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case add < 0:
-		delete(q.tails, run)
-	case add > 0:
-		if len(q.tails) > 10000 {
-			clear(q.tails)
-		}
-		q.tails[run] += add
+	if points == 0 {
+		delete(q.loose, run)
+		return
 	}
-	return q.tails[run]
+	if len(q.loose) > 10_000 {
+		clear(q.loose)
+	}
+	l := q.loose[run]
+	q.loose[run] = loose{l.tails + 1, l.points + points}
+}
+
+// long reports that a run's tails should be folded.
+func (q *queue) long(run string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.loose[run]
+	return l.tails >= foldAt || l.points >= foldAtSize
 }
 
 // pairKey is a parameter or tag of a run.

@@ -27,10 +27,14 @@ type series struct {
 	left   []span    // chunks that were not opened, by their lower bound
 	active []opening // opened ones
 	read   func(id string) ([]byte, error)
+	spare  []Sample // of a chunk that was read to its end, for the next
 }
 
 // opening stands in the sorted points of an opened chunk.
-type opening struct{ list []Sample }
+type opening struct {
+	list []Sample
+	room []Sample // what list is a part of, for the next chunk; nil if it is not to be used again
+}
 
 // lower is not after any point of a span, upper not before any.
 func (s *series) lower(p span) Sample {
@@ -67,11 +71,11 @@ func openSeries(tx db.Scope, s *series) error {
 			return err
 		}
 		if len(points) > 0 {
-			s.active = append(s.active, opening{tidy(points, s.byTime)})
+			s.active = append(s.active, opening{list: tidy(points, s.byTime)})
 		}
 	}
 	if len(fresh) > 0 {
-		s.active = append(s.active, opening{tidy(fresh, s.byTime)})
+		s.active = append(s.active, opening{list: tidy(fresh, s.byTime)})
 	}
 	slices.SortStableFunc(s.left, func(a, b span) int { return s.lower(a).compare(s.lower(b), s.byTime) })
 	return nil
@@ -125,6 +129,7 @@ func (s *series) each(fn func(Sample) (more bool, err error)) error {
 			}
 		}
 		if s.active[least].list = list[n:]; n == len(list) {
+			s.spare = s.active[least].room
 			s.active = slices.Delete(s.active, least, least+1)
 		}
 	}
@@ -138,12 +143,12 @@ func (s *series) open() error {
 	if err != nil {
 		return err
 	}
-	points, err := unpackChunk(data, make([]Sample, 0, p.points))
+	points, err := unpackChunk(data, s.spare[:0])
 	if err != nil {
 		return err
 	}
-	if len(points) > 0 {
-		s.active = append(s.active, opening{tidy(points, s.byTime)})
+	if s.spare = nil; len(points) > 0 {
+		s.active = append(s.active, opening{list: tidy(points, s.byTime), room: points})
 	}
 	return nil
 }

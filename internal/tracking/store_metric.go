@@ -139,7 +139,7 @@ type packed struct {
 }
 
 // foldPoints is about how many points one fold moves.
-const foldPoints = 32 << 10
+const foldPoints = 16 << 10
 
 // fold reads the first tails of a run, and its chunks that are not closed, and packs them into new chunks.
 func fold(tx db.Scope, run string) (f folded, err error) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -116,6 +117,9 @@ func (b *bench) ingest(database string, rate, tail float64) error {
 		return err
 	}
 	for _, op := range b.operations() {
+		if !strings.Contains(op.what, b.only) {
+			continue
+		}
 		var got [2]sample
 		var experiments [2]string
 		var runs [2][]string
@@ -131,6 +135,10 @@ func (b *bench) ingest(database string, rate, tail float64) error {
 				runs[i] = append(runs[i], run)
 			}
 		}
+		before, err := both[0].cpu()
+		if err != nil {
+			return err
+		}
 		var from [2]int // requests of each client so far
 		for turn := range b.rounds + 1 {
 			for i, s := range both {
@@ -144,6 +152,11 @@ func (b *bench) ingest(database string, rate, tail float64) error {
 				from[i] += n / clients
 			}
 		}
+		after, err := both[0].cpu()
+		if err != nil {
+			return err
+		}
+		say("%s: %s of processor time per request", op.what, (after-before)/time.Duration(from[0]*clients))
 		b.compare(op.what+", "+label(database), &got[0], &got[1], rate, tail)
 		for i, s := range both { // every request was answered 200; that the points are there is read back
 			if op.keys > 0 {

@@ -38,7 +38,8 @@ type bench struct {
 	dir         string // everything that is written, on one disk; removed at the end
 	relaxed     bool   // our SQLite as it ships: synced at checkpoints only
 	quick       bool
-	alone       bool // without MLflow: nothing is compared
+	alone       bool   // without MLflow: nothing is compared
+	only        string // of the writing operations, those whose name contains it
 	rounds      int
 	servers     map[string]*server
 	dsn         string // of the PostgreSQL server
@@ -56,6 +57,7 @@ func main() {
 	flag.BoolVar(&b.quick, "quick", false, "fewer requests, smaller files")
 	flag.BoolVar(&b.relaxed, "relaxed", false, "our SQLite with its default, which syncs at checkpoints and not at every commit")
 	flag.BoolVar(&b.alone, "alone", false, "ours alone, for profiles: the parts ingest and postgres compare nothing")
+	flag.StringVar(&b.only, "only", "", "of the parts ingest and postgres, the operations whose name contains this")
 	flag.IntVar(&b.rounds, "rounds", 5, "turns of each operation")
 	flag.StringVar(&b.dir, "dir", "", "folder on the disk to measure; empty: .cache/bench-tracking")
 	flag.BoolVar(&strict, "strict", false, "exit 1 when a figure misses its limit")

@@ -195,6 +195,25 @@ func (s *server) memory(line string) (float64, error) {
 	return 0, fmt.Errorf("there is no %s", line)
 }
 
+// cpu is the processor time that the process has used.
+func (s *server) cpu() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	f := strings.Fields(rest)
+	var ticks int64
+	for _, field := range f[11:13] { // user and system, in hundredths of a second
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
+}
+
 // growth is by how many MiB the resident memory grew at most while fn ran.
 func (s *server) growth(fn func() error) (float64, error) {
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.cmd.Process.Pid), []byte("5"), 0o200); err != nil {
