@@ -376,8 +376,7 @@ func states(tx db.Scope, group []*change) (map[string]state, error) {
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
-	q := newQuery(tx)
-	q.add(`SELECT id, deleted, experiment FROM run WHERE workspace = `, q.arg(tx.Workspace), ` AND id IN (`, q.args(ids), `)`)
+	q := statesQuery(tx, ids)
 	out := map[string]state{}
 	return out, tx.Each(q.String(), q.a, func(scan func(...any) error) error {
 		var id string
@@ -386,6 +385,18 @@ func states(tx db.Scope, group []*change) (map[string]state, error) {
 		out[id] = s
 		return err
 	})
+}
+
+// statesQuery joins the identifiers instead of listing them: for a list SQLite takes the index that begins with the
+// workspace and has all columns, and reads every run there is.
+func statesQuery(tx db.Scope, ids []string) *query {
+	q := newQuery(tx)
+	q.add(`WITH wanted (id) AS (VALUES (`, q.arg(ids[0]), `)`)
+	for _, id := range ids[1:] {
+		q.add(`, (`, q.arg(id), `)`)
+	}
+	q.add(`) SELECT r.id, r.deleted, r.experiment FROM wanted w JOIN run r ON r.workspace = `, q.arg(tx.Workspace), ` AND r.id = w.id`)
+	return q
 }
 
 func admit(states map[string]state, run string) error {

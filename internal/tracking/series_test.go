@@ -353,3 +353,30 @@ func TestAParameterHasOneValueWhoeverWritesIt(t *testing.T) {
 		}
 	})
 }
+
+// Finding the runs of a group must not depend on how many runs there are.
+func TestTheRunsOfAGroupAreFoundByTheirKey(t *testing.T) {
+	d := dbtest.SQLite(t)
+	for _, n := range []int{1, 3, groupSize} {
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = fmt.Sprint(i)
+		}
+		var plan []string
+		if err := d.Read(ctx(), func(tx db.Scope) error {
+			q := statesQuery(tx, ids)
+			return tx.Each("EXPLAIN QUERY PLAN "+q.String(), q.a, func(scan func(...any) error) error {
+				var id, parent, unused any
+				var line string
+				err := scan(&id, &parent, &unused, &line)
+				plan = append(plan, line)
+				return err
+			})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if all := strings.Join(plan, "; "); !strings.Contains(all, "SEARCH r USING INDEX sqlite_autoindex_run_1 (workspace=? AND id=?)") {
+			t.Errorf("%d runs are found by: %s", n, all)
+		}
+	}
+}
