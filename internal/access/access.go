@@ -36,7 +36,8 @@ type Role struct {
 	Permissions []string `json:"permissions"`
 }
 
-// reading is what every human role may see. Predictions hold what was asked of models about people and are not in it.
+// reading is what every human role may see. Predictions and traces hold
+// what was asked of models about people and are not in it.
 var reading = []string{"data.read", "run.read", "pipeline.read", "usecase.read", "model.read", "version.read", "approval.read", "policy.read",
 	"deployment.read", "monitor.read", "alert.read", "incident.read", "audit.read", "approval.comment", "user.names", "bin.read"}
 
@@ -51,18 +52,18 @@ func with(more ...string) []string {
 var roles = []Role{
 	{Executive, "Executive", with()},
 	{BusinessOwner, "Business owner", with("usecase.write", "model.write", "approval.open", "approval.vote", "prediction.read", "incident.write")},
-	{DataScientist, "Data scientist", with("data.write", "run.write", "pipeline.run", "model.write", "version.write", "evaluation.run",
+	{DataScientist, "Data scientist", with("data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "model.write", "version.write", "evaluation.run",
 		"approval.open", "predict", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "bin.restore")},
-	{DataEngineer, "Data engineer", with("data.write", "run.write", "pipeline.run", "approval.open", "predict", "monitor.write", "alert.write", "incident.write", "bin.restore")},
-	{MLEngineer, "ML engineer", with("data.write", "run.write", "pipeline.run", "model.write", "version.write", "evaluation.run", "approval.open",
+	{DataEngineer, "Data engineer", with("data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "approval.open", "predict", "monitor.write", "alert.write", "incident.write", "bin.restore")},
+	{MLEngineer, "ML engineer", with("data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "model.write", "version.write", "evaluation.run", "approval.open",
 		"deployment.operate", "predict", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "webhook.read", "webhook.write", "bin.restore", "bin.purge")},
-	{ITOperations, "IT operations", with("webhook.read", "webhook.write", "deployment.operate", "approval.open", "predict", "prediction.read", "monitor.write", "alert.write", "incident.write")},
-	{Risk, "Risk and compliance", with("approval.open", "approval.vote", "policy.write", "prediction.read", "monitor.write", "alert.write", "incident.write", "audit.export", "usecase.write", "bin.purge", "hold.write")},
-	{Auditor, "Auditor", with("prediction.read", "audit.export")},
+	{ITOperations, "IT operations", with("webhook.read", "webhook.write", "deployment.operate", "approval.open", "predict", "prediction.read", "trace.read", "monitor.write", "alert.write", "incident.write")},
+	{Risk, "Risk and compliance", with("approval.open", "approval.vote", "policy.write", "prediction.read", "trace.read", "trace.assess", "monitor.write", "alert.write", "incident.write", "audit.export", "usecase.write", "bin.purge", "hold.write")},
+	{Auditor, "Auditor", with("prediction.read", "trace.read", "audit.export")},
 	{Administrator, "Platform administrator", with("webhook.read", "webhook.write", "user.read", "user.write", "audit.export", "incident.write", "bin.purge")},
-	{Service, "Service account", []string{"data.read", "data.write", "run.read", "run.write", "pipeline.read", "pipeline.run", "model.read", "model.write", "version.read",
+	{Service, "Service account", []string{"data.read", "data.write", "run.read", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.read", "pipeline.run", "model.read", "model.write", "version.read",
 		"version.write", "evaluation.run", "approval.read", "approval.open", "deployment.read", "predict", "prediction.write", "monitor.read", "alert.read", "incident.read", "usecase.read", "policy.read", "bin.read", "bin.restore"}},
-	{Local, "Everybody on this machine", with("data.write", "run.write", "pipeline.run", "usecase.write", "model.write", "version.write", "evaluation.run", "approval.open",
+	{Local, "Everybody on this machine", with("data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "usecase.write", "model.write", "version.write", "evaluation.run", "approval.open",
 		"deployment.operate", "predict", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "policy.write", "audit.export", "user.read", "webhook.read", "webhook.write", "bin.restore", "bin.purge", "hold.write")},
 }
 

@@ -28,6 +28,7 @@ import (
 	"keelson/internal/prediction"
 	"keelson/internal/prompt"
 	"keelson/internal/serving"
+	"keelson/internal/trace"
 	"keelson/internal/tracking"
 	"keelson/internal/usecase"
 	"keelson/internal/webhook"
@@ -37,6 +38,7 @@ import (
 type nouns struct {
 	Data      *dataset.Service
 	Tracking  *tracking.Service
+	Traces    *trace.Service
 	UseCases  *usecase.Service
 	Inventory *inventory.Service
 	Policies  *policy.Service
@@ -75,6 +77,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.Data = &dataset.Service{DB: a.DB, Blobs: a.Blobs, Log: a.Log, Now: now, TempDir: filepath.Join(a.Config.Data, "tmp"), Limits: dataset.Limits{Bytes: a.Config.MaxUpload}}
 	a.keep()
 	a.Tracking = &tracking.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Log: a.Log, Now: now}
+	a.Traces = &trace.Service{DB: a.DB, Tracking: a.Tracking, Log: a.Log, Now: now, Metrics: trace.NewMetrics(a.metrics.Registry)}
 	a.UseCases = &usecase.Service{DB: a.DB, Log: a.Log, Now: now}
 	a.Inventory = &inventory.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Engines: set, Runs: a.Tracking, Log: a.Log, Now: now, MaxUpload: a.Config.MaxUpload}
 	a.Incidents = &incident.Service{DB: a.DB, Log: a.Log, Now: now}
@@ -135,9 +138,9 @@ func (a *App) wire(ctx context.Context) error {
 	a.Webhooks = &webhook.Service{DB: a.DB, Key: a.secrets, Calls: calls, Formats: []webhook.Format{webhook.CloudEvents{}, mlflowapi.WebhookFormat{}}, Log: a.Log, Now: now,
 		Metrics: webhook.NewMetrics(a.metrics.Registry)}
 
-	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
+	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.Traces, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
 		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks, a.Prompts,
-		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Webhooks: a.Webhooks, Prompts: a.Prompts, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
+		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Traces: a.Traces, Webhooks: a.Webhooks, Prompts: a.Prompts, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
 	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors, a.Evaluations, a.Webhooks} {

@@ -1,4 +1,4 @@
-// Package mlflowapi speaks MLflow's REST protocol, as its unmodified Python client does, on tracking and inventory.
+// Package mlflowapi speaks MLflow's REST protocol, as its unmodified Python client does, on tracking, traces and inventory.
 //
 // It has no rules of its own: it reads MLflow's requests, calls the nouns and writes MLflow's answers and errors. Every
 // path exists under /api and /ajax-api. What is not served answers NOT_IMPLEMENTED (a known part of MLflow) or
@@ -31,6 +31,7 @@ import (
 	"keelson/internal/problem"
 	"keelson/internal/prompt"
 	"keelson/internal/rest"
+	"keelson/internal/trace"
 	"keelson/internal/tracking"
 	"keelson/internal/webhook"
 )
@@ -49,6 +50,7 @@ const (
 type API struct {
 	Tracking  *tracking.Service
 	Inventory *inventory.Service
+	Traces    *trace.Service
 	Keeper    *blob.Keeper // hears of altered bytes
 	LinkKey   []byte       // signs links that need no token, the same in all processes; made up when it is missing
 	Webhooks  *webhook.Service
@@ -67,6 +69,7 @@ func (m *API) Routes(a *rest.API) {
 	m.modelRoutes(a)
 	m.registryRoutes(a)
 	m.importRoutes(a)
+	m.traceRoutes(a)
 	m.webhookRoutes(a)
 	a.Handle("GET", "/version", access.Public, rest.MLflow, text(Speaks))
 	a.Handle("GET", "/health", access.Public, rest.MLflow, text("OK"))
@@ -107,13 +110,13 @@ func text(s string) http.Handler {
 }
 
 // known are the parts of MLflow's API that are not served.
-var known = []string{"traces", "unified-traces", "get-online-trace-details", "workspaces", "issues", "label-schemas", "datasets", "scorers", "gateway", "prompt-optimization",
+var known = []string{"unified-traces", "get-online-trace-details", "workspaces", "issues", "label-schemas", "datasets", "scorers", "gateway", "prompt-optimization",
 	"review-queues", "jobs", "assistant", "mcp-servers", "genai", "demo", "scorer", "server-features", "users", "permissions"}
 
 func (m *API) unknown(w http.ResponseWriter, r *http.Request) {
 	for _, part := range strings.Split(r.URL.Path, "/") {
 		for _, k := range known {
-			if part == k || r.URL.Path == "/graphql" || r.URL.Path == "/v1/traces" {
+			if part == k || r.URL.Path == "/graphql" {
 				m.fail(w, r, problem.New(problem.Unsupported, "%s %s is a part of MLflow that this server does not offer.", r.Method, clip(r.URL.Path, 120)))
 				return
 			}

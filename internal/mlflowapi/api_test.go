@@ -29,6 +29,7 @@ import (
 	"keelson/internal/job"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
+	"keelson/internal/trace"
 	"keelson/internal/tracking"
 )
 
@@ -74,7 +75,8 @@ func serve(t testing.TB, d *db.DB) *server {
 	}
 	tr := &tracking.Service{DB: d, Blobs: b, Log: log, Now: time.Now}
 	inv := &inventory.Service{DB: d, Blobs: b, Engines: engines, Runs: tr, Log: log, Now: time.Now}
-	m := &API{Tracking: tr, Inventory: inv, Log: log}
+	traces := &trace.Service{DB: d, Tracking: tr, Log: log, Now: time.Now}
+	m := &API{Tracking: tr, Inventory: inv, Traces: traces, Log: log}
 	runner := &job.Runner{DB: d, Log: log, Node: db.NewID()}
 	tr.Jobs(runner)
 	inv.Jobs(runner)
@@ -189,7 +191,7 @@ func TestWireQuirks(t *testing.T) {
 			{"a page token that is garbage is refused", "POST", "/api/2.0/mlflow/runs/search", `{"experiment_ids":["0"],"page_token":"garbage"}`, 400, `Invalid page token`},
 			{"a page size beyond the limit is refused", "POST", "/api/2.0/mlflow/runs/search", `{"experiment_ids":["0"],"max_results":50001}`, 400, `max_results`},
 			{"an alias that is not there is a wrong value", "GET", "/api/2.0/mlflow/registered-models/alias?name=none&alias=a", "", 404, `RESOURCE_DOES_NOT_EXIST`},
-			{"traces are not offered", "POST", "/api/3.0/mlflow/traces/search", `{}`, 501, `NOT_IMPLEMENTED`},
+			{"traces of elsewhere are not offered", "GET", "/api/2.0/mlflow/unified-traces", ``, 501, `NOT_IMPLEMENTED`},
 			{"the gateway is not offered", "GET", "/api/3.0/mlflow/gateway/secrets/list", "", 501, `NOT_IMPLEMENTED`},
 			{"anything else has no endpoint", "GET", "/api/2.0/mlflow/nothing", "", 404, `ENDPOINT_NOT_FOUND`},
 			{"a wrong method has none either", "DELETE", "/ajax-api/2.0/mlflow/runs/get", "", 404, `ENDPOINT_NOT_FOUND`},

@@ -2,6 +2,7 @@ package tracking
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -23,6 +24,14 @@ func owner(tx db.Scope, root string, write bool) error {
 			return err
 		}
 		experiment, id, deleted = m.Experiment, m.ID, m.Deleted
+	} else if parts[1] == "traces" { // a file of a trace: package trace keeps those, and deletes their files with them
+		err := tx.QueryRow(`SELECT experiment, id FROM trace WHERE workspace = $1 AND id = $2`, tx.Workspace, parts[2]).Scan(&experiment, &id)
+		if errors.Is(err, db.ErrNoRows) {
+			return problem.New(problem.NotFound, "No artifacts are kept under '%s'.", clip(root, 120)).At("path")
+		}
+		if err != nil {
+			return err
+		}
 	} else {
 		r, err := head(tx, parts[1])
 		if err != nil {
@@ -37,6 +46,12 @@ func owner(tx db.Scope, root string, write bool) error {
 		return mustBeActive(id)
 	}
 	return nil
+}
+
+// DropFiles removes all files below a root, in the transaction in which what they belong to goes.
+func DropFiles(tx db.Scope, root string) error {
+	_, _, err := dropArtifacts(tx, root, "")
+	return err
 }
 
 // PutFile stores the bytes of r as a file below a root; a file of that path is replaced.
