@@ -91,4 +91,10 @@ func TestModelsOfTheEnginesAreRegisteredDeployedAndAsked(t *testing.T) {
 			})
 		}
 	}
+	t.Run("linear", func(t *testing.T) {
+		doc := `{"format":"keelson-linear-1","link":"log","intercept":0.5,"coefficients":{"age":0.1,"city":{"Bonn":-0.2}}}`
+		served(t, c, "claims", map[string][]byte{"model.linear.json": []byte(doc)}, "linear",
+			[]tensor.Tensor{tensor.FP64s("age", []int{2}, []float64{1, 2}), tensor.Strings("city", []int{2}, []string{"Ulm", "Bonn"})},
+			[]tensor.Tensor{tensor.FP64s("predict", []int{2, 1}, []float64{1.8221188003905089, 1.6487212707001282})})
+	})
 }

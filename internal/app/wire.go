@@ -14,6 +14,7 @@ import (
 	"keelson/internal/engine"
 	"keelson/internal/engine/cel"
 	"keelson/internal/engine/lightgbm"
+	"keelson/internal/engine/linear"
 	"keelson/internal/engine/onnx"
 	"keelson/internal/engine/xgboost"
 	"keelson/internal/evaluation"
@@ -63,7 +64,7 @@ type nouns struct {
 
 // engines is every engine of this build; two that read one format stop the start.
 func engines() (*engine.Set, error) {
-	return engine.NewSet(xgboost.Engine{}, lightgbm.Engine{}, onnx.Engine{}, cel.Engine{})
+	return engine.NewSet(xgboost.Engine{}, lightgbm.Engine{}, onnx.Engine{}, linear.Engine{}, cel.Engine{})
 }
 
 // wire builds the nouns from the cellar up and hands each what it needs.
