@@ -1,0 +1,113 @@
+package drift
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestDetectorsFireWhereTheReferenceLibraryDoes(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(golden(), "stream_expected.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Streams map[string]map[string]struct {
+			Detections []int `json:"detections_zero_based"`
+		}
+		ChangeAt map[string]any `json:"change_at"`
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	columns := readCSV(t, "stream.csv")
+	compared := 0
+	for stream, detectors := range doc.Streams {
+		var values []float64
+		for _, v := range numbers(t, columns[stream]) {
+			if v == v {
+				values = append(values, v)
+			}
+		}
+		for name, want := range detectors {
+			kind, _, _ := strings.Cut(name, "_")
+			var d Detector
+			switch kind {
+			case "adwin":
+				d = NewADWIN(0.002)
+			case "page":
+				d = NewPageHinkley(0.005, 50)
+			case "ddm":
+				d = NewDDM()
+			case "eddm":
+				d = NewEDDM()
+			case "kswin":
+				d = NewKSWIN(0.005, 1)
+			default:
+				t.Errorf("nothing here is %s", name)
+				continue
+			}
+			got := []int{}
+			for i, v := range values {
+				if d.Update(v) == Changed {
+					got = append(got, i)
+				}
+			}
+			compared++
+			if kind == "kswin" { // it draws at random: the change must be seen soon and alarms be about as rare
+				at, ok := doc.ChangeAt[stream].(float64)
+				if seen := slices.IndexFunc(got, func(i int) bool { return float64(i) >= at && float64(i) < at+100 }); ok && seen < 0 || len(got) > 3*len(want.Detections) {
+					t.Errorf("%s on %s fired at %v", name, stream, got)
+				}
+				continue
+			}
+			if !slices.Equal(got, want.Detections) {
+				t.Errorf("%s on %s fired at %v, the library at %v", name, stream, got, want.Detections)
+			}
+		}
+	}
+	if compared < 10 {
+		t.Errorf("only %d detectors were compared", compared)
+	}
+}
+
+func TestTheWindowOfADWINHoldsTheCurrentMean(t *testing.T) {
+	r, a := rand.New(rand.NewPCG(3, 4)), NewADWIN(0.002)
+	if n, mean := a.Window(); n != 0 || mean != 0 {
+		t.Errorf("an empty window: %d %g", n, mean)
+	}
+	for i := range 100_000 {
+		x := r.NormFloat64()
+		if i >= 60_000 {
+			x += 3
+		}
+		a.Update(x)
+	}
+	n, mean := a.Window()
+	if n < 30_000 || n > 45_000 || mean < 2.9 || mean > 3.1 {
+		t.Errorf("after a jump from 0 to 3 the window has %d values of mean %g", n, mean)
+	}
+	buckets := 0
+	for _, l := range a.levels {
+		buckets += len(l)
+	}
+	if buckets > 100 {
+		t.Errorf("%d buckets for %d values", buckets, n)
+	}
+}
+
+func BenchmarkADWIN(b *testing.B) {
+	r, a := rand.New(rand.NewPCG(3, 4)), NewADWIN(0.002)
+	values := make([]float64, 4096)
+	for i := range values {
+		values[i] = r.Float64()
+	}
+	b.ReportAllocs()
+	for i := range b.N {
+		a.Update(values[i%len(values)])
+	}
+}
