@@ -4,74 +4,44 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"keelson/internal/db"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 )
 
-// Routes mounts experiments and runs as our own clients read them; writing goes through MLflow's API.
+// Routes mounts experiments and runs as our own clients read them; logging goes through MLflow's API.
 func (s *Service) Routes(a *rest.API) {
-	rest.Get(a, "/api/v1/experiments", "run.read", "List experiments", s.listExperiments)
-	rest.Get(a, "/api/v1/runs", "run.read", "List runs, the newest first", s.listRuns)
+	s.experimentRoutes(a)
+	rest.Get(a, "/api/v1/runs", "run.read", "Search runs, by default the newest first", s.listRuns)
+	rest.Get(a, "/api/v1/runs/columns", "run.read", "List the metrics, parameters and tags that runs have", s.listColumns)
+	rest.Get(a, "/api/v1/runs/complete", "run.read", "Complete a filter that is being typed", s.completeFilter)
+	rest.Get(a, "/api/v1/runs/compare", "run.read", "Compare runs side by side", s.compareRuns)
+	a.Handle("GET", "/api/v1/runs/export", "run.read", rest.REST, s.export(a))
 	rest.Get(a, "/api/v1/runs/{id}", "run.read", "Read a run", s.getRunView)
+	rest.Patch(a, "/api/v1/runs/{id}", "run.write", "Change name, description and tags of a run", s.patchRun)
+	rest.Delete(a, "/api/v1/runs/{id}", "run.write", "Move a run to the bin", s.deleteRunView)
+	rest.Post(a, "/api/v1/runs/{id}/restore", "run.write", "Take a run out of the bin", s.restoreRunView)
 	s.metricRoutes(a)
 }
 
-type experimentView struct {
-	ID        string            `json:"id"`
-	Name      string            `json:"name"`
-	Runs      int               `json:"runs" doc:"runs that are not deleted"`
-	LastRunAt *time.Time        `json:"last_run_at,omitempty"`
-	Tags      map[string]string `json:"tags"`
-}
+// tagNote is where MLflow's clients keep a description.
+const tagNote = "mlflow.note.content"
 
-func (s *Service) listExperiments(ctx context.Context, in *struct{ rest.Paging }) (rest.Page[experimentView], error) {
-	offset, err := cursor(in.Cursor)
-	if err != nil {
-		return rest.Page[experimentView]{}, err
+// views are the names of views in our own API.
+var views = map[string]string{"": ActiveOnly, "active": ActiveOnly, "deleted": DeletedOnly, "all": All}
+
+// asked renames the fields of a search's problems to those of our own API.
+func asked(err error) error {
+	if p, ok := problem.As(err); ok && p.Field == "page_token" {
+		p.Field = "cursor"
 	}
-	list, next, err := s.SearchExperiments(ctx, Search{Limit: in.Limit, Token: MakeToken(offset)})
-	if err != nil {
-		return rest.Page[experimentView]{}, err
-	}
-	out := rest.Page[experimentView]{Items: []experimentView{}}
-	at := map[string]int{}
-	for i, e := range list {
-		at[e.ID] = i
-		out.Items = append(out.Items, experimentView{ID: e.ID, Name: e.Name, Tags: e.Tags})
-	}
-	if next != "" {
-		out.Next = strconv.Itoa(offset + in.Limit)
-	}
-	err = s.DB.Read(ctx, func(tx db.Scope) error {
-		q := newQuery(tx)
-		ids := make([]string, len(list))
-		for i, e := range list {
-			ids[i] = e.ID
-		}
-		q.add(`SELECT experiment, COUNT(*), MAX(started_at) FROM run WHERE workspace = `, q.arg(tx.Workspace), ` AND deleted = 0 AND experiment IN (`, q.args(ids), `) GROUP BY experiment`)
-		if len(ids) == 0 {
-			return nil
-		}
-		return tx.Each(q.String(), q.a, func(scan func(...any) error) error {
-			var id string
-			var n int
-			var last int64
-			if err := scan(&id, &n, &last); err != nil {
-				return err
-			}
-			t := db.Time(last)
-			v := &out.Items[at[id]]
-			v.Runs, v.LastRunAt = n, &t
-			return nil
-		})
-	})
-	return out, err
+	return err
 }
 
 func cursor(s string) (int, error) {
@@ -199,55 +169,146 @@ func jsonNumber(v float64) any {
 	return v
 }
 
-// listRuns pages by (started_at, id) and so neither repeats nor skips under writes.
+// RunQuery says which runs are meant and what of them is wanted.
+type RunQuery struct {
+	Experiment string `query:"experiment" doc:"only runs of these experiments; a comma list of ids"`
+	Filter     string `query:"filter" doc:"MLflow's filter language: metrics.acc > 0.9 AND params.optimizer = 'adam'"`
+	Order      string `query:"order_by" doc:"comma list of terms such as metrics.acc DESC; by default the newest first"`
+	Columns    string `query:"columns" doc:"comma list of what to load: metrics.acc, params.*, tags.team; none: only attributes; absent: everything"`
+	View       string `query:"view" enum:"active,deleted,all" default:"active" doc:"whether deleted runs are meant"`
+}
+
+// search is the query as a search.
+func (q RunQuery) search() (v Search, err error) {
+	v = Search{Filter: q.Filter, View: views[q.View]}
+	for _, id := range strings.Split(q.Experiment, ",") {
+		if id = strings.TrimSpace(id); id != "" {
+			v.Experiments = append(v.Experiments, id)
+		}
+	}
+	v.Anywhere = len(v.Experiments) == 0
+	for _, term := range SplitColumns(q.Order) {
+		v.Order = append(v.Order, strings.TrimSpace(term))
+	}
+	v.Columns, err = ParseColumns(SplitColumns(q.Columns))
+	return v, err
+}
+
+type runPage struct {
+	rest.Page[RunView]
+	Total       *int `json:"total,omitempty" doc:"how many runs match, where that is cheap to say; on the first page only"`
+	TotalCapped bool `json:"total_capped,omitempty" doc:"there are total runs or more"`
+}
+
 func (s *Service) listRuns(ctx context.Context, in *struct {
 	rest.Paging
-	Experiment string `query:"experiment" doc:"only runs of this experiment"`
-}) (rest.Page[RunView], error) {
-	var list []Run
-	err := s.DB.Read(ctx, func(tx db.Scope) error {
-		q := newQuery(tx)
-		q.add(`SELECT `+runColumns+` FROM run r WHERE r.workspace = `, q.arg(tx.Workspace), ` AND r.deleted = 0`)
-		if in.Experiment != "" {
-			q.add(` AND r.experiment = `, q.arg(in.Experiment))
-		}
-		if in.Cursor != "" {
-			at, id, ok := strings.Cut(in.Cursor, "-")
-			us, err := strconv.ParseInt(at, 10, 64)
-			if !ok || err != nil {
-				return problem.New(problem.Invalid, "The cursor %q is not one of this list; send the next of the page before, or none.", clip(in.Cursor, 60)).At("cursor")
-			}
-			q.add(` AND (r.started_at < `, q.arg(us), ` OR r.started_at = `, q.arg(us), ` AND `, bytewise(tx, "r.id"), ` < `, q.arg(id), `)`)
-		}
-		q.add(` ORDER BY r.started_at DESC, `+bytewise(tx, "r.id")+` DESC LIMIT `, q.arg(in.Limit+1))
-		if err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
-			r, err := scanRun(scan)
-			list = append(list, r)
-			return err
-		}); err != nil {
-			return err
-		}
-		return fill(tx, list)
-	})
+	RunQuery
+}) (out runPage, err error) {
+	v, err := in.search()
 	if err != nil {
-		return rest.Page[RunView]{}, err
+		return out, err
 	}
-	page := rest.Page[RunView]{Items: []RunView{}}
-	for i, r := range list {
-		if i == in.Limit {
-			last := list[i-1]
-			page.Next = strconv.FormatInt(db.Micros(last.Started), 10) + "-" + last.ID
-			break
+	v.Limit, v.Token = in.Limit, in.Cursor
+	p, err := s.PageRuns(ctx, v)
+	if err != nil {
+		return out, asked(err)
+	}
+	out.Items, out.Next = make([]RunView, len(p.Runs)), p.Next
+	for i, r := range p.Runs {
+		out.Items[i] = view(r)
+	}
+	if p.Total >= 0 && in.Cursor == "" {
+		out.Total, out.TotalCapped = &p.Total, p.Total >= maxTotal
+	}
+	return out, nil
+}
+
+// tagChange sets tags, and removes those that are null.
+type tagChange map[string]*string
+
+// parts sorts a change, and refuses it whole if one tag breaks a rule.
+func (c tagChange) parts(description *string, limit int) (set []Pair, drop []string, err error) {
+	if description != nil {
+		if c == nil {
+			c = tagChange{}
 		}
-		page.Items = append(page.Items, view(r))
+		if c[tagNote] = description; *description == "" {
+			c[tagNote] = nil
+		}
 	}
-	return page, nil
+	for _, k := range slices.Sorted(maps.Keys(c)) {
+		if v := c[k]; v == nil {
+			drop = append(drop, k)
+		} else if err := CheckTag(Pair{k, *v}, limit); err != nil {
+			return nil, nil, err
+		} else {
+			set = append(set, Pair{k, *v})
+		}
+	}
+	return set, drop, nil
+}
+
+func (s *Service) patchRun(ctx context.Context, in *struct {
+	ID   string `path:"id"`
+	Body struct {
+		Name        string    `json:"name,omitempty"`
+		Description *string   `json:"description,omitempty"`
+		Tags        tagChange `json:"tags,omitempty" doc:"tags to set; null removes one"`
+	}
+}) (out RunView, err error) {
+	set, drop, err := in.Body.Tags.parts(in.Body.Description, MaxTagValue)
+	if err != nil {
+		return out, err
+	}
+	if in.Body.Name != "" {
+		if _, err := s.UpdateRun(ctx, in.ID, Change{Name: in.Body.Name}); err != nil {
+			return out, err
+		}
+	}
+	for part := range slices.Chunk(set, MaxBatchTags) {
+		if err := s.LogBatch(ctx, in.ID, Batch{Tags: part}); err != nil {
+			return out, err
+		}
+	}
+	for _, k := range drop {
+		if err := s.DeleteTag(ctx, in.ID, k); err != nil && !noTag(err) {
+			return out, err
+		}
+	}
+	r, err := s.Run(ctx, in.ID)
+	return view(r), err
+}
+
+// noTag reports that a tag was not there, which is as good as removed.
+func noTag(err error) bool {
+	p, ok := problem.As(err)
+	return ok && p.Kind == problem.NotFound && p.Field == "key"
+}
+
+type runID struct {
+	ID string `path:"id"`
+}
+
+func (s *Service) deleteRunView(ctx context.Context, in *runID) (out RunView, err error) {
+	if err = s.DeleteRun(ctx, in.ID); err != nil {
+		return out, err
+	}
+	r, err := s.Run(ctx, in.ID)
+	return view(r), err
+}
+
+func (s *Service) restoreRunView(ctx context.Context, in *runID) (out RunView, err error) {
+	if err = s.RestoreRun(ctx, in.ID); err != nil {
+		return out, err
+	}
+	r, err := s.Run(ctx, in.ID)
+	return view(r), err
 }
 
 func (s *Service) getRunView(ctx context.Context, in *struct {
 	ID string `path:"id"`
 }) (RunView, error) {
-	r, err := s.Run(ctx, in.ID)
+	r, err := s.Shortened(ctx, in.ID)
 	if err != nil {
 		return RunView{}, err
 	}
