@@ -17,6 +17,7 @@ import (
 	"keelson/internal/engine/linear"
 	"keelson/internal/engine/onnx"
 	"keelson/internal/engine/xgboost"
+	"keelson/internal/evalset"
 	"keelson/internal/evaluation"
 	"keelson/internal/incident"
 	"keelson/internal/inventory"
@@ -28,6 +29,7 @@ import (
 	"keelson/internal/policy"
 	"keelson/internal/prediction"
 	"keelson/internal/prompt"
+	"keelson/internal/scorer"
 	"keelson/internal/serving"
 	"keelson/internal/trace"
 	"keelson/internal/tracking"
@@ -54,6 +56,8 @@ type nouns struct {
 	Evaluations *evaluation.Service
 	Webhooks    *webhook.Service
 	Prompts     *prompt.Service
+	Evalsets    *evalset.Service
+	Scorers     *scorer.Service
 	Serving     *serving.Service // nil unless this process serves
 
 	predictionLog *prediction.Log // nil in a process that only works in the background
@@ -127,6 +131,9 @@ func (a *App) wire(ctx context.Context) error {
 		Calls: &monitor.Predictions{Service: a.Predictions, Versions: a.Inventory}}
 	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now}
 
+	isExperiment := func(ctx context.Context, id string) error { _, err := a.Tracking.Experiment(ctx, id); return err }
+	a.Evalsets = &evalset.Service{DB: a.DB, Log: a.Log, Now: now, Experiment: isExperiment}
+	a.Scorers = &scorer.Service{DB: a.DB, Now: now, Experiment: isExperiment}
 	a.Prompts = &prompt.Service{DB: a.DB, Log: a.Log, Now: now, ModelNamed: a.Inventory.Named}
 	a.Inventory.Reserved = append(a.Inventory.Reserved, a.Prompts.Free)
 
@@ -141,7 +148,7 @@ func (a *App) wire(ctx context.Context) error {
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.Traces, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
 		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks, a.Prompts,
-		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Traces: a.Traces, Webhooks: a.Webhooks, Prompts: a.Prompts, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
+		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Traces: a.Traces, Webhooks: a.Webhooks, Prompts: a.Prompts, Evalsets: a.Evalsets, Scorers: a.Scorers, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
 	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors, a.Evaluations, a.Webhooks} {

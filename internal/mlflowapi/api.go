@@ -27,10 +27,12 @@ import (
 
 	"keelson/internal/access"
 	"keelson/internal/blob"
+	"keelson/internal/evalset"
 	"keelson/internal/inventory"
 	"keelson/internal/problem"
 	"keelson/internal/prompt"
 	"keelson/internal/rest"
+	"keelson/internal/scorer"
 	"keelson/internal/trace"
 	"keelson/internal/tracking"
 	"keelson/internal/webhook"
@@ -55,6 +57,8 @@ type API struct {
 	LinkKey   []byte       // signs links that need no token, the same in all processes; made up when it is missing
 	Webhooks  *webhook.Service
 	Prompts   *prompt.Service
+	Evalsets  *evalset.Service
+	Scorers   *scorer.Service
 	Log       *slog.Logger
 
 	links *links
@@ -71,6 +75,9 @@ func (m *API) Routes(a *rest.API) {
 	m.importRoutes(a)
 	m.traceRoutes(a)
 	m.webhookRoutes(a)
+	m.evalsetRoutes(a)
+	m.scorerRoutes(a)
+	m.dataRoutes(a)
 	a.Handle("GET", "/version", access.Public, rest.MLflow, text(Speaks))
 	a.Handle("GET", "/health", access.Public, rest.MLflow, text("OK"))
 	for _, prefix := range prefixes {
@@ -110,7 +117,7 @@ func text(s string) http.Handler {
 }
 
 // known are the parts of MLflow's API that are not served.
-var known = []string{"unified-traces", "get-online-trace-details", "workspaces", "issues", "label-schemas", "datasets", "scorers", "gateway", "prompt-optimization",
+var known = []string{"unified-traces", "get-online-trace-details", "workspaces", "issues", "label-schemas", "gateway", "prompt-optimization",
 	"review-queues", "jobs", "assistant", "mcp-servers", "genai", "demo", "scorer", "server-features", "users", "permissions"}
 
 func (m *API) unknown(w http.ResponseWriter, r *http.Request) {

@@ -12,11 +12,13 @@ import (
 
 	"keelson/internal/db"
 	"keelson/internal/db/dbtest"
+	"keelson/internal/evalset"
 	"keelson/internal/event"
 	"keelson/internal/job"
 	"keelson/internal/outbound"
 	"keelson/internal/prompt"
 	"keelson/internal/rest"
+	"keelson/internal/scorer"
 	"keelson/internal/seal"
 	"keelson/internal/webhook"
 )
@@ -34,6 +36,9 @@ func neighbours(t testing.TB, m *API, d *db.DB, runner *job.Runner, a *rest.API)
 	m.Prompts = &prompt.Service{DB: d, Log: m.Log, Now: time.Now, ModelNamed: m.Inventory.Named}
 	m.Inventory.Reserved = append(m.Inventory.Reserved, m.Prompts.Free)
 	m.Prompts.Routes(a)
+	isExperiment := func(ctx context.Context, id string) error { _, err := m.Tracking.Experiment(ctx, id); return err }
+	m.Evalsets = &evalset.Service{DB: d, Log: m.Log, Now: time.Now, Experiment: isExperiment}
+	m.Scorers = &scorer.Service{DB: d, Now: time.Now, Experiment: isExperiment}
 	m.Webhooks.Routes(a)
 	runner.Queues = map[string]int{"default": 4, webhook.Queue: 2}
 	bus := &event.Bus{DB: d, Log: m.Log, Node: "test", Poll: 10 * time.Millisecond}

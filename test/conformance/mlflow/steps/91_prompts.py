@@ -91,7 +91,9 @@ def _():
     model = unique("model")
     client().create_registered_model(model)
     raises("RESOURCE_ALREADY_EXISTS", client().create_prompt, model)
-    raises("RESOURCE_ALREADY_EXISTS", client().create_registered_model, name)
+    plain = unique("plain")
+    client().create_prompt(plain)
+    raises("RESOURCE_ALREADY_EXISTS", client().create_registered_model, plain)
 
 
 @step("a prompt's source opens no file")
