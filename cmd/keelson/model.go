@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -141,7 +142,7 @@ func (c *cli) modelCmd() *cobra.Command {
 		c.listCommand("model", "List models", "/api/v1/models", modelColumns, "name", "filter=words that name, owner, area or tags hold"),
 		c.getCommand("model", "Show a model", "NAME", "screening", func(n string) (string, error) { return "/api/v1/models/" + escape(n), nil },
 			append(modelColumns, columns("description", "intended_use", "forbidden_use", "accountable=responsibilities.accountable", "health reasons=health.reasons", "last_used_at")...), "name"),
-		register, update, alias, timeline, callers, retire)
+		register, update, alias, timeline, callers, retire, c.impact(), c.deleteModel())
 }
 
 // fields makes a nested object of a.b=value pairs; values that are JSON are taken as such.
@@ -188,7 +189,21 @@ func (c *cli) register(ctx context.Context, cl *client.Client, model, file strin
 	if s := (project{dir: dir}).commit(ctx); s.Commit != "" {
 		meta.Source = &s
 	}
+	bar := c.meter("upload "+model, total(file))
+	for i, f := range files {
+		files[i].Open = func() (io.ReadCloser, error) {
+			r, err := f.Open()
+			if err != nil {
+				return nil, err
+			}
+			return struct {
+				io.Reader
+				io.Closer
+			}{io.TeeReader(r, bar), r}, nil
+		}
+	}
 	v, err := cl.Register(ctx, model, meta, files)
+	bar.Close()
 	if err != nil {
 		return v, err
 	}
@@ -226,13 +241,20 @@ func (c *cli) versionCmd() *cobra.Command {
 		return c.printOne(cmd.Context(), fmt.Sprintf("/api/v1/models/%s/versions/%d", escape(model), version), versionColumns, "version")
 	})
 	get.ValidArgsFunction = c.complete("version", "name")
-	list := verb("list NAME", "List the versions of a model", "keelson version list screening\nkeelson version list screening --json\nkeelson version list screening -o name", c.args(1, 1, "NAME"), func(cmd *cobra.Command, args []string) error {
-		return c.printList(cmd.Context(), "/api/v1/models/"+escape(args[0])+"/versions", nil, versionList, "version")
+	var filter string
+	list := verb("list NAME", "List the versions of a model", "keelson version list screening\nkeelson version list screening --filter \"version_number > 2\"\nkeelson version list screening -o name", c.args(1, 1, "NAME"), func(cmd *cobra.Command, args []string) error {
+		q := url.Values{}
+		if filter != "" {
+			q.Set("filter", filter)
+		}
+		return c.printList(cmd.Context(), "/api/v1/models/"+escape(args[0])+"/versions", q, versionList, "version")
 	})
 	list.Flags().IntVar(&c.limit, "limit", 50, "how many at most, 0 for all")
+	list.Flags().StringVar(&filter, "filter", "", "filter as in MLflow: tags.stage = 'final' AND version_number > 2")
 	pull := verb("pull NAME/VERSION FOLDER", "Download the files of a version", "keelson version pull screening/1 model/\nkeelson version pull screening@champion model/\nkeelson version pull screening/1 model/ -q", c.args(2, 2, "NAME/VERSION and FOLDER"), func(cmd *cobra.Command, args []string) error {
 		return c.pullVersion(cmd, args[0], args[1])
 	})
+	pull.Aliases = []string{"download"}
 	evaluations := verb("evaluations NAME/VERSION", "List the evaluations of a version", "keelson version evaluations screening/1\nkeelson version evaluations screening/1 --json\nkeelson version evaluations screening@champion", c.args(1, 1, "NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
 		cl, err := c.dial()
 		if err != nil {
@@ -244,7 +266,7 @@ func (c *cli) versionCmd() *cobra.Command {
 		}
 		return c.printList(cmd.Context(), fmt.Sprintf("/api/v1/models/%s/versions/%d/evaluations", escape(model), version), nil, columns("id", "suite", "state", "metrics", "started_at", "ended_at", "by"), "id")
 	})
-	return c.noun("version", "Versions of models (the program's own: keelson --version)", []string{"versions"}, list, get, pull, evaluations, c.evaluate())
+	return c.noun("version", "Versions of models (the program's own: keelson --version)", []string{"versions"}, list, get, c.versionDiff(), pull, evaluations, c.evaluate(), c.deleteVersion())
 }
 
 func (c *cli) pullVersion(cmd *cobra.Command, object, to string) error {
@@ -260,6 +282,8 @@ func (c *cli) pullVersion(cmd *cobra.Command, object, to string) error {
 	if err != nil {
 		return err
 	}
+	bar := c.meter(fmt.Sprintf("download %s/%d", model, version), v.Size)
+	defer bar.Close()
 	for _, f := range v.Files {
 		if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
 			return fmt.Errorf("file %q of %s/%d leaves the folder", f.Path, model, version)
@@ -269,10 +293,12 @@ func (c *cli) pullVersion(cmd *cobra.Command, object, to string) error {
 			return err
 		}
 		p := fmt.Sprintf("/api/v1/models/%s/versions/%d/files/%s", escape(model), version, (&url.URL{Path: f.Path}).EscapedPath())
-		if err := c.download(cmd, p, name); err != nil {
+		if err := c.fetch(cmd.Context(), cl, p, name, f.Digest, bar); err != nil {
 			return err
 		}
 	}
+	bar.Close()
+	c.say("%s %d files, %s in %s", c.sign("✓", "ok"), len(v.Files), size(v.Size), to)
 	return nil
 }
 

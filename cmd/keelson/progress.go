@@ -69,7 +69,17 @@ func (m *meter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Close shows the last state.
+// add counts n bytes that need not pass by.
+func (m *meter) add(n int64) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done += n
+}
+
+// Close shows the last state; it may be called twice.
 func (m *meter) Close() {
 	if m == nil {
 		return
@@ -81,6 +91,7 @@ func (m *meter) Close() {
 		if m.tty {
 			fmt.Fprintln(m.out)
 		}
+		m.drawn = false
 	}
 }
 

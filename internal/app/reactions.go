@@ -11,6 +11,7 @@ func (a *App) react() {
 	on := a.Events.On
 	on("deployment", approval.Settled, a.Deployments.Settled) // deploys what asked to go live once approved
 	on("watch", deployment.Released, a.watch)                 // watches what goes live
+	on("alias", deployment.Released, a.follow)                // protected aliases say what runs
 	on("rollout", monitor.Breached, a.Deployments.Breached)   // holds a canary that is watched and breached
 	on("alert", monitor.Breached, a.Alerts.OnBreach)          // tells people
 	on("alert", monitor.Recovered, a.Alerts.OnRecovered)      // and that it is over

@@ -121,6 +121,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.Policies.History = a.Audit
 	a.Incidents.Model = a.Deployments.ModelOf
 	a.Inventory.Runtime = runtime{a}
+	a.Inventory.Guard = aliases{a}
 
 	a.Evaluations = &evaluation.Service{DB: a.DB, Inventory: a.Inventory, Data: a.Data, Champions: a.Deployments, Log: a.Log, Now: now}
 	a.Inventory.Evaluations = a.Evaluations

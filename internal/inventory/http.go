@@ -9,6 +9,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"keelson/internal/caller"
 	"keelson/internal/engine"
@@ -28,6 +29,8 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/models/{name}/versions/{version}", "version.read", "Read a version", s.readVersion)
 	rest.Patch(a, "/api/v1/models/{name}/versions/{version}", "version.write", "Change a version's description or tags", s.patchVersion)
 	rest.Delete(a, "/api/v1/models/{name}/versions/{version}", "version.write", "Delete a version that is not in use", s.deleteVersion)
+	rest.Get(a, "/api/v1/models/{name}/versions/{version}/diff", "version.read", "Compare a version with another one", s.readDiff)
+	rest.Get(a, "/api/v1/impact", "version.read", "List what uses a data set, a model or a library", s.readImpact)
 	rest.Put(a, "/api/v1/models/{name}/aliases/{alias}", "version.write", "Point an alias to a version", s.putAlias)
 	rest.Delete(a, "/api/v1/models/{name}/aliases/{alias}", "version.write", "Take an alias away", s.deleteAlias)
 	a.Handle("POST", "/api/v1/models/{name}/versions", "version.write", rest.REST, s.upload(a))
@@ -43,6 +46,38 @@ type ModelPath struct {
 type VersionPath struct {
 	Name    string `path:"name"`
 	Version int    `path:"version" minimum:"1"`
+}
+
+func (s *Service) readDiff(ctx context.Context, in *struct {
+	VersionPath
+	With  int    `query:"with" minimum:"1" required:"true" doc:"the version to compare with"`
+	Model string `query:"model" doc:"the model of that version; default the same"`
+}) (Diff, error) {
+	if in.Model == "" {
+		in.Model = in.Name
+	}
+	return s.Compare(ctx, in.Name, in.Version, in.Model, in.With)
+}
+
+func (s *Service) readImpact(ctx context.Context, in *struct {
+	Data    string `query:"data" doc:"name or name@version of a data set"`
+	Model   string `query:"model" doc:"name or name/version of a model"`
+	Library string `query:"library" doc:"name or name@version of a library"`
+}) (Impact, error) {
+	given := 0
+	kind, name, version := "", "", ""
+	for _, q := range []struct{ kind, value, sep string }{{"data", in.Data, "@"}, {"model", in.Model, "/"}, {"library", in.Library, "@"}} {
+		if q.value == "" {
+			continue
+		}
+		given++
+		kind = q.kind
+		name, version, _ = strings.Cut(q.value, q.sep)
+	}
+	if given > 1 {
+		return Impact{}, problem.New(problem.Invalid, "Ask for one thing at a time: data, model or library.")
+	}
+	return s.ImpactOf(ctx, kind, name, version)
 }
 
 func (s *Service) listModels(ctx context.Context, in *struct {
@@ -127,7 +162,18 @@ func (s *Service) deleteModel(ctx context.Context, in *ModelPath) (rest.Nothing,
 func (s *Service) readVersions(ctx context.Context, in *struct {
 	ModelPath
 	rest.Paging
+	Filter string `query:"filter" doc:"as in MLflow's search of versions, such as tags.stage = 'final' AND version_number > 2"`
 }) (rest.Page[Version], error) {
+	if in.Filter != "" {
+		if _, err := s.Model(ctx, in.Name); err != nil {
+			return rest.Page[Version]{}, err
+		}
+		list, next, err := s.SearchVersions(ctx, tracking.Search{Filter: "name = '" + in.Name + "' AND " + in.Filter, Order: []string{"version_number DESC"}, Limit: in.Limit, Token: in.Cursor})
+		if list == nil {
+			list = []Version{}
+		}
+		return rest.Page[Version]{Items: list, Next: next}, err
+	}
 	before := 0
 	if in.Cursor != "" {
 		n, err := strconv.Atoi(in.Cursor)

@@ -40,6 +40,11 @@ type (
 		// States gives the latest evaluation of each version of a model.
 		States(ctx context.Context, model string) (map[int]EvaluationState, error)
 	}
+	// Guard knows which aliases of a model only move by approved changes.
+	Guard interface {
+		// Guarded gives the environment that an alias of a model stands for, or "" when it moves freely.
+		Guarded(ctx context.Context, m Model, alias string) (environment string, err error)
+	}
 	// Engines is engine.Set.
 	Engines interface {
 		Load(ctx context.Context, fsys fsFS, format string, limits engine.Limits) (engine.Model, engine.Found, error)
@@ -57,6 +62,7 @@ type Service struct {
 	Now         func() time.Time
 	Runtime     Runtime
 	Evaluations Evaluations
+	Guard       Guard // nil: every alias moves freely
 	// Renamed tells the nouns that keep rows under a model's name, in the transaction of the renaming.
 	Renamed []func(tx db.Scope, from, to string) error
 	// Reserved refuse a name that something else has, in the transaction that takes it for a model.
@@ -450,6 +456,13 @@ func (s *Service) SetAlias(ctx context.Context, model, alias string, number int)
 	if err := CheckAlias(alias); err != nil {
 		return err
 	}
+	if err := s.guard(ctx, model, alias, number); err != nil {
+		return err
+	}
+	return s.setAlias(ctx, model, alias, number)
+}
+
+func (s *Service) setAlias(ctx context.Context, model, alias string, number int) error {
 	return s.DB.Write(ctx, func(tx db.Scope) error {
 		if _, err := getVersion(tx, model, number); err != nil {
 			return err
@@ -469,6 +482,9 @@ func (s *Service) SetAlias(ctx context.Context, model, alias string, number int)
 // DropAlias takes an alias away.
 func (s *Service) DropAlias(ctx context.Context, model, alias string) error {
 	if err := CheckAlias(alias); err != nil {
+		return err
+	}
+	if err := s.guard(ctx, model, alias, 0); err != nil {
 		return err
 	}
 	return s.DB.Write(ctx, func(tx db.Scope) error {

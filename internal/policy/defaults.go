@@ -60,7 +60,8 @@ func defaultPolicies() []Policy {
 			Note:      "Shipped with the program.", CreatedBy: Shipped,
 		},
 		{
-			Name: "prod", Version: 1, Title: "Four eyes: two approvers of different roles, none of them an author",
+			Aliases: &Aliases{Names: []string{"champion", "prod", "production"}, Tier: 2},
+			Name:    "prod", Version: 1, Title: "Four eyes: two approvers of different roles, none of them an author",
 			Rules:     []Rule{ready, golden, evaluated, logged, accountable, committed},
 			Approvals: `request.kind == 'suspend' ? {'count': 1, 'roles': ['risk-compliance', 'business-owner']} : {'count': 2, 'roles': ['risk-compliance', 'business-owner']}`,
 			Note:      "Shipped with the program.", CreatedBy: Shipped,

@@ -55,15 +55,16 @@ func (s *Service) getPolicy(ctx context.Context, in *policyInput) (View, error) 
 type policyBody struct {
 	Name string `path:"name" maxLength:"64"`
 	Body struct {
-		Title     string `json:"title" maxLength:"200"`
-		Rules     []Rule `json:"rules" maxItems:"64"`
-		Approvals string `json:"approvals" doc:"CEL giving {'count': int, 'roles': list of string}"`
-		Note      string `json:"note,omitempty" maxLength:"2000" doc:"why this version is made"`
+		Title     string   `json:"title" maxLength:"200"`
+		Rules     []Rule   `json:"rules" maxItems:"64"`
+		Approvals string   `json:"approvals" doc:"CEL giving {'count': int, 'roles': list of string}"`
+		Aliases   *Aliases `json:"aliases,omitempty" doc:"left out: as in the version before"`
+		Note      string   `json:"note,omitempty" maxLength:"2000" doc:"why this version is made"`
 	}
 }
 
 func (in *policyBody) policy() Policy {
-	return Policy{Name: in.Name, Title: in.Body.Title, Rules: in.Body.Rules, Approvals: in.Body.Approvals, Note: in.Body.Note}
+	return Policy{Name: in.Name, Title: in.Body.Title, Rules: in.Body.Rules, Approvals: in.Body.Approvals, Aliases: in.Body.Aliases, Note: in.Body.Note}
 }
 
 func (s *Service) putPolicy(ctx context.Context, in *policyBody) (View, error) {

@@ -11,6 +11,7 @@ package policy
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -42,9 +43,43 @@ type Policy struct {
 	Title     string    `json:"title"`
 	Rules     []Rule    `json:"rules"`
 	Approvals string    `json:"approvals" doc:"CEL giving {'count': int, 'roles': list of string}"`
+	Aliases   *Aliases  `json:"aliases,omitempty" doc:"aliases of models that move by changes under this policy only"`
 	Note      string    `json:"note,omitempty" doc:"why this version was made"`
 	CreatedBy string    `json:"created_by"`
 	CreatedAt time.Time `json:"created_at"`
+}
+
+// Aliases are those that stand for what runs in the policy's environment: they follow approved changes and nobody moves
+// them by a call. They are protected for models of tier 1 (the highest risk) to Tier; a model nobody assessed is free.
+type Aliases struct {
+	Names []string `json:"names" maxItems:"50" doc:"names, in which * stands for any text" example:"champion"`
+	Tier  int      `json:"tier" minimum:"0" maximum:"4" doc:"the lowest risk they are protected for; 0 protects none"`
+}
+
+// Protects reports whether an alias of a model of that tier is protected.
+func (a *Aliases) Protects(alias string, tier int) bool {
+	if a == nil || tier < 1 || tier > a.Tier {
+		return false
+	}
+	for _, name := range a.Names {
+		if ok, err := path.Match(strings.ToLower(name), strings.ToLower(alias)); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+// check refuses names that are no pattern.
+func (a *Aliases) check() error {
+	if a == nil {
+		return nil
+	}
+	for i, name := range a.Names {
+		if _, err := path.Match(name, "x"); err != nil || name == "" || len(name) > 255 {
+			return problem.New(problem.Invalid, "%q is no name of aliases; write a name, with * for any text.", name).At(fmt.Sprintf("aliases.names[%d]", i))
+		}
+	}
+	return nil
 }
 
 // Environment is a place models run in, with the policy that guards it.
@@ -227,5 +262,8 @@ func (p Policy) Text() string {
 		fmt.Fprintf(&b, "%s hold %s; else: %s\n", word, r.Require, r.Message)
 	}
 	fmt.Fprintf(&b, "- approvals: %s\n", p.Approvals)
+	if p.Aliases != nil && len(p.Aliases.Names) > 0 && p.Aliases.Tier > 0 {
+		fmt.Fprintf(&b, "- aliases: %s of models of tier 1 to %d follow approved changes\n", strings.Join(p.Aliases.Names, ", "), p.Aliases.Tier)
+	}
 	return b.String()
 }

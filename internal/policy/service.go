@@ -218,6 +218,9 @@ func (s *Service) Put(ctx context.Context, p Policy) (Policy, error) {
 	if _, err := Compile(p); err != nil {
 		return p, err
 	}
+	if err := p.Aliases.check(); err != nil {
+		return p, err
+	}
 	err := s.DB.Write(ctx, func(tx db.Scope) error {
 		var last int
 		if err := tx.QueryRow("SELECT COALESCE(MAX(version), 0) FROM policy WHERE workspace = $1 AND name = $2", tx.Workspace, p.Name).Scan(&last); err != nil {
@@ -226,9 +229,16 @@ func (s *Service) Put(ctx context.Context, p Policy) (Policy, error) {
 		if last == 0 {
 			return problem.New(problem.NotFound, "There is no policy %s.", p.Name)
 		}
+		if p.Aliases == nil {
+			before, err := s.store().policy(tx, p.Name, last)
+			if err != nil {
+				return err
+			}
+			p.Aliases = before.Aliases
+		}
 		p.Version, p.CreatedBy, p.CreatedAt = last+1, caller.From(ctx).Name, s.Now().UTC().Truncate(time.Microsecond)
 		return errors.Join(s.store().insertPolicy(tx, p),
-			audit.Record(tx, "policy.changed", "policy/"+p.Name, map[string]any{"version": p.Version, "note": p.Note, "rules": p.Rules, "approvals": p.Approvals}),
+			audit.Record(tx, "policy.changed", "policy/"+p.Name, map[string]any{"version": p.Version, "note": p.Note, "rules": p.Rules, "approvals": p.Approvals, "aliases": p.Aliases}),
 			event.Publish(tx, "policy.changed", "policy/"+p.Name, map[string]any{"name": p.Name, "version": p.Version}))
 	})
 	if err != nil {

@@ -207,6 +207,8 @@ func moves(ctx context.Context, t *testing.T, from string, to *e2e.Server) {
 		t.Errorf("my.model/2 is not there under a name that can be borne: %v", err)
 	}
 
+	verbs(ctx, t, to)
+
 	// What changed here afterwards is found.
 	var page client.Page[struct{ ID string }]
 	if err := cl.Get(ctx, "/api/v1/runs?limit=1", &page); err != nil || len(page.Items) != 1 {
@@ -219,4 +221,48 @@ func moves(ctx context.Context, t *testing.T, from string, to *e2e.Server) {
 	if len(r.Differences) != 1 || r.Differences[0].ID != page.Items[0].ID {
 		t.Errorf("the differences are %+v, want the run %s", r.Differences, page.Items[0].ID)
 	}
+}
+
+// verbs uses the command line on what came over.
+func verbs(ctx context.Context, t *testing.T, to *e2e.Server) {
+	t.Helper()
+	run := func(code int, args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(ctx, e2e.Binary(t), args...)
+		cmd.Env = append(clean(), "KEELSON_URL="+to.URL, "KEELSON_TOKEN="+to.Token, "KEELSON_CONFIG="+filepath.Join(t.TempDir(), "none.yaml"))
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		if err := cmd.Run(); cmd.ProcessState.ExitCode() != code {
+			t.Fatalf("keelson %s: %v, want exit %d\n%s%s", strings.Join(args, " "), err, code, &out, &errs)
+		}
+		return out.String() + errs.String()
+	}
+	if text := run(client.ExitDone, "version", "diff", "churn/1", "3"); !strings.Contains(text, "churn/1 → churn/3") || !strings.Contains(text, "slope") || !strings.Contains(text, "~ mse  0.1 → 0.3") {
+		t.Errorf("the difference of two versions is\n%s", text)
+	}
+	var diff struct {
+		Same  bool
+		Files []struct{ Path, Change string }
+	}
+	if err := json.Unmarshal([]byte(run(client.ExitCheck, "version", "diff", "churn@champion", "churn@challenger", "--json", "--exit-code")), &diff); err != nil || diff.Same || len(diff.Files) < 4 {
+		t.Errorf("the difference as JSON: %v %+v", err, diff)
+	}
+	run(client.ExitDone, "version", "diff", "churn/1", "1", "--exit-code")
+	dir := t.TempDir()
+	for range 2 { // the second time every file is there
+		run(client.ExitDone, "version", "pull", "churn@champion", dir)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "MLmodel")); err != nil || !strings.Contains(string(b), "mlflow.sklearn") {
+		t.Errorf("the MLmodel file that was pulled: %v %s", err, b)
+	}
+	var list []struct{ Version int }
+	if err := json.Unmarshal([]byte(run(client.ExitDone, "version", "list", "churn", "--filter", "version_number > 1", "--json")), &list); err != nil || len(list) != 2 || list[0].Version != 4 {
+		t.Errorf("the versions beyond 1 are %+v, %v", list, err)
+	}
+	if text := run(client.ExitDone, "model", "impact", "scikit-learn", "--kind", "library"); !strings.Contains(text, "churn") || !strings.Contains(text, "my-model") {
+		t.Errorf("what uses scikit-learn:\n%s", text)
+	}
+	run(client.ExitUsage, "version", "delete", "my-model/1")
+	run(client.ExitDone, "version", "delete", "my-model/1", "--yes")
+	run(client.ExitNotFound, "version", "get", "my-model/1")
 }
