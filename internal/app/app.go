@@ -53,13 +53,14 @@ type App struct {
 	Log      *slog.Logger
 	URL      string // where it answers, once Run has begun to
 
-	node    string
-	metrics *obs.Metrics
-	release *seal.Key
-	secrets *seal.Key // encrypts what has to be read again
-	lock    *os.File
-	ready   atomic.Bool
-	run     []func(context.Context) error // what works in the background until Run's context ends
+	node     string
+	metrics  *obs.Metrics
+	release  *seal.Key
+	secrets  *seal.Key // encrypts what has to be read again
+	lock     *os.File
+	refusals *rest.Refusals
+	ready    atomic.Bool
+	run      []func(context.Context) error // what works in the background until Run's context ends
 	nouns
 }
 
@@ -118,7 +119,8 @@ func New(ctx context.Context, c Config, logTo io.Writer) (_ *App, err error) {
 	a.Identity = &identity.Service{DB: a.DB, Log: log, Now: time.Now, Auth: c.Auth == "on"}
 	a.Identity.Open()
 	a.API = rest.New(Version, a.Identity, log)
-	a.run = append(a.run, a.Audit.Run, a.Identity.Run, func(ctx context.Context) error { return a.Events.Run(ctx, c.has(PartWorker)) })
+	a.refusals = rest.NewRefusals(a.DB, log)
+	a.run = append(a.run, a.refusals.Run, a.Audit.Run, a.Identity.Run, func(ctx context.Context) error { return a.Events.Run(ctx, c.has(PartWorker)) })
 	if err := a.wire(ctx); err != nil {
 		return nil, err
 	}
@@ -194,7 +196,7 @@ func (a *App) Run(ctx context.Context, started func()) error {
 			return errors.Join(err, l.Close(), g.Wait())
 		}
 	}
-	handler := wrap(a.metrics.Measure(a.guardHost(l.Addr(), secure(mlflowapi.Guard(a.API)))))
+	handler := wrap(a.metrics.Measure(a.refusals.Watch(a.guardHost(l.Addr(), secure(mlflowapi.Guard(a.API))))))
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
@@ -269,7 +271,7 @@ func (a *App) guardHost(addr net.Addr, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		rest.WriteProblem(w, r, problem.New(problem.Forbidden, "This server does not answer to the name %q. If it should, add it to hosts in the configuration.", host))
+		rest.WriteProblem(w, r, problem.New(problem.Forbidden, "This server does not answer to the name %q. If it should, add it to hosts in the configuration.", host).Suspect("foreign-host"))
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 var otherDigests = map[string]string{
 	"model_version.artifact_digest":       "of a list of files",
 	"model_version.content_digest":        "of a list of files",
+	"prompt_version.digest":               "of a template",
 	"evaluation.artifact_digest":          "of a version",
 	"evaluation.dataset_digest":           "of a data version, which dataset_version holds",
 	"prediction_file.digest":              "of a named object",

@@ -116,6 +116,10 @@ func (d *Dir) Open(_ context.Context, digest string) (io.ReadSeekCloser, int64, 
 }
 
 func (d *Dir) open(name string) (io.ReadSeekCloser, int64, error) {
+	// A link that somebody put in place of a file is not followed, wherever it leads.
+	if info, err := d.root.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil, 0, ErrAltered
+	}
 	f, err := d.root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, ErrNotFound

@@ -87,7 +87,7 @@ func (s *Service) Authenticate(r *http.Request) (caller.Caller, error) {
 	if !s.Auth {
 		// No password stands between a web page of somebody else's and this server, so its requests are refused.
 		if err := s.cross.Check(r); err != nil {
-			return caller.Caller{}, problem.New(problem.Forbidden, "This request comes from another web page and was refused.").Because(err)
+			return caller.Caller{}, problem.New(problem.Forbidden, "This request comes from another web page and was refused.").Suspect("foreign-origin").Because(err)
 		}
 		if w := caller.Workspace(r.Context()); w != caller.DefaultWorkspace {
 			return caller.Caller{}, problem.New(problem.NotFound, "There is no workspace %q for you.", w)
@@ -102,7 +102,7 @@ func (s *Service) Authenticate(r *http.Request) (caller.Caller, error) {
 		return caller.Caller{}, nil
 	}
 	if err := s.cross.Check(r); err != nil {
-		return caller.Caller{}, problem.New(problem.Forbidden, "This request comes from another web page and was refused.").Because(err)
+		return caller.Caller{}, problem.New(problem.Forbidden, "This request comes from another web page and was refused.").Suspect("foreign-origin").Because(err)
 	}
 	ctx, err := s.sessions.Load(r.Context(), c.Value)
 	if err != nil {

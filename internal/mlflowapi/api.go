@@ -82,12 +82,12 @@ func (m *API) Routes(a *rest.API) {
 	a.Handle("GET", "/health", access.Public, rest.MLflow, text("OK"))
 	for _, prefix := range prefixes {
 		a.Handle("GET", prefix+"/3.0/mlflow/server-info", access.Public, rest.MLflow, http.HandlerFunc(m.serverInfo))
-		a.Handle("", prefix+"/2.0/", access.Public, rest.MLflow, http.HandlerFunc(m.unknown))
-		a.Handle("", prefix+"/3.0/", access.Public, rest.MLflow, http.HandlerFunc(m.unknown))
-		a.Handle("", prefix+"/2.0mlflow/", access.Public, rest.MLflow, http.HandlerFunc(m.unknown))
+		a.Handle("", prefix+"/2.0/", access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
+		a.Handle("", prefix+"/3.0/", access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
+		a.Handle("", prefix+"/2.0mlflow/", access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
 	}
 	for _, p := range []string{"/graphql", "/v1/traces"} {
-		a.Handle("", p, access.Public, rest.MLflow, http.HandlerFunc(m.unknown))
+		a.Handle("", p, access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
 	}
 }
 
@@ -100,7 +100,7 @@ func Guard(next http.Handler) http.Handler {
 		p := r.URL.Path
 		if i := strings.Index(p, "/mlflow-artifacts/"); i >= 0 || strings.Contains(p, "/2.0/mlflow") || strings.Contains(p, "/3.0/mlflow") {
 			if c := path.Clean(p); c != strings.TrimSuffix(p, "/") || strings.Contains(p, "\\") {
-				m.fail(w, r, problem.New(problem.Invalid, "Invalid path: %q. Give a clean path below the artifact root.", clip(p, 100)))
+				m.fail(w, r, problem.New(problem.Invalid, "Invalid path: %q. Give a clean path below the artifact root.", clip(p, 100)).Suspect("path"))
 				return
 			}
 		}
@@ -199,6 +199,7 @@ var codes = map[problem.Kind]struct {
 
 // fail writes err in MLflow's shape. What is not the caller's mistake is logged and not told.
 func (m *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	rest.Note(r.Context(), err)
 	if p, ok := problem.As(err); ok {
 		c, known := codes[p.Kind]
 		var own interface{ Status() int }
@@ -288,7 +289,7 @@ func clean(r *http.Request) error {
 			part = u
 		}
 		if strings.ContainsRune(part, 0) || !utf8.ValidString(part) {
-			return problem.New(problem.Invalid, "The address holds a zero byte or bytes that are not UTF-8.")
+			return problem.New(problem.Invalid, "The address holds a zero byte or bytes that are not UTF-8.").Suspect("path")
 		}
 	}
 	return nil

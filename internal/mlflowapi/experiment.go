@@ -55,7 +55,7 @@ func (m *API) createExperiment(ctx context.Context, in *struct {
 	Tags     []pair `json:"tags"`
 }) (any, error) {
 	if in.Location != "" {
-		return nil, problem.New(problem.Invalid, "Invalid artifact_location '%s'. This server chooses where artifacts are kept; leave artifact_location out.", clip(in.Location, 120)).At("artifact_location")
+		return nil, problem.New(problem.Invalid, "Invalid artifact_location '%s'. This server chooses where artifacts are kept; leave artifact_location out.", clip(in.Location, 120)).At("artifact_location").Suspect("source")
 	}
 	e, err := m.Tracking.CreateExperiment(ctx, in.Name, toPairs(in.Tags))
 	if err != nil {

@@ -68,7 +68,7 @@ func (l *links) verify(r *http.Request) (*http.Request, error) {
 }
 
 func badLink() error {
-	return problem.New(problem.Forbidden, "The signature of this link does not fit its address; ask for a link and use it as it is.")
+	return problem.New(problem.Forbidden, "The signature of this link does not fit its address; ask for a link and use it as it is.").Suspect("link")
 }
 
 type baseKey struct{}

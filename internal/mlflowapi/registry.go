@@ -364,7 +364,7 @@ func (m *API) downloadURI(ctx context.Context, in *modelRequest) (any, error) {
 //	mlflow-artifacts:/<path>             a path of the artifact proxy
 func (m *API) source(ctx context.Context, src string) (reg inventory.Registration, err error) {
 	scheme, rest, ok := strings.Cut(src, ":/")
-	bad := problem.New(problem.Invalid, "Invalid model version source: '%s'. Give a model logged here (models:/m-…), files of a run (runs:/RUN/PATH) or a path of this server's artifacts (mlflow-artifacts:/…); other places are never opened.", clip(src, 200)).At("source")
+	bad := problem.New(problem.Invalid, "Invalid model version source: '%s'. Give a model logged here (models:/m-…), files of a run (runs:/RUN/PATH) or a path of this server's artifacts (mlflow-artifacts:/…); other places are never opened.", clip(src, 200)).At("source").Suspect("source")
 	if !ok || rest == "" || strings.ContainsAny(rest, "#?;\\") {
 		return reg, bad
 	}

@@ -201,7 +201,7 @@ func (r Rules) read(address string) (t target, err error) {
 }
 
 func refused(what string) error {
-	return problem.New(problem.Invalid, "%s lies inside a network that is not public, where this server calls nobody. If it should, an administrator adds the host or its network to outbound_allow.", what).At("url")
+	return problem.New(problem.Invalid, "%s lies inside a network that is not public, where this server calls nobody. If it should, an administrator adds the host or its network to outbound_allow.", what).At("url").Suspect("foreign-address")
 }
 
 // checkName refuses what is no name of a host, above all numbers that some resolvers read as an address: 2130706433,

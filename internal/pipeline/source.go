@@ -25,7 +25,7 @@ const (
 // eachFile calls fn for every regular file of a gzipped tar, by its cleaned path. Anything but files and folders, a
 // path that leaves the folder, and more than the bounds are refused; what was read by then is for the caller to drop.
 func eachFile(r io.Reader, fn func(name string, r io.Reader, mode int64) error) error {
-	bad := func(format string, a ...any) error {
+	bad := func(format string, a ...any) *problem.Error {
 		return problem.New(problem.Invalid, "The source was refused: "+format, a...).At("source")
 	}
 	z, err := gzip.NewReader(r)
@@ -44,14 +44,14 @@ func eachFile(r io.Reader, fn func(name string, r io.Reader, mode int64) error) 
 		}
 		name := path.Clean(h.Name)
 		if !filepath.IsLocal(filepath.FromSlash(name)) || strings.ContainsAny(name, "\\\x00") {
-			return bad("%q leaves its folder.", clip(h.Name))
+			return bad("%q leaves its folder.", clip(h.Name)).Suspect("archive")
 		}
 		switch h.Typeflag {
 		case tar.TypeDir, tar.TypeXGlobalHeader:
 			continue
 		case tar.TypeReg:
 		default:
-			return bad("%q is a link or a device; only files and folders are taken.", clip(h.Name))
+			return bad("%q is a link or a device; only files and folders are taken.", clip(h.Name)).Suspect("archive")
 		}
 		if n++; n > MaxFiles {
 			return bad("it has more than %d files.", MaxFiles)

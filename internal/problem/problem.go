@@ -50,6 +50,7 @@ type Error struct {
 	Detail string // one full sentence for a person: the thing, why, and the way out
 	Field  string // where in the request, as "plan.steps[1].share"; empty when it is not one field
 	Fields []Field
+	Attack string // what an auditor would call the attempt; empty for an honest mistake
 	cause  error
 }
 
@@ -72,6 +73,9 @@ func (e *Error) At(field string) *Error { e.Field = field; return e }
 
 // With adds findings about single fields.
 func (e *Error) With(fields ...Field) *Error { e.Fields = append(e.Fields, fields...); return e }
+
+// Suspect marks a refusal of what nobody does by mistake, with its kind in one word ("path", "source"): it is audited.
+func (e *Error) Suspect(kind string) *Error { e.Attack = kind; return e }
 
 // Because keeps the cause for the log; callers never see it.
 func (e *Error) Because(cause error) *Error { e.cause = cause; return e }

@@ -129,6 +129,7 @@ func finding(e *huma.ErrorDetail) problem.Field {
 
 // failed logs what is ours and gives the problem document of err.
 func (a *API) failed(ctx context.Context, what string, err error) error {
+	Note(ctx, err)
 	d := document(err, caller.From(ctx).Request)
 	if d.Code >= 500 && ctx.Err() == nil {
 		a.log.ErrorContext(ctx, "a request failed", "route", what, "request", d.Request, "error", err)
@@ -143,6 +144,7 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // WriteProblem writes err as a problem document.
 func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
+	Note(r.Context(), err)
 	writeDoc(w, document(err, caller.From(r.Context()).Request))
 }
 

@@ -180,6 +180,10 @@ func (a *API) mount(route Route, pattern string, h http.Handler) {
 				err = problem.New(problem.Unauthenticated, "Sign in, or send a token as 'Authorization: Bearer …'. Make one with: keelson token create.")
 			}
 			if err != nil {
+				if p, ok := problem.As(err); ok && p.Kind == problem.Unauthenticated && route.Protocol != REST {
+					marked := *p // a page that is opened before signing in is no attempt of anything, a program's call is
+					err = marked.Suspect("unauthenticated")
+				}
 				a.shapes[route.Protocol](w, r, err)
 				return
 			}

@@ -307,7 +307,7 @@ func CheckKey(what, key string) error {
 // CheckPath refuses an artifact's path that is empty, absolute, longer than 1,000 bytes, not clean (".", "..", empty
 // parts), or holds a backslash, a control character or a part that decodes to any of these.
 func CheckPath(p string) error {
-	bad := func(why string) error {
+	bad := func(why string) *problem.Error {
 		return problem.New(problem.Invalid, "Invalid path: %q %s. Give a relative path below the artifact root.", clip(p, 80), why).At("path")
 	}
 	switch {
@@ -318,21 +318,21 @@ func CheckPath(p string) error {
 	case !utf8.ValidString(p):
 		return bad("is not UTF-8")
 	case strings.HasPrefix(p, "/"):
-		return bad("is absolute")
+		return bad("is absolute").Suspect("path")
 	}
 	for q := p; ; {
 		if strings.ContainsRune(q, '\\') {
-			return bad("holds a backslash")
+			return bad("holds a backslash").Suspect("path")
 		}
 		for _, r := range q {
 			if r < 0x20 || r == 0x7f {
-				return bad("holds a control character")
+				return bad("holds a control character").Suspect("path")
 			}
 		}
 		for _, part := range strings.Split(q, "/") {
 			switch part {
 			case "", ".", "..":
-				return bad("is not a clean path")
+				return bad("is not a clean path").Suspect("path")
 			}
 			if len(part) > 255 {
 				return bad("has a part longer than 255 bytes")
