@@ -6,13 +6,15 @@
 // arithmetic is float32, added tree by tree in file order, as XGBoost does it on a CPU.
 //
 // Nodes are packed breadth first in 12 bytes with siblings side by side, and every child lies behind its parent, so
-// an evaluation cannot run in circles whatever the file said.
+// an evaluation cannot run in circles whatever the file said. From a few rows on, a second form of 8 bytes a node is
+// walked without branches (block.go).
 package tree
 
 import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"keelson/internal/problem"
 )
@@ -26,8 +28,9 @@ const (
 	featureMask = categorical - 1
 )
 
-// node is a leaf when left is 0: value is then what it adds. Otherwise its children are left and left+1 and value is
-// the threshold, or the bits of an index into Ensemble.sets.
+// node is a leaf when left is 0: value is then what it adds; with feature not 0 it holds the bits of an index into
+// Ensemble.spans instead, whose weights it adds. Otherwise its children are left and left+1 and value is the threshold,
+// or the bits of an index into Ensemble.sets.
 type node struct {
 	value   float32
 	feature uint32 // index, with missingLeft and categorical
@@ -44,8 +47,23 @@ type Ensemble struct {
 	nodes    []node
 	roots    []root
 	sets     [][]int32
+	spans    []span   // of leaves with several weights
+	weights  []Weight // theirs
 	features int
 	groups   int
+
+	compact  []compact // the second form of the trees; see block.go
+	packed   []uint64
+	slotBits uint
+	keys     sync.Pool // *[]int32
+}
+
+type span struct{ from, to int32 }
+
+// Weight is what a leaf adds to one group.
+type Weight struct {
+	Group int32
+	Value float32
 }
 
 // Features is the number of values in a row; Groups the number of margins a row gets.
@@ -57,6 +75,15 @@ func (e *Ensemble) Groups() int { return e.groups }
 // Trees is the number of trees.
 func (e *Ensemble) Trees() int { return len(e.roots) }
 
+// Bytes is the memory that the ensemble holds, without the slack of its slices.
+func (e *Ensemble) Bytes() int64 {
+	n := 20*int64(len(e.nodes)) + 20*int64(len(e.roots)) + 8*int64(len(e.spans)) + 8*int64(len(e.weights))
+	for _, s := range e.sets {
+		n += 24 + 4*int64(len(s))
+	}
+	return n
+}
+
 // Nodes is the number of reachable nodes over all trees.
 func (e *Ensemble) Nodes() int { return len(e.nodes) }
 
@@ -64,24 +91,40 @@ func (e *Ensemble) Nodes() int { return len(e.nodes) }
 const block = 64
 
 // Add adds every tree's answer for n rows to margins. rows is row-major with n·Features values, margins with n·Groups
-// values. It allocates nothing.
+// values. It allocates nothing once it is warm.
 func (e *Ensemble) Add(rows, margins []float32, n int) {
+	if n >= fewRows {
+		e.addBlocks(rows, margins, n)
+		return
+	}
 	for start := 0; start < n; start += block {
 		end := min(start+block, n)
 		for _, r := range e.roots {
 			for i := start; i < end; i++ {
-				margins[i*e.groups+int(r.group)] += e.leaf(r.at, rows[i*e.features:(i+1)*e.features])
+				e.leaf(r.at, rows[i*e.features:(i+1)*e.features], margins[i*e.groups:(i+1)*e.groups], r.group)
 			}
 		}
 	}
 }
 
-func (e *Ensemble) leaf(at int32, row []float32) float32 {
+// fewRows is the number of rows from which the second form is faster.
+const fewRows = 4
+
+// leaf finds the leaf of a row and adds what it weighs.
+func (e *Ensemble) leaf(at int32, row, sums []float32, group int32) {
 	nodes := e.nodes
 	for {
 		n := &nodes[at]
 		if n.left == 0 {
-			return n.value
+			if n.feature == 0 {
+				sums[group] += n.value
+				return
+			}
+			s := e.spans[math.Float32bits(n.value)]
+			for _, w := range e.weights[s.from:s.to] {
+				sums[w.Group] += w.Value
+			}
+			return
 		}
 		v := row[n.feature&featureMask]
 		at = n.left
@@ -119,6 +162,11 @@ type Tree struct {
 	Threshold   []float32 // of inner nodes: v < Threshold goes left; of leaves: the value
 	MissingLeft []bool
 	Categories  map[int32][]int32 // of categorical inner nodes: these go right; nil when there are none
+
+	// Leaves may weigh several groups: leaf k then adds Weights[Spans[k][0]:Spans[k][1]] instead of its value to the tree's
+	// group. nil when no leaf does.
+	Weights []Weight
+	Spans   map[int32][2]int32
 }
 
 // Builder collects trees. Its zero value is not usable; call NewBuilder.
@@ -163,7 +211,7 @@ func (b *Builder) Append(t Tree, group int, weight float32) error {
 	base := int32(len(b.e.nodes))
 	b.e.roots = append(b.e.roots, root{base, int32(group)})
 	b.queue = append(b.queue[:0], 0)
-	depth, levelEnd := 0, 1
+	depth, levelEnd, used := 0, 1, 0
 	for i := 0; i < len(b.queue); i++ {
 		if i == levelEnd {
 			if depth++; depth > MaxDepth {
@@ -174,7 +222,26 @@ func (b *Builder) Append(t Tree, group int, weight float32) error {
 		k := b.queue[i]
 		l, r := t.Left[k], t.Right[k]
 		if l == -1 && r == -1 {
-			b.e.nodes = append(b.e.nodes, node{value: t.Threshold[k] * weight})
+			out := node{value: t.Threshold[k] * weight}
+			if s, ok := t.Spans[k]; ok {
+				if s[0] < 0 || s[1] < s[0] || int(s[1]) > len(t.Weights) || len(b.e.weights) > math.MaxInt32-int(s[1]-s[0]) {
+					return refuse("leaf %d of %s has the weights %d to %d of %d", k, name, s[0], s[1], len(t.Weights))
+				}
+				// Spans that overlap would let a small file grow large in memory.
+				if used += int(s[1] - s[0]); used > len(t.Weights) {
+					return refuse("the weights of %s overlap", name)
+				}
+				from := int32(len(b.e.weights))
+				for _, w := range t.Weights[s[0]:s[1]] {
+					if w.Group < 0 || int(w.Group) >= b.e.groups {
+						return refuse("leaf %d of %s belongs to class %d of %d", k, name, w.Group, b.e.groups)
+					}
+					b.e.weights = append(b.e.weights, Weight{w.Group, w.Value * weight})
+				}
+				out = node{value: math.Float32frombits(uint32(len(b.e.spans))), feature: 1}
+				b.e.spans = append(b.e.spans, span{from, int32(len(b.e.weights))})
+			}
+			b.e.nodes = append(b.e.nodes, out)
 			continue
 		}
 		if l < 0 || r < 0 || int(l) >= n || int(r) >= n {
@@ -208,5 +275,6 @@ func (b *Builder) Append(t Tree, group int, weight float32) error {
 // Build gives the ensemble; the builder must not be used afterwards.
 func (b *Builder) Build() *Ensemble {
 	b.e.nodes = slices.Clip(b.e.nodes)
+	b.e.compactTrees()
 	return &b.e
 }

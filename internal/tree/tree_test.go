@@ -200,3 +200,103 @@ func BenchmarkHundredTreesOneRow(b *testing.B) {
 		e.Add(row, out, 1)
 	}
 }
+
+// awkward are values at and around every kind of threshold.
+var awkward = []float32{nan, 0, float32(math.Copysign(0, -1)), float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, -math.SmallestNonzeroFloat32, 0.5, -0.5, 1, 2, 3}
+
+// chain is a tree of the given depth that leads right step by step.
+func chain(depth int) Tree {
+	var t Tree
+	for i := range depth {
+		t.Left, t.Right = append(t.Left, int32(2*i+1), -1), append(t.Right, int32(2*i+2), -1)
+		t.Feature, t.Threshold, t.MissingLeft = append(t.Feature, int32(i%3), 0), append(t.Threshold, float32(i)/8-1, float32(i)), append(t.MissingLeft, i%2 == 0, false)
+	}
+	t.Left, t.Right, t.Feature, t.Threshold, t.MissingLeft = append(t.Left, -1), append(t.Right, -1), append(t.Feature, 0), append(t.Threshold, -7), append(t.MissingLeft, false)
+	return t
+}
+
+func TestBlocksAnswerAsRowsDo(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	inf := stump()
+	inf.Threshold[0] = float32(math.Inf(-1))
+	below := stump()
+	below.Threshold[0], below.MissingLeft[0] = float32(math.Inf(1)), false
+	zero := stump()
+	zero.Threshold[0] = float32(math.Copysign(0, -1))
+	sets := stump()
+	sets.Categories = map[int32][]int32{0: {1, 3}}
+	many := stump()
+	many.Weights = []Weight{{0, 1}, {2, -1}, {1, 0.5}}
+	many.Spans = map[int32][2]int32{1: {0, 2}, 2: {2, 3}}
+	alone := Tree{Left: []int32{-1}, Right: []int32{-1}, Feature: []int32{0}, Threshold: []float32{0.25}, MissingLeft: []bool{false}}
+	cases := map[string][]Tree{
+		"awkward thresholds":         {inf, below, zero, stump()},
+		"categories between numbers": {stump(), sets, stump()},
+		"leaves of several weights":  {stump(), many, stump()},
+		"trees of one leaf":          {alone, stump(), alone},
+		"long chains":                {chain(3), chain(8), chain(9), chain(40), chain(500)},
+		"trees of many shapes":       {random(r, 3, 1), random(r, 3, 200), random(r, 3, 2000)},
+	}
+	for name, trees := range cases {
+		t.Run(name, func(t *testing.T) {
+			for _, features := range []int{3, 40000} { // the second leaves no room for large trees in eight bytes
+				e := build(t, features, 3, trees...)
+				for _, n := range []int{1, 3, 4, 5, 63, 64, 65, 130} {
+					rows := make([]float32, n*features)
+					for i := range n {
+						for k := range 3 {
+							rows[i*features+k] = awkward[r.IntN(len(awkward))]
+						}
+					}
+					want, got, run := make([]float32, 3*n), make([]float32, 3*n), make([]float32, 3*n)
+					for i := range n {
+						e.Add(rows[i*features:(i+1)*features], want[3*i:3*i+3], 1)
+					}
+					e.addBlocks(rows, got, n)
+					e.Run(rows, run, n, 4)
+					for i := range want {
+						if got[i] != want[i] || run[i] != want[i] {
+							t.Fatalf("%d features, row %d of %d: got %v and %v, want %v", features, i/3, n, got[i], run[i], want[i])
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestWeightsOfLeavesAreChecked(t *testing.T) {
+	for name, change := range map[string]func(*Tree){
+		"a span beyond the end": func(t *Tree) { t.Spans[1] = [2]int32{0, 9} },
+		"a span backwards":      func(t *Tree) { t.Spans[1] = [2]int32{1, 0} },
+		"a group too many":      func(t *Tree) { t.Weights[0].Group = 4 },
+		"spans that overlap":    func(t *Tree) { t.Spans = map[int32][2]int32{1: {0, 2}, 2: {0, 2}} },
+	} {
+		tr := stump()
+		tr.Weights, tr.Spans = []Weight{{0, 1}, {1, 2}}, map[int32][2]int32{1: {0, 1}, 2: {1, 2}}
+		change(&tr)
+		b, _ := NewBuilder(1, 2)
+		if err := b.Append(tr, 0, 1); problem.KindOf(err) != problem.Invalid {
+			t.Errorf("%s: %v, want a refusal", name, err)
+		}
+	}
+}
+
+func BenchmarkHundredTreesThousandRows(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	builder, _ := NewBuilder(30, 1)
+	for range 100 {
+		if err := builder.Append(random(r, 30, 31), 0, 1); err != nil {
+			b.Fatal(err)
+		}
+	}
+	e := builder.Build()
+	rows, out := make([]float32, 1024*30), make([]float32, 1024)
+	for i := range rows {
+		rows[i] = r.Float32()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Run(rows, out, 1024, 8)
+	}
+}

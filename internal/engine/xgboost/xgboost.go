@@ -154,15 +154,18 @@ func newModel(ctx context.Context, f *file) (engine.Model, error) {
 
 func (m *model) Signature() engine.Signature { return m.signature }
 
-func (m *model) MemoryBytes() int64 { return int64(m.trees.Nodes()) * 12 }
+func (m *model) MemoryBytes() int64 { return m.trees.Bytes() }
 
 func (m *model) Close() error {
 	m.closed.Store(true)
 	return nil
 }
 
-// predictBlock is the number of rows between two looks at ctx.
-const predictBlock = 4096
+// predictBlock is the number of rows between two looks at ctx, workers the most goroutines that a call may use.
+const (
+	predictBlock = 4096
+	workers      = 8
+)
 
 func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tensor, error) {
 	if m.closed.Load() {
@@ -189,7 +192,7 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("predict row %d: %w", from, err)
 		}
-		m.trees.Add(rows[from*k:to*k], out[from*groups:to*groups], to-from)
+		m.trees.Run(rows[from*k:to*k], out[from*groups:to*groups], to-from, workers)
 		for i := from; i < to; i++ {
 			m.objective.apply(out[i*groups : (i+1)*groups])
 			if m.width < groups {
