@@ -1,0 +1,349 @@
+// Package estimate says how well a binary classifier performs before its outcomes are known, from its own probabilities.
+//
+// Confidence-based performance estimation (CBPE) calibrates the scores on a reference whose outcomes are known; from
+// then on each row counts as correct with its calibrated probability, and the expected confusion matrix, ROC curve and
+// precision-recall curve give the expected metrics. It is right when the inputs shift and the meaning of the inputs does
+// not (covariate shift); it cannot see that the world answers differently than it did (concept drift). An estimate must
+// therefore always be shown as one, with its interval, and the realised value beside it once outcomes arrive.
+//
+// Source: Kivimäki et al., Confidence-based Estimators for Predictive Performance in Model Monitoring, JAIR 2025.
+//
+// The package does no I/O and keeps no state but what Fit gives.
+package estimate
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"keelson/internal/score"
+)
+
+// The metrics that are estimated.
+const (
+	ROCAUC           = "roc_auc"
+	AveragePrecision = "average_precision"
+	F1               = "f1"
+	Precision        = "precision"
+	Recall           = "recall"
+	Specificity      = "specificity"
+	Accuracy         = "accuracy"
+)
+
+// Metrics lists them.
+var Metrics = []string{ROCAUC, AveragePrecision, F1, Precision, Recall, Specificity, Accuracy}
+
+// Estimate is one expected metric, in 0..1.
+type Estimate struct {
+	Value score.Value `json:"value"`
+	// Error is the standard deviation that the metric would have for chance alone over samples of this size.
+	Error score.Value `json:"sampling_error"`
+	// Lower and Upper are Value ∓ three times Error, within 0..1.
+	Lower score.Value `json:"lower"`
+	Upper score.Value `json:"upper"`
+}
+
+// CBPE is fitted to a reference. It is safe for concurrent use.
+type CBPE struct {
+	calibrated bool
+	knots      Isotonic
+	errors     map[string]spread
+}
+
+// spread is the standard deviation of one row's part in a metric and the share of rows that have a part.
+type spread struct{ sd, share float64 }
+
+// Calibrated tells whether scores are mapped to probabilities; they are not when they are good probabilities already.
+func (c *CBPE) Calibrated() bool { return c.calibrated }
+
+// Probability is the calibrated score.
+func (c *CBPE) Probability(s float64) float64 {
+	if !c.calibrated {
+		return s
+	}
+	return c.knots.At(s)
+}
+
+// Fit learns from rows whose outcome is known: the score of the positive class in 0..1, the decision taken from it, and
+// the outcome. At least 20 rows with both outcomes are needed.
+func Fit(scores []float64, predicted, truth []bool) (*CBPE, error) {
+	if err := check(scores, predicted); err != nil {
+		return nil, err
+	}
+	if len(truth) != len(scores) {
+		return nil, fmt.Errorf("%d scores and %d outcomes do not fit together", len(scores), len(truth))
+	}
+	positives := 0
+	outcomes := make([]float64, len(truth))
+	for i, t := range truth {
+		if t {
+			positives++
+			outcomes[i] = 1
+		}
+	}
+	if len(scores) < 20 || positives == 0 || positives == len(truth) {
+		return nil, errors.New("an estimate needs a reference of at least 20 rows with outcomes of both kinds")
+	}
+	c := &CBPE{calibrated: improves(scores, outcomes, truth)}
+	if c.calibrated {
+		c.knots = FitIsotonic(scores, outcomes)
+	}
+	c.errors = spreads(scores, predicted, truth, positives)
+	return c, nil
+}
+
+func check(scores []float64, predicted []bool) error {
+	if len(scores) != len(predicted) {
+		return fmt.Errorf("%d scores and %d decisions do not fit together", len(scores), len(predicted))
+	}
+	for i, s := range scores {
+		if !(s >= 0 && s <= 1) {
+			return fmt.Errorf("score %d is %v; an estimate needs probabilities between 0 and 1", i, s)
+		}
+	}
+	return nil
+}
+
+const folds = 10
+
+// improves tells whether calibration lowers the calibration error of rows it was not fitted on: every tenth row of each
+// class is held out in turn.
+func improves(scores, outcomes []float64, truth []bool) bool {
+	seen := [2]int{}
+	fold := make([]int, len(scores))
+	for i, t := range truth {
+		k := 0
+		if t {
+			k = 1
+		}
+		fold[i] = seen[k] % folds
+		seen[k]++
+	}
+	mapped := make([]float64, len(scores))
+	for f := range folds {
+		var x, y []float64
+		for i := range scores {
+			if fold[i] != f {
+				x, y = append(x, scores[i]), append(y, outcomes[i])
+			}
+		}
+		m := FitIsotonic(x, y)
+		for i := range scores {
+			if fold[i] == f {
+				mapped[i] = m.At(scores[i])
+			}
+		}
+	}
+	return calibrationError(scores, outcomes) > calibrationError(mapped, outcomes)
+}
+
+// calibrationError is the expected calibration error over ten bins of equally many rows.
+func calibrationError(p, outcomes []float64) float64 {
+	order := byValue(p)
+	n, total := len(p), 0.0
+	for b := range folds {
+		lo, hi := b*n/folds, (b+1)*n/folds
+		sum := 0.0
+		for _, i := range order[lo:hi] {
+			sum += p[i] - outcomes[i]
+		}
+		total += math.Abs(sum)
+	}
+	return total / float64(n)
+}
+
+func byValue(v []float64) []int {
+	order := make([]int, len(v))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(v[a], v[b]) })
+	return order
+}
+
+// spreads gives, per metric, how much one relevant row of the reference varies.
+func spreads(scores []float64, predicted, truth []bool, positives int) map[string]spread {
+	var c score.Confusion
+	for i := range truth {
+		c.Add(truth[i], predicted[i])
+	}
+	n := float64(len(truth))
+	tp, fp, tn, fn := float64(c.TP), float64(c.FP), float64(c.TN), float64(c.FN)
+	out := map[string]spread{
+		Precision:   coin(tp, fp, 1, n),
+		Recall:      coin(tp, fn, 1, n),
+		Specificity: coin(tn, fp, 1, n),
+		Accuracy:    coin(tp+tn, fp+fn, 1, n),
+		F1:          coin(tp, fp+fn, (tp+fp+fn)/math.Max(tp+(fp+fn)/2, 1e-300), n),
+		ROCAUC:      rankSpread(scores, truth, positives),
+	}
+	out[AveragePrecision] = resampled(scores, truth)
+	return out
+}
+
+// coin is the spread of rows that count as height when they are hits and 0 otherwise.
+func coin(hits, misses, height, n float64) spread {
+	if hits+misses == 0 {
+		return spread{math.NaN(), 0}
+	}
+	p := hits / (hits + misses)
+	return spread{height * math.Sqrt(p*(1-p)), (hits + misses) / n}
+}
+
+// rankSpread looks at ROC AUC as the mean over positives of the share of negatives ranked below each. With more
+// positives than negatives the roles are exchanged.
+func rankSpread(scores []float64, truth []bool, positives int) spread {
+	order := byValue(scores)
+	rare := true
+	if 2*positives > len(truth) {
+		rare, positives = false, len(truth)-positives
+		slices.Reverse(order)
+	}
+	others := float64(len(truth) - positives)
+	below, sum, squares, k := 0.0, 0.0, 0.0, 0.0
+	for _, i := range order {
+		if truth[i] != rare {
+			below++
+			continue
+		}
+		v := below / others
+		k++
+		sum += v
+		squares += v * v
+	}
+	mean := sum / k
+	return spread{math.Sqrt(math.Max(0, squares/k-mean*mean)), float64(positives) / float64(len(truth))}
+}
+
+// resampled draws 50 samples of half the reference (at most 50,000 rows) and takes the spread of their average
+// precision as that of a sample of this size. The draw is the same every time.
+func resampled(scores []float64, truth []bool) spread {
+	const draws = 50
+	size := min(len(scores)/2, 50_000)
+	r := rand.New(rand.NewPCG(uint64(len(scores)), 50))
+	s, y := make([]float64, size), make([]bool, size)
+	sum, squares, n := 0.0, 0.0, 0.0
+	for range draws {
+		for i := range s {
+			at := r.IntN(len(scores))
+			s[i], y[i] = scores[at], truth[at]
+		}
+		b, err := score.NewBinary(y, s, 0.5)
+		if err != nil {
+			continue
+		}
+		if v, ok, _ := b.PRAUC().Get(); ok {
+			sum, squares, n = sum+v, squares+v*v, n+1
+		}
+	}
+	if n == 0 {
+		return spread{math.NaN(), 0}
+	}
+	mean := sum / n
+	return spread{math.Sqrt(math.Max(0, squares/n-mean*mean)) * math.Sqrt(float64(size)), 1}
+}
+
+// Estimate gives the expected metrics of rows whose outcomes are not known. It fails when scores and decisions do not
+// fit together or a score is no probability; for no rows every metric is undefined.
+func (c *CBPE) Estimate(scores []float64, predicted []bool) (map[string]Estimate, error) {
+	if err := check(scores, predicted); err != nil {
+		return nil, err
+	}
+	out := map[string]Estimate{}
+	if len(scores) == 0 {
+		none := score.Undefined("there are no rows")
+		for _, m := range Metrics {
+			out[m] = Estimate{none, none, none, none}
+		}
+		return out, nil
+	}
+	p := make([]float64, len(scores))
+	var tp, fp, fn, tn float64
+	for i, s := range scores {
+		p[i] = c.Probability(s)
+		if predicted[i] {
+			tp, fp = tp+p[i], fp+1-p[i]
+		} else {
+			fn, tn = fn+p[i], tn+1-p[i]
+		}
+	}
+	auc, ap := curves(p, scores)
+	for name, v := range map[string]score.Value{
+		ROCAUC: auc, AveragePrecision: ap,
+		F1:          share(tp, tp+(fp+fn)/2, "no positive is expected or predicted"),
+		Precision:   share(tp, tp+fp, "nothing is predicted positive"),
+		Recall:      share(tp, tp+fn, "no positive is expected"),
+		Specificity: share(tn, tn+fp, "no negative is expected"),
+		Accuracy:    share(tp+tn, float64(len(p)), ""),
+	} {
+		out[name] = c.interval(name, v, len(p))
+	}
+	return out, nil
+}
+
+func share(a, b float64, why string) score.Value {
+	if b == 0 {
+		return score.Undefined(why)
+	}
+	return score.Of(a / b)
+}
+
+func (c *CBPE) interval(name string, v score.Value, rows int) Estimate {
+	s := c.errors[name]
+	sd := s.sd / math.Sqrt(float64(rows)*s.share)
+	if math.IsNaN(sd) || math.IsInf(sd, 0) {
+		none := score.Undefined("the reference has no row that counts for it")
+		return Estimate{v, none, none, none}
+	}
+	e := Estimate{Value: v, Error: score.Of(sd)}
+	if value, ok, why := v.Get(); ok {
+		e.Lower, e.Upper = score.Of(math.Max(0, value-3*sd)), score.Of(math.Min(1, value+3*sd))
+	} else {
+		e.Lower, e.Upper = score.Undefined(why), score.Undefined(why)
+	}
+	return e
+}
+
+// curves gives the expected ROC AUC and average precision of rows ranked by their raw score, each of which is positive
+// with probability p.
+func curves(p, scores []float64) (auc, ap score.Value) {
+	order := byValue(scores)
+	slices.Reverse(order)
+	total := 0.0
+	for _, v := range p {
+		total += v
+	}
+	rows := float64(len(p))
+	if total <= 0 || total >= rows {
+		why := "only one class is expected"
+		return score.Undefined(why), score.Undefined(why)
+	}
+	tps, fps, area, precision := 0.0, 0.0, 0.0, 0.0
+	for k, i := range order {
+		area += (1 - p[i]) * (tps + p[i]/2)
+		tps, fps = tps+p[i], fps+1-p[i]
+		precision += p[i] * tps / float64(k+1)
+	}
+	return score.Of(area / (total * (rows - total))), score.Of(precision / total)
+}
+
+// Thresholds are the bounds outside of which a metric is unusual: the mean of its values over the reference's chunks ∓
+// three standard deviations (of the values, not corrected for their number), within 0..1.
+func Thresholds(values []float64) (lower, upper float64, err error) {
+	if len(values) == 0 {
+		return 0, 0, errors.New("there are no chunks to take thresholds from")
+	}
+	mean, squares := 0.0, 0.0
+	for _, v := range values {
+		mean += v
+	}
+	mean /= float64(len(values))
+	for _, v := range values {
+		squares += (v - mean) * (v - mean)
+	}
+	sd := math.Sqrt(squares / float64(len(values)))
+	return math.Max(0, mean-3*sd), math.Min(1, mean+3*sd), nil
+}
