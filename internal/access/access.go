@@ -36,8 +36,8 @@ type Role struct {
 	Permissions []string `json:"permissions"`
 }
 
-// reading is what every human role may see. Predictions and traces hold
-// what was asked of models about people and are not in it.
+// reading is what every human role may see. Predictions and traces hold what was asked of models about people and are not
+// in it.
 var reading = []string{"data.read", "run.read", "pipeline.read", "usecase.read", "model.read", "version.read", "approval.read", "policy.read",
 	"deployment.read", "monitor.read", "alert.read", "incident.read", "audit.read", "approval.comment", "user.names", "bin.read"}
 
@@ -51,7 +51,7 @@ func with(more ...string) []string {
 // platform running and neither approve nor read what was predicted.
 var roles = []Role{
 	{Executive, "Executive", with()},
-	{BusinessOwner, "Business owner", with("usecase.write", "model.write", "approval.open", "approval.vote", "prediction.read", "incident.write")},
+	{BusinessOwner, "Business owner", with("usecase.write", "model.write", "approval.open", "approval.vote", "prediction.read", "trace.read", "trace.assess", "incident.write")},
 	{DataScientist, "Data scientist", with("data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "model.write", "version.write", "evaluation.run",
 		"approval.open", "predict", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "bin.restore")},
 	{DataEngineer, "Data engineer", with("data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "approval.open", "predict", "monitor.write", "alert.write", "incident.write", "bin.restore")},

@@ -83,6 +83,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.keep()
 	a.Tracking = &tracking.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Log: a.Log, Now: now}
 	a.Traces = &trace.Service{DB: a.DB, Tracking: a.Tracking, Log: a.Log, Now: now, Metrics: trace.NewMetrics(a.metrics.Registry)}
+	a.Tracking.Purged = append(a.Tracking.Purged, a.Traces.Purge)
 	a.UseCases = &usecase.Service{DB: a.DB, Log: a.Log, Now: now}
 	a.Inventory = &inventory.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Engines: set, Runs: a.Tracking, Log: a.Log, Now: now, MaxUpload: a.Config.MaxUpload}
 	a.Incidents = &incident.Service{DB: a.DB, Log: a.Log, Now: now}

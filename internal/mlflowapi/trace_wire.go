@@ -419,7 +419,7 @@ func appendSpan(b []byte, id string, s *trace.Span) []byte {
 		b = strconv.AppendUint(b, s.EndTimeUnixNano, 10)
 	}
 	b = append(b, `,"attributes":`...)
-	b = appendPairs(b, append([]*commonpb.KeyValue{{Key: requestID, Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: id}}}}, without(s.Attributes, requestID)...))
+	b = appendPairs(b, append([]*commonpb.KeyValue{{Key: requestID, Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: id}}}}, without(trace.Translated(s), requestID)...))
 	if len(s.Events) > 0 {
 		b = append(b, `,"events":[`...)
 		for i, e := range s.Events {

@@ -65,7 +65,7 @@ func AppendFile(b []byte, id string, spans []*Span) []byte {
 		b = AppendString(b, s.GetStatus().GetMessage())
 		b = append(b, `},"attributes":{"`+keyRequestID+`":`...)
 		b = AppendString(b, string(AppendString(nil, id)))
-		for _, kv := range s.Attributes {
+		for _, kv := range Translated(s) {
 			if kv.Key == keyRequestID {
 				continue
 			}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"keelson/internal/audit"
+	"keelson/internal/bin"
 	"keelson/internal/db"
 	"keelson/internal/problem"
 	"keelson/internal/tracking"
@@ -516,6 +517,9 @@ func (s *Service) Delete(ctx context.Context, d Deletion) (int, error) {
 
 // drop deletes the traces of ids with an audit entry that names them, or the time up to which all went.
 func (s *Service) drop(tx db.Scope, experiment string, ids []string, until *int64) (int, error) {
+	if err := bin.Held(tx, "experiment", experiment); err != nil {
+		return 0, err
+	}
 	n, err := dropTraces(tx, experiment, ids)
 	if err != nil {
 		return 0, err
@@ -529,18 +533,12 @@ func (s *Service) drop(tx db.Scope, experiment string, ids []string, until *int6
 	return int(n), audit.Record(tx, "trace.deleted", "experiment/"+experiment, detail)
 }
 
-// Purge deletes all traces of an experiment, in the transaction in which the experiment goes.
-func (s *Service) Purge(tx db.Scope, experiment string) (int, error) {
-	total := 0
-	for {
-		ids, err := doomed(tx, experiment, nil, latest+1, deletedPerCommit)
-		if err != nil || len(ids) == 0 {
-			return total, err
-		}
-		n, err := dropTraces(tx, experiment, ids)
-		if err != nil {
-			return total, err
-		}
-		total += int(n)
+// Purge deletes traces of an experiment that goes for good, some at a time; done says that there are no more.
+func (s *Service) Purge(tx db.Scope, experiment string) (done bool, err error) {
+	ids, err := doomed(tx, experiment, nil, latest+1, deletedPerCommit)
+	if err != nil {
+		return false, err
 	}
+	_, err = dropTraces(tx, experiment, ids)
+	return len(ids) < deletedPerCommit, err
 }

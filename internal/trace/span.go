@@ -84,6 +84,30 @@ func Type(s *Span) string {
 	return UnknownType
 }
 
+// Translated gives the attributes of a span with those of MLflow that other instrumentations say in their own words: type,
+// inputs, outputs, model, tokens. What is stored stays as it came.
+func Translated(s *Span) []*commonpb.KeyValue {
+	out := s.Attributes[:len(s.Attributes):len(s.Attributes)]
+	add := func(key string, v *commonpb.AnyValue) {
+		if v != nil && Attribute(s, key) == nil {
+			out = append(out, &commonpb.KeyValue{Key: key, Value: v})
+		}
+	}
+	text := func(s string) *commonpb.AnyValue {
+		return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: s}}
+	}
+	if t := Type(s); t != UnknownType {
+		add(keysType[0], text(t))
+	}
+	add(keysInputs[0], Attribute(s, keysInputs...))
+	add(keysOutputs[0], Attribute(s, keysOutputs...))
+	add("mlflow.llm.model", Attribute(s, keysModel...))
+	if t := tokensOf(s); t != nil {
+		add(keyTokens, fromJSON([]byte(t.document())))
+	}
+	return out
+}
+
 // Status of a span: OK, ERROR or UNSET.
 func Status(s *Span) string {
 	switch s.GetStatus().GetCode() {

@@ -164,6 +164,11 @@ func (b experimentBin) Purge(tx db.Scope, e bin.Entry) (g bin.Gone, done bool, e
 	if len(models) == atOnce {
 		return g, false, nil
 	}
+	for _, purge := range b.s.Purged {
+		if done, err := purge(tx, e.ID); err != nil || !done {
+			return g, false, err
+		}
+	}
 	for _, q := range []string{`DELETE FROM experiment_tag WHERE workspace = $1 AND experiment = $2`, `DELETE FROM experiment WHERE workspace = $1 AND id = $2`} {
 		if _, err := tx.Exec(q, tx.Workspace, e.ID); err != nil {
 			return g, false, err

@@ -50,6 +50,8 @@ type Service struct {
 	Keeper *blob.Keeper // of Blobs; may be nil
 	Log    *slog.Logger
 	Now    func() time.Time
+	// Purged remove what others keep of an experiment that goes for good; they are called until all say that they are done.
+	Purged []func(tx db.Scope, experiment string) (done bool, err error)
 
 	queues  sync.Map // workspace → *queue
 	touched sync.Map // workspace → true, once its default experiment is there
