@@ -3,7 +3,7 @@
 import mlflow
 import numpy
 import pandas
-from conformance import client, equal, experiment, raises, step, unique
+from conformance import client, equal, experiment, raises, request, step, unique
 from mlflow.models import infer_signature
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -173,6 +173,15 @@ def _():
     raises("INVALID_PARAMETER_VALUE", found, "nonsense ~ 1")
 
 
+@step("logged models are searched by a metric on one data set")
+def _():
+    def found(**data):
+        return [m.name for m in mlflow.search_logged_models([home], "metrics.auc > 0.9", datasets=[data], output_format="list")]
+
+    equal(found(dataset_name="holdout"), ["linear"])
+    equal(found(dataset_name="another"), [])
+
+
 @step("a logged model made by hand is pending, then ready; another fails")
 def _():
     model = mlflow.initialize_logged_model(name="by-hand", params={"p": "1"}, tags={"t": "1"}, model_type="agent")
@@ -209,11 +218,54 @@ def _():
     equal([m.model_id for m in client().get_run(run.info.run_id).inputs.model_inputs], [state["linear"].model_id])
 
 
-@step("every flavour is registered; what our engines run is tested with its example")
+@step("every flavour is registered and answers by its address")
 def _():
+    state["names"] = {}
     for key in ("linear", "forest", "xgb", "lgb", "onnx", "doubler"):
-        name = unique("flavour-" + key)
+        name = state["names"][key] = unique("flavour-" + key)
         version = mlflow.register_model(state[key].model_uri, name)
         equal((version.version, version.status), ("1", "READY"), key)
         info = mlflow.models.get_model_info(f"models:/{name}/1")
         equal(info.model_id, state[key].model_id, key)
+
+
+def record(key):
+    return request("GET", f"/api/v1/models/{state['names'][key]}/versions/1").json()
+
+
+@step("what an engine here runs is tested with the example that was logged, and can be deployed")
+def _():
+    for key, flavor in (("xgb", "xgboost"), ("lgb", "lightgbm"), ("onnx", "onnx")):
+        v = record(key)
+        assert v["state"] == "ready" and v["deployable"] and v["engine"] == flavor and v["golden"]["rows"] >= 3, (key, {k: v.get(k) for k in ("state", "reason", "engine", "golden", "undeployable")})
+        equal(sorted(v["flavors"]), sorted([flavor, "python_function"]), key)
+        assert v["signature"]["inputs"] and v["signature"]["outputs"], key
+
+
+@step("what only Python runs is kept whole, never opened, and cannot be deployed for a reason")
+def _():
+    for key in ("linear", "forest", "doubler"):
+        v = record(key)
+        assert v["state"] == "ready" and v["format"] == "mlflow-pyfunc", (key, v["state"], v.get("reason"), v["format"])
+        assert v["deployable"] or "Python" in v["undeployable"], (key, v.get("undeployable"))
+
+
+@step("the record has signature, libraries, Python, identifiers, metadata and parameters of a model")
+def _():
+    v = record("linear")
+    libraries = {d["name"]: d.get("version", "") for d in v["dependencies"] if d["kind"] == "library"}
+    assert libraries["scikit-learn"] == "1.0" and libraries["python"].startswith("3."), libraries
+    told = v["mlflow"]
+    equal((told["model_id"], told["mlflow_version"], told["metadata"]), (state["linear"].model_id, mlflow.__version__, {"team": "risk"}))
+    equal([i["name"] for i in v["signature"]["inputs"]], ["a", "b", "c", "d"])
+    equal([(p["name"], p["datatype"], p["default"]) for p in record("doubler")["mlflow"]["params"]], [("times", "INT64", 1)])
+
+
+@step("two versions of different flavours are compared")
+def _():
+    first, second = state["names"]["linear"], state["names"]["xgb"]
+    answer = request("GET", f"/api/v1/models/{second}/versions/1/diff", query={"with": 1, "model": first}).json()
+    changes = {f["path"]: f["change"] for f in answer["files"]}
+    equal((changes["MLmodel"], answer["same"]), ("changed", False))
+    assert {"added", "removed"} <= set(changes.values()), changes
+    assert any(d["name"] == "xgboost" and d["change"] == "added" for d in answer["dependencies"]), answer["dependencies"]
