@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -86,6 +87,15 @@ func (b *bench) turn(s *server, op operation, experiment string, runs []string, 
 	took := make([][]time.Duration, clients)
 	errs := make([]error, clients)
 	var wg sync.WaitGroup
+	// A server closes connections that were idle during the other's turn; new ones are opened before the clock starts.
+	s.http.CloseIdleConnections()
+	for c := range clients {
+		wg.Go(func() { _, errs[c] = s.send(b.ctx, "GET", "/version", nil, io.Discard) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
 	began := time.Now()
 	for c := range clients {
 		wg.Go(func() {

@@ -27,6 +27,7 @@ type server struct {
 	name, url, token string
 	store            string // MLflow's backend store URI
 	cmd              *exec.Cmd
+	ended            chan struct{}
 	http             *http.Client
 }
 
@@ -58,7 +59,7 @@ func (b *bench) keelson(database string) (*server, error) {
 		return nil, err
 	}
 	lines := bufio.NewScanner(out)
-	for lines.Scan() && (s.url == "" || s.token == "") {
+	for (s.url == "" || s.token == "") && lines.Scan() {
 		l := strings.TrimSpace(lines.Text())
 		if u, ok := strings.CutPrefix(l, "ready on "); ok {
 			s.url = u
@@ -92,7 +93,7 @@ func (b *bench) mlflow(database string) (*server, error) {
 		if err != nil {
 			return nil, err
 		}
-		store = strings.Replace(dsn, "postgres://", "postgresql://", 1)
+		store = strings.Replace(dsn, "postgres://", "postgresql+psycopg2://", 1)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -122,7 +123,7 @@ func (b *bench) mlflow(database string) (*server, error) {
 				break
 			}
 		}
-		if time.Now().After(end) || b.ctx.Err() != nil {
+		if time.Now().After(end) || b.ctx.Err() != nil || s.gone() {
 			text, _ := os.ReadFile(filepath.Join(dir, "log"))
 			return nil, fmt.Errorf("mlflow server is not ready:\n%s", text[max(0, len(text)-4000):])
 		}
@@ -136,26 +137,33 @@ func (b *bench) launch(name string, cmd *exec.Cmd) (*server, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &server{name: name, cmd: cmd, http: &http.Client{Transport: &http.Transport{MaxIdleConns: 512, MaxIdleConnsPerHost: 512, DisableCompression: true}}}
+	s := &server{name: name, cmd: cmd, ended: make(chan struct{}), http: &http.Client{Transport: &http.Transport{MaxIdleConns: 512, MaxIdleConnsPerHost: 512, DisableCompression: true}}}
+	go func() { _ = cmd.Wait(); close(s.ended) }()
 	b.servers[name] = s
 	b.end = append(b.end, s.stop)
 	return s, nil
 }
 
-func (s *server) stop() {
-	if s.cmd.ProcessState != nil {
-		return
-	}
-	s.http.CloseIdleConnections()
-	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() { _ = s.cmd.Wait(); close(done) }()
+func (s *server) gone() bool {
 	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *server) stop() {
+	s.http.CloseIdleConnections()
+	if !s.gone() {
+		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-s.ended:
+		case <-time.After(20 * time.Second):
+		}
 	}
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // workers that outlived their parent
-	<-done
+	<-s.ended
 }
 
 // database makes an empty database on the PostgreSQL server and gives its connection string.
@@ -284,6 +292,7 @@ const api = "/api/2.0/mlflow/"
 
 // experiment makes one.
 func (s *server) experiment(ctx context.Context, name string) (string, error) {
+	s.http.CloseIdleConnections() // the server may be about to close them
 	var out struct {
 		ID string `json:"experiment_id"`
 	}
@@ -293,6 +302,7 @@ func (s *server) experiment(ctx context.Context, name string) (string, error) {
 
 // run begins one.
 func (s *server) run(ctx context.Context, experiment string) (string, error) {
+	s.http.CloseIdleConnections()
 	var out struct {
 		Run struct {
 			Info struct {
