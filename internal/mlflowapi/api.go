@@ -82,11 +82,12 @@ func (m *API) Routes(a *rest.API) {
 	a.Handle("GET", "/health", access.Public, rest.MLflow, text("OK"))
 	for _, prefix := range prefixes {
 		a.Handle("GET", prefix+"/3.0/mlflow/server-info", access.Public, rest.MLflow, http.HandlerFunc(m.serverInfo))
-		a.Handle("", prefix+"/2.0/", access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
-		a.Handle("", prefix+"/3.0/", access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
-		a.Handle("", prefix+"/2.0mlflow/", access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
+		// With and without a slash at the end, else the router would answer with a redirect.
+		for _, p := range []string{"/2.0", "/2.0/", "/3.0", "/3.0/", "/2.0mlflow", "/2.0mlflow/", "/2.0/mlflow-artifacts/artifacts"} {
+			a.Handle("", prefix+p, access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
+		}
 	}
-	for _, p := range []string{"/graphql", "/v1/traces"} {
+	for _, p := range []string{"/graphql", "/v1/traces", "/version", "/health", "/get-artifact", "/model-versions/get-artifact"} {
 		a.Handle("", p, access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
 	}
 }
@@ -118,7 +119,7 @@ func text(s string) http.Handler {
 
 // known are the parts of MLflow's API that are not served.
 var known = []string{"unified-traces", "get-online-trace-details", "workspaces", "issues", "label-schemas", "gateway", "prompt-optimization",
-	"review-queues", "jobs", "assistant", "mcp-servers", "genai", "demo", "scorer", "server-features", "users", "permissions"}
+	"review-queues", "jobs", "assistant", "mcp-servers", "genai", "demo", "scorer", "server-features", "users", "permissions", "gateway-proxy", "create-promptlab-run", "ui-telemetry"}
 
 func (m *API) unknown(w http.ResponseWriter, r *http.Request) {
 	for _, part := range strings.Split(r.URL.Path, "/") {
