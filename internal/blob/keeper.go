@@ -94,8 +94,11 @@ func (k *Keeper) Watch() {
 
 type leaseKey struct{}
 
-// WithLease gives ctx a lease of its own: what is put with it is protected until Release of the same lease.
+// WithLease gives ctx a lease, unless it has one: what is put with it is protected until Release of the same lease.
 func WithLease(ctx context.Context) (context.Context, string) {
+	if id, _ := ctx.Value(leaseKey{}).(string); id != "" {
+		return ctx, id
+	}
 	id := db.NewID()
 	return context.WithValue(ctx, leaseKey{}, id), id
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/engine"
 	"keelson/internal/problem"
@@ -270,6 +271,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) (Version, erro
 	if err != nil {
 		return Version{}, problem.New(problem.Invalid, "Send the files as multipart/form-data, one part per file with its path as filename, and a field meta with JSON.").Because(err)
 	}
+	ctx, _ := blob.WithLease(r.Context())
 	var m meta
 	reg := Registration{Model: r.PathValue("name"), MakeModel: true}
 	if err := CheckName(reg.Model); err != nil {
@@ -293,7 +295,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) (Version, erro
 				return Version{}, problem.New(problem.TooLarge, "A version has at most 10,000 files.").At("files")
 			}
 			body := &reading{r: p}
-			digest, size, err := s.Blobs.Put(r.Context(), body)
+			digest, size, err := s.Blobs.Put(ctx, body)
 			if body.err != nil {
 				return Version{}, s.broken(body.err, limit)
 			}
@@ -321,7 +323,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) (Version, erro
 		reg.Golden = string(m.Golden)
 	}
 	reg.Origin = "upload by " + caller.From(r.Context()).Name
-	return s.Register(r.Context(), reg)
+	return s.Register(ctx, reg)
 }
 
 // reading remembers that the body, not the store, failed.

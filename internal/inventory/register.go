@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"keelson/internal/audit"
+	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/engine"
@@ -55,6 +56,7 @@ func (s *Service) Register(ctx context.Context, r Registration) (Version, error)
 		}
 	}
 	// Files of an upload of hours, or of a run that somebody deletes meanwhile, must still be there when rows refer to them.
+	ctx, lease := blob.WithLease(ctx)
 	digests := make([]string, len(r.Files))
 	for i, f := range r.Files {
 		digests[i] = f.Digest
@@ -104,6 +106,9 @@ func (s *Service) Register(ctx context.Context, r Registration) (Version, error)
 			return err
 		}
 		if err := insertVersion(tx, v); err != nil {
+			return err
+		}
+		if err := blob.Release(tx, lease); err != nil {
 			return err
 		}
 		m.Latest, m.UpdatedAt = max(m.Latest, v.Number), now

@@ -207,7 +207,7 @@ func TestWireQuirks(t *testing.T) {
 			{"a zero byte in an address is refused", "GET", "/api/2.0/mlflow/runs/get?run_id=%00", "", 400, `zero byte`},
 			{"a zero byte in a path is refused", "GET", "/api/2.0/mlflow/logged-models/m-%00", "", 400, `zero byte`},
 			{"too many experiments are refused", "POST", "/api/2.0/mlflow/runs/search", `{"experiment_ids":[` + strings.Repeat(`"1",`, 5000) + `"1"]}`, 400, `at most 5000 experiments`},
-			{"server-info is told", "GET", "/api/3.0/mlflow/server-info", "", 200, `"multipart_uploads_enabled":true`},
+			{"server-info is told", "GET", "/api/3.0/mlflow/server-info", "", 200, `"multipart_uploads_enabled":false`},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				code, out := s.call(t, c.method, strings.ReplaceAll(c.path, "RUN", id), strings.ReplaceAll(c.body, "RUN", id))

@@ -49,12 +49,12 @@ func (m *API) uploadRoutes(a *rest.API) {
 	}
 }
 
-// serverInfo tells newer clients what they may use. Downloads by link are offered where the link leads past this server;
-// where it does not, a plain download is one request instead of two, and the links work all the same for who asks.
+// serverInfo tells newer clients which way to take by themselves. Parts and links are the way where they lead past this
+// server. On a folder one stream is faster and asks for fewer requests; parts and links work there all the same for a
+// client that is told to use them (MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD, …_DOWNLOAD), as when it must go on after a break.
 func (m *API) serverInfo(w http.ResponseWriter, _ *http.Request) {
-	_, parts := m.Tracking.Blobs.(blob.Parted)
 	_, links := m.Tracking.Blobs.(blob.Linking)
-	answer(w, map[string]any{"store_type": "SqlStore", "workspaces_enabled": false, "trace_archival_enabled": false, "multipart_uploads_enabled": parts,
+	answer(w, map[string]any{"store_type": "SqlStore", "workspaces_enabled": false, "trace_archival_enabled": false, "multipart_uploads_enabled": links,
 		"multipart_downloads_enabled": links, "presigned_upload_run_id_supported": true, "presigned_upload_model_id_supported": true})
 }
 
