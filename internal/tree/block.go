@@ -19,10 +19,12 @@ import (
 // The sums are the same as those of the plain walk, bit for bit: the leaves are the same and are added in the same order.
 
 // compact is one tree of the second form. Its nodes are nodes[from:to] of the ensemble's; depth is the longest way, or 0
-// when the tree does not fit the form (categories, several weights per leaf, too many nodes) and is walked plainly.
+// when the tree does not fit the form (categories, too many nodes) and is walked plainly. many tells of leaves with
+// several weights.
 type compact struct {
 	from, to int32
 	depth    int32
+	many     bool
 }
 
 // The second form packs the key of the threshold into the upper 32 bits, below it the position of the left child within
@@ -64,14 +66,12 @@ func (e *Ensemble) pack(from, to int) compact {
 		return compact{}
 	}
 	level := make([]int32, to-from) // depth of each node; parents stand before their children
-	deepest := int32(1)
+	deepest, many := int32(1), false
 	for i := from; i < to; i++ {
 		n := &e.nodes[i]
 		at := uint32(i - from)
 		if n.left == 0 {
-			if n.feature != 0 {
-				return compact{} // several weights
-			}
+			many = many || n.feature != 0
 			e.packed = append(e.packed, packNode(math.MaxInt32, at, 0, e.slotBits))
 			continue
 		}
@@ -87,7 +87,7 @@ func (e *Ensemble) pack(from, to int) compact {
 		}
 		e.packed = append(e.packed, packNode(key(n.value), left, slot, e.slotBits))
 	}
-	return compact{int32(from), int32(to), deepest}
+	return compact{int32(from), int32(to), deepest, many}
 }
 
 // Run is Add over many rows on up to workers goroutines; it answers when all are done. The answers are those of Add.
@@ -133,14 +133,14 @@ func (e *Ensemble) addBlocks(rows, margins []float32, n int) {
 		}
 		for t := range e.compact {
 			r, c := e.roots[t], e.compact[t]
-			sums := margins[start*e.groups+int(r.group):]
+			sums := margins[start*e.groups : (start+count)*e.groups]
 			if c.depth == 0 {
 				for i := range count {
-					e.leaf(r.at, source[i*e.features:(i+1)*e.features], margins[(start+i)*e.groups:(start+i+1)*e.groups], r.group)
+					e.leaf(r.at, source[i*e.features:(i+1)*e.features], sums[i*e.groups:(i+1)*e.groups], r.group)
 				}
 				continue
 			}
-			e.walk(c, keys, count, sums)
+			e.walk(c, keys, count, sums, int(r.group))
 		}
 	}
 	e.keys.Put(buffer)
@@ -155,7 +155,7 @@ func right(v, threshold int32) uint32 {
 }
 
 // walk sends count rows through one tree and adds their leaves.
-func (e *Ensemble) walk(c compact, keys []int32, count int, sums []float32) {
+func (e *Ensemble) walk(c compact, keys []int32, count int, sums []float32, group int) {
 	nodes, leaves := e.packed[c.from:c.to], e.nodes[c.from:c.to]
 	stride, groups := 2*e.features, e.groups
 	shift := e.slotBits & 31
@@ -180,10 +180,16 @@ func (e *Ensemble) walk(c compact, keys []int32, count int, sums []float32) {
 				break // all are at their leaves
 			}
 		}
-		sums[i*groups] += leaves[a0].value
-		sums[(i+1)*groups] += leaves[a1].value
-		sums[(i+2)*groups] += leaves[a2].value
-		sums[(i+3)*groups] += leaves[a3].value
+		if c.many {
+			for k, a := range [4]uint32{a0, a1, a2, a3} {
+				e.weigh(&leaves[a], sums[(i+k)*groups:(i+k+1)*groups], group)
+			}
+			continue
+		}
+		sums[i*groups+group] += leaves[a0].value
+		sums[(i+1)*groups+group] += leaves[a1].value
+		sums[(i+2)*groups+group] += leaves[a2].value
+		sums[(i+3)*groups+group] += leaves[a3].value
 	}
 	for ; i < count; i++ {
 		k := keys[i*stride : (i+1)*stride]
@@ -196,7 +202,7 @@ func (e *Ensemble) walk(c compact, keys []int32, count int, sums []float32) {
 			}
 			a = next
 		}
-		sums[i*groups] += leaves[a].value
+		e.weigh(&leaves[a], sums[i*groups:(i+1)*groups], group)
 	}
 }
 

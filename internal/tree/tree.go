@@ -116,14 +116,7 @@ func (e *Ensemble) leaf(at int32, row, sums []float32, group int32) {
 	for {
 		n := &nodes[at]
 		if n.left == 0 {
-			if n.feature == 0 {
-				sums[group] += n.value
-				return
-			}
-			s := e.spans[math.Float32bits(n.value)]
-			for _, w := range e.weights[s.from:s.to] {
-				sums[w.Group] += w.Value
-			}
+			e.weigh(n, sums, int(group))
 			return
 		}
 		v := row[n.feature&featureMask]
@@ -141,6 +134,18 @@ func (e *Ensemble) leaf(at int32, row, sums []float32, group int32) {
 				at++
 			}
 		}
+	}
+}
+
+// weigh adds a leaf to the sums of a row.
+func (e *Ensemble) weigh(n *node, sums []float32, group int) {
+	if n.feature == 0 {
+		sums[group] += n.value
+		return
+	}
+	s := e.spans[math.Float32bits(n.value)]
+	for _, w := range e.weights[s.from:s.to] {
+		sums[w.Group] += w.Value
 	}
 }
 

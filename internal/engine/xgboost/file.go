@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,12 +27,13 @@ type file struct {
 	groups     []int32
 	weights    []float32
 	trees      []rawTree
+	linear     []float32 // of gblinear: the weights of all features, then the biases, each for every group
 	seen       map[string]bool
 }
 
 type rawTree struct {
 	left, right, feature, missingLeft, splitType []int32
-	threshold                                    []float32
+	threshold, leafWeights                       []float32
 	categories, catNodes, catSegments, catSizes  []int32
 	leafSize                                     int
 }
@@ -157,6 +159,9 @@ func (f *file) model(ctx context.Context, src source) error {
 					return src.skip()
 				})
 			})
+		case "weights":
+			f.linear, err = src.floats()
+			return err
 		case "tree_info":
 			f.groups, err = src.ints()
 			return err
@@ -189,6 +194,8 @@ func (t *rawTree) field(src source, key string) (err error) {
 		t.missingLeft, err = src.ints()
 	case "split_type":
 		t.splitType, err = src.ints()
+	case "leaf_weights":
+		t.leafWeights, err = src.floats()
 	case "split_conditions":
 		t.threshold, err = src.floats()
 	case "categories":
@@ -265,6 +272,64 @@ func unsupported(format string, a ...any) error {
 	return problem.New(problem.Unsupported, "This engine cannot run the model: "+format+".", a...)
 }
 
+// scorer is a booster ready to run; tree.Ensemble is one.
+type scorer interface {
+	Features() int
+	Groups() int
+	Bytes() int64
+	Run(rows, margins []float32, n, workers int)
+}
+
+// linearBooster is gblinear: a bias and a weight per feature, for each group. A missing value adds nothing.
+type linearBooster struct {
+	features, groups int
+	weights          []float32
+}
+
+func (l *linearBooster) Features() int { return l.features }
+func (l *linearBooster) Groups() int   { return l.groups }
+func (l *linearBooster) Bytes() int64  { return 4 * int64(len(l.weights)) }
+
+// Run adds to margins in the order of XGBoost's sums: the bias, the base score, then feature by feature in float32.
+func (l *linearBooster) Run(rows, margins []float32, n, _ int) {
+	bias := l.weights[l.features*l.groups:]
+	for i := range n {
+		row := rows[i*l.features : (i+1)*l.features]
+		for g := range l.groups {
+			sum := bias[g] + margins[i*l.groups+g]
+			for k, v := range row {
+				if v == v {
+					sum += v * l.weights[k*l.groups+g]
+				}
+			}
+			margins[i*l.groups+g] = sum
+		}
+	}
+}
+
+// scorer checks what the file says and makes what runs it.
+func (f *file) scorer(ctx context.Context) (scorer, error) {
+	if f.booster != "gblinear" {
+		e, err := f.ensemble(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return e, nil
+	}
+	groups := max(f.numClass, f.numTarget, 1)
+	switch {
+	case len(f.version) == 0 || f.objective == "" || !f.seen["gradient_booster"]:
+		return nil, broken("version, objective or gradient_booster is missing")
+	case f.numClass > 1 && f.numTarget > 1:
+		return nil, unsupported("it has both classes and several targets")
+	case f.numFeature < 1 || f.numFeature > maxColumns || groups > maxColumns || len(f.linear) != (f.numFeature+1)*groups:
+		return nil, broken("it has %d weights for %d features and %d classes or targets", len(f.linear), f.numFeature, groups)
+	case len(f.columns) > 0 && len(f.columns) != f.numFeature:
+		return nil, broken("it names %d of %d features", len(f.columns), f.numFeature)
+	}
+	return &linearBooster{f.numFeature, groups, f.linear}, nil
+}
+
 // ensemble checks what the file says and packs its trees.
 func (f *file) ensemble(ctx context.Context) (*tree.Ensemble, error) {
 	switch {
@@ -273,7 +338,7 @@ func (f *file) ensemble(ctx context.Context) (*tree.Ensemble, error) {
 	case f.version[0] < 1:
 		return nil, unsupported("it was written by XGBoost %d, before 1.0", f.version[0])
 	case f.booster != "gbtree" && f.booster != "dart":
-		return nil, unsupported("its booster is %q; gbtree and dart are known", short(f.booster))
+		return nil, unsupported("its booster is %q; gbtree, dart and gblinear are known", short(f.booster))
 	case f.recodes:
 		return nil, unsupported("it was trained on a data frame with category names, which it would have to translate; train it on numeric category codes")
 	case f.numFeature > maxColumns:
@@ -299,7 +364,7 @@ func (f *file) ensemble(ctx context.Context) (*tree.Ensemble, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("pack tree %d: %w", i, err)
 		}
-		t, err := f.trees[i].tree(i)
+		t, err := f.trees[i].tree(i, groups)
 		if err != nil {
 			return nil, err
 		}
@@ -315,13 +380,21 @@ func (f *file) ensemble(ctx context.Context) (*tree.Ensemble, error) {
 	return b.Build(), nil
 }
 
-func (t *rawTree) tree(i int) (tree.Tree, error) {
-	if t.leafSize > 1 {
-		return tree.Tree{}, unsupported("tree %d has leaves of %d values (multi_strategy multi_output_tree); train with one_output_per_tree", i, t.leafSize)
+func (t *rawTree) tree(i, groups int) (tree.Tree, error) {
+	if t.leafSize > 1 && t.leafSize != groups {
+		return tree.Tree{}, broken("tree %d has leaves of %d values for %d classes or targets", i, t.leafSize, groups)
+	}
+	if t.leafSize > 1 && len(t.leafWeights) == 0 {
+		return tree.Tree{}, unsupported("tree %d has leaves of %d values in the form before XGBoost 3.2; load the booster in 3.2 and save it again", i, t.leafSize)
 	}
 	out := tree.Tree{Left: t.left, Right: t.right, Feature: t.feature, Threshold: t.threshold, MissingLeft: make([]bool, len(t.missingLeft))}
 	for k, v := range t.missingLeft {
 		out.MissingLeft[k] = v != 0
+	}
+	if t.leafSize > 1 {
+		if err := t.vectors(i, &out); err != nil {
+			return out, err
+		}
 	}
 	if len(t.splitType) > 0 && len(t.splitType) != len(t.left) {
 		return out, broken("split_type of tree %d has %d entries for %d nodes", i, len(t.splitType), len(t.left))
@@ -357,4 +430,29 @@ func (t *rawTree) tree(i int) (tree.Tree, error) {
 		}
 	}
 	return out, nil
+}
+
+// vectors gives the leaves of a multi-output tree their weights: a leaf's right child is its place among them.
+func (t *rawTree) vectors(i int, out *tree.Tree) error {
+	if len(t.left) != len(t.right) {
+		return broken("the children of tree %d differ in number", i)
+	}
+	out.Right = slices.Clone(t.right)
+	out.Spans = map[int32][2]int32{}
+	out.Weights = make([]tree.Weight, len(t.leafWeights))
+	for k, v := range t.leafWeights {
+		out.Weights[k] = tree.Weight{Group: int32(k % t.leafSize), Value: v}
+	}
+	for k, l := range t.left {
+		if l != -1 {
+			continue
+		}
+		at := int(t.right[k])
+		if at < 0 || at >= len(t.leafWeights)/t.leafSize {
+			return broken("leaf %d of tree %d has the place %d of %d", k, i, at, len(t.leafWeights)/t.leafSize)
+		}
+		out.Right[k] = -1
+		out.Spans[int32(k)] = [2]int32{int32(at * t.leafSize), int32((at + 1) * t.leafSize)}
+	}
+	return nil
 }

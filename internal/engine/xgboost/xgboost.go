@@ -1,5 +1,5 @@
-// Package xgboost runs XGBoost models in pure Go: files of Booster.save_model in JSON and UBJSON, boosters gbtree and
-// dart, one output per tree, numerical and categorical splits, missing values.
+// Package xgboost runs XGBoost models in pure Go: files of Booster.save_model in JSON and UBJSON, boosters gbtree,
+// dart and gblinear, one or several outputs per tree, numerical and categorical splits, missing values.
 //
 // Input: one tensor "input" of shape [n, k] (any name is taken when it is the only one) of any numeric type or BOOL, whose
 // columns are the model's features in order; or, when the file has feature names, one tensor of shape [n] or [n, 1] per
@@ -11,8 +11,8 @@
 // targets or quantiles otherwise. The answers equal Booster.predict with all trees; an early-stopping round that a
 // wrapper remembers (best_iteration) is not looked at, so slice the booster before saving it.
 //
-// Formats "xgboost-json" and "xgboost-ubj". Refused by name: gblinear, vector leaves, category names of data frames,
-// unknown objectives, the binary format from before 1.0.
+// Formats "xgboost-json" and "xgboost-ubj". Refused by name: category names of data frames, unknown objectives,
+// multi-output trees as versions before 3.2 wrote them, the binary format from before 1.0.
 package xgboost
 
 import (
@@ -28,7 +28,6 @@ import (
 	"keelson/internal/engine"
 	"keelson/internal/problem"
 	"keelson/internal/tensor"
-	"keelson/internal/tree"
 )
 
 // The names of the tensors and formats.
@@ -107,7 +106,7 @@ func (Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine.L
 }
 
 type model struct {
-	trees     *tree.Ensemble
+	trees     scorer
 	base      []float32
 	objective objective
 	width     int
@@ -122,7 +121,7 @@ func newModel(ctx context.Context, f *file) (engine.Model, error) {
 	if !ok {
 		return nil, unsupported("its objective is %q, which is not known", short(f.objective))
 	}
-	e, err := f.ensemble(ctx)
+	e, err := f.scorer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +132,9 @@ func newModel(ctx context.Context, f *file) (engine.Model, error) {
 	case 1, len(m.base):
 	default:
 		return nil, broken("base_score has %d values for %d classes or targets", len(f.baseScore), len(m.base))
+	}
+	if f.booster == "gblinear" {
+		f.baseScore = f.baseScore[:1] // XGBoost's linear predictor starts every class from the first one
 	}
 	for i := range m.base {
 		b := f.baseScore[min(i, len(f.baseScore)-1)]

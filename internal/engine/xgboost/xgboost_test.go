@@ -288,8 +288,10 @@ func TestRefusedFilesSayWhy(t *testing.T) {
 		data       []byte
 		kind       problem.Kind
 	}{
-		{"a linear booster", `"gblinear"`, file("refused_linear.json"), problem.Unsupported},
-		{"leaves of several values", "one_output_per_tree", file("refused_vector_leaf.json"), problem.Unsupported},
+		{"an unknown booster", `"gbforest"`, bytes.Replace(file("gblinear_squared.json"), []byte(`"gblinear"`), []byte(`"gbforest"`), 1), problem.Unsupported},
+		{"a linear booster with a weight too few", "7 weights for 7 features", bytes.Replace(file("gblinear_squared.json"), []byte(`"num_feature":"6"`), []byte(`"num_feature":"7"`), 1), problem.Invalid},
+		{"leaves of several values in the old form", "before XGBoost 3.2", bytes.ReplaceAll(file("multi_output_labels.json"), []byte(`"leaf_weights"`), []byte(`"some_weights"`)), problem.Unsupported},
+		{"leaves of other values than targets", "leaves of 2 values for 3", bytes.Replace(file("multi_output_labels.json"), []byte(`"num_target":"2"`), []byte(`"num_target":"3"`), 1), problem.Invalid},
 		{"an unknown objective", `"my:objective"`, swap(`"binary:logistic"`, `"my:objective"`), problem.Unsupported},
 		{"category names", "category names", swap(`"enc":[]`, `"enc":[{"a":1}]`), problem.Unsupported},
 		{"a root that is its own child", "another one leads to", swap(`"left_children":[1,`, `"left_children":[0,`), problem.Invalid},

@@ -87,11 +87,21 @@ booster.save_model(os.path.join(here, "models", "aft.json"))
 cases.append({"name": "aft", "file": "aft.json", "columns": [], "rows": X[:25].tolist(),
               "predict": booster.predict(xgb.DMatrix(X[:25])).astype(np.float64).reshape(25, -1).tolist()})
 
-# Files that are refused by name.
-xgb.train({"booster": "gblinear", "objective": "reg:squarederror"}, xgb.DMatrix(X, signal), 2).save_model(
-    os.path.join(here, "models", "refused_linear.json"))
-xgb.train({"multi_strategy": "multi_output_tree", "max_depth": 2}, xgb.DMatrix(X, np.stack([signal, positive], axis=1)), 2).save_model(
-    os.path.join(here, "models", "refused_vector_leaf.json"))
+# Ranking with its other objectives, linear boosters, trees of several outputs.
+case("rank_ndcg", {"objective": "rank:ndcg"}, X, third, group=[100] * 4)
+case("rank_map", {"objective": "rank:map"}, X, binary, group=[100] * 4, form="ubj")
+aft.set_float_info("label_upper_bound", positive * 1.5)
+for dist in ["logistic", "extreme"]:
+    booster = xgb.train({"objective": "survival:aft", "aft_loss_distribution": dist, "max_depth": 2, "nthread": 1}, aft, 4)
+    booster.save_model(os.path.join(here, "models", f"aft_{dist}.json"))
+    cases.append({"name": f"aft_{dist}", "file": f"aft_{dist}.json", "columns": [], "rows": X[:25].tolist(),
+                  "predict": booster.predict(xgb.DMatrix(X[:25])).astype(np.float64).reshape(25, -1).tolist()})
+for name, objective, label, extra in [("squared", "reg:squarederror", signal, {}), ("logistic", "binary:logistic", binary, {}), ("poisson", "count:poisson", counts, {}),
+                                      ("softprob", "multi:softprob", third, {"num_class": 3})]:
+    case("gblinear_" + name, {"booster": "gblinear", "objective": objective, **extra}, holes, label, form="ubj" if name == "poisson" else "json", feature_names=names)
+case("multi_output", {"multi_strategy": "multi_output_tree", "tree_method": "hist"}, holes, np.stack([signal, positive, X[:, 1]], axis=1), form="ubj")
+case("multi_output_labels", {"multi_strategy": "multi_output_tree", "tree_method": "hist", "objective": "binary:logistic"}, X, np.stack([binary, third > 1], axis=1))
+case("multi_output_classes", {"multi_strategy": "multi_output_tree", "tree_method": "hist", "objective": "multi:softprob", "num_class": 3}, X, third)
 
 with open(os.path.join(here, "expected.json"), "w", encoding="utf-8") as f:
     f.write('{"xgboost":"%s","cases":[\n' % xgb.__version__)
