@@ -253,6 +253,9 @@ type Version struct {
 	CreatedBy      string          `json:"created_by"`
 	Authors        []string        `json:"authors"`
 	Aliases        []string        `json:"aliases"`
+	Flavors        []string        `json:"flavors"`
+	Deployable     bool            `json:"deployable"`
+	Undeployable   string          `json:"undeployable"`
 	Evaluation     struct {
 		State string `json:"state"`
 		ID    string `json:"id"`

@@ -19,7 +19,7 @@ import (
 var (
 	modelColumns   = columns("name", "kind", "latest=latest_version", "health=health.verdict", "owner", "use_case", "tier", "live", "missing")
 	versionColumns = columns("model", "version", "state", "reason", "format", "engine", "size", "evaluation=evaluation.state", "golden rows=golden.rows", "golden error=golden.max_error", "artifact=artifact_digest",
-		"content=content_digest", "aliases", "deployed", "run_id", "created_by", "authors", "created_at")
+		"content=content_digest", "flavors", "deployable", "undeployable", "aliases", "deployed", "run_id", "created_by", "authors", "created_at")
 	versionList = columns("model", "version", "state", "format", "evaluation=evaluation.state", "aliases", "deployed", "created_by", "created_at")
 )
 

@@ -90,6 +90,10 @@ func (s *Story) answers(ctx context.Context, endpoint string, version int) error
 // approve: the data scientist proposes, two others of different roles approve.
 func (s *Story) approve(ctx context.Context) error {
 	target := fmt.Sprintf("screening/%d", s.made.first)
+	if err := s.refused(ctx, 4, []string{"POST /api/v1/approvals"}, "dana", "model", "alias", target, "champion"); err != nil {
+		return err
+	}
+	s.fact("nobody makes a champion by a call: the alias follows what runs in prod")
 	open, err := s.propose(ctx, "dana", target, "prod", "first version, better than the logistic yardstick", "--no-plan")
 	if err != nil {
 		return err
@@ -151,6 +155,13 @@ func (s *Story) deploy(ctx context.Context) error {
 		return err
 	}
 	s.fact("screening/%d is live at %s%s", s.made.first, s.URL, d.URL)
+	if _, err := until(ctx, time.Minute, "the alias champion on what is live", func(ctx context.Context) (client.Version, bool, error) {
+		v, err := s.as("dana").Version(ctx, "screening", s.made.first)
+		return v, slices.Contains(v.Aliases, "champion"), err
+	}); err != nil {
+		return err
+	}
+	s.fact("screening@champion is version %d now", s.made.first)
 	if err := s.do(ctx, nil, "mira", "deploy", "create", fmt.Sprintf("referral/%d", s.made.rules), "--to", "dev", "--json"); err != nil {
 		return err
 	}

@@ -34,3 +34,11 @@ def _():
     client().set_registered_model_alias(name, "champion", "1")
     client().set_registered_model_alias(name, "candidate", "2")
     equal(client().get_registered_model(name).aliases, {"champion": "1", "candidate": "2"})
+
+
+@step("a model that only Python runs cannot be proposed while nothing here runs it, and the answer says why")
+def _():
+    if request("GET", f"/api/v1/models/{name}/versions/1").json()["deployable"]:
+        return  # this server runs Python
+    answer = request("POST", "/api/v1/approvals", body={"kind": "deploy", "model": name, "version": 1, "environment": "dev", "reason": "try it"})
+    assert 400 <= answer.status_code < 500 and "loaded with Python" in answer.text, (answer.status_code, answer.text)
