@@ -26,7 +26,7 @@ const tree = root.addChildren([
   page("/monitoring", o, "MonitoringPage"), page("/monitors/$id", o, "MonitorOne"), page("/alerts", o, "AlertsPage"), page("/incidents", o, "IncidentsPage"), page("/incidents/$id", o, "IncidentOne"),
   page("/predictions", o, "PredictionsPage"), page("/predictions/$id", o, "PredictionOne"),
   page("/data", o, "DataPage"), page("/data/$name", o, "DatasetOne"), page("/data/$name/$v", o, "DataVersionOne"),
-  page("/experiments", t, "ExperimentsPage"), page("/experiments/$id", t, "ExperimentOne"), page("/runs/$id", t, "TrackingRunOne"), page("/compare", t, "ComparePage"), page("/traces", t, "TracesPage"), page("/traces/$id", t, "TraceOne"),
+  page("/experiments", t, "ExperimentsPage"), page("/experiments/$id", t, "ExperimentOne"), page("/runs/$id", t, "TrackingRunOne"), page("/compare", t, "ComparePage"), page("/bin", t, "BinPage"), page("/traces", t, "TracesPage"), page("/traces/$id", t, "TraceOne"),
   page("/audit", o, "AuditPage"),
   page("/settings", o, "SettingsProfile"), page("/settings/users", o, "SettingsUsers"), page("/settings/tokens", o, "SettingsTokens"),
 ]);

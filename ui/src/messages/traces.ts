@@ -12,7 +12,7 @@ export const traces = {
 
 /** Words of the bin. */
 export const bin = {
-  title: "Bin", lead: "What was deleted. It can be restored whole until its time is over; then it is gone, its bytes too.", kind: "Kind", what: "What", deleted: "Deleted", by: "By", until: "Kept until", size: "Size", empty: "The bin is empty.", restore: "Restore", purge: "Delete for good", purgeTitle: "Delete for good", purgeWhat: (n: number) => `${s(n, "thing")} will be gone for good, with all files that nothing else uses. This cannot be undone.`, restored: (n: number) => `${s(n, "thing")} restored.`,
+  title: "Bin", held: "held", files: "Files", newName: "Another name", typeName: (n: string) => `To go on, type its name: ${n}`, lead: "What was deleted. It can be restored whole until its time is over; then it is gone, its bytes too.", kind: "Kind", what: "What", deleted: "Deleted", by: "By", until: "Kept until", size: "Size", empty: "The bin is empty.", restore: "Restore", purge: "Delete for good", purgeTitle: "Delete for good", purgeWhat: (n: number) => `${s(n, "thing")} will be gone for good, with all files that nothing else uses. This cannot be undone.`, restored: (n: number) => `${s(n, "thing")} restored.`,
   kinds: { run: "run", experiment: "experiment", model: "model", version: "version", "logged-model": "logged model", artifact: "file", dataset: "data set", trace: "trace" } as Record<string, string | undefined>, anyKind: "Any kind", count: (n: number, more: boolean) => (more ? `${n} things shown` : s(n, "thing")), forGood: (n: number) => `${s(n, "thing")} deleted for good.`,
 };
 

@@ -5,6 +5,7 @@ import { TracePage } from "../../features/traces/TracePage";
 import { Traces } from "../../features/traces/TracesPage";
 import { usePart } from "./part";
 
+export { BinPage } from "../../features/bin/BinPage";
 export { ComparePage } from "../../features/tracking/ComparePage";
 export { ExperimentsPage } from "../../features/tracking/ExperimentsPage";
 export { TracesPage } from "../../features/traces/TracesPage";
