@@ -20,7 +20,7 @@ const folder = mkdtempSync(join(tmpdir(), "keelson-browser-"));
 // The demo is told nothing of the tests' own settings; the scripts are.
 const plain = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("KEELSON_")));
 if (!process.env.KEELSON_SHOTS) process.env.KEELSON_SHOTS = join(folder, "shots"); // looked at only when asked for
-const env = { ...plain, ...Object.fromEntries(Object.entries(process.env).filter(([name]) => ["KEELSON_CHROMIUM", "KEELSON_SHOTS", "KEELSON_FLOWS"].includes(name))) };
+const env = { ...plain, ...Object.fromEntries(Object.entries(process.env).filter(([name]) => ["KEELSON_CHROMIUM", "KEELSON_SHOTS", "KEELSON_FLOWS", "KEELSON_RUNS"].includes(name))) };
 const demo = spawn(join(root, "bin", "keelson"), ["demo", "--data", join(folder, "demo"), "--listen", "127.0.0.1:0", "--python", python], { env: plain, stdio: ["ignore", "pipe", "inherit"] });
 
 /** The demo's address, once its story is told. */
@@ -56,7 +56,7 @@ function play(script, url, more = {}) {
 let passed = 0, failed = 0;
 try {
   const { url } = await told;
-  for (const script of ["speed.mjs", "walk.mjs", "flows.mjs"]) {
+  for (const script of ["speed.mjs", "walk.mjs", "flows.mjs", "runs.mjs"]) {
     const [p, f] = await play(script, url);
     passed += p;
     failed += f;

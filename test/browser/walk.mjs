@@ -12,10 +12,12 @@ const only = process.env.KEELSON_PAGES ? new RegExp(process.env.KEELSON_PAGES) :
 async function addresses(window) {
   const list = async (path) => { const doc = await get(window, path).catch(() => null); return Array.isArray(doc) ? doc : (doc?.items ?? []); };
   const e = encodeURIComponent;
-  const pages = ["/models", "/models?filter=nothing-has-this-name", "/approvals", "/inbox", "/pipelines", "/deployments", "/monitoring", "/alerts", "/incidents", "/predictions", "/data", "/experiments", "/audit", "/audit?view=feed", "/settings", "/settings/users", "/settings/tokens", "/no-such-page", "/models/no-such-model"];
+  const pages = ["/models", "/models?filter=nothing-has-this-name", "/approvals", "/inbox", "/pipelines", "/deployments", "/monitoring", "/alerts", "/incidents", "/predictions", "/data", "/experiments", "/traces", "/bin", "/compare", "/audit", "/audit?view=feed", "/settings", "/settings/users", "/settings/tokens", "/no-such-page", "/models/no-such-model"];
   for (const m of (await list("/models")).slice(0, 2)) {
     for (const tab of ["", "/versions", "/deployments", "/monitoring", "/timeline"]) pages.push(`/models/${e(m.name)}${tab}`);
-    for (const v of (await list(`/models/${e(m.name)}/versions`)).slice(0, 2)) pages.push(`/models/${e(m.name)}/versions/${v.version}`);
+    const versions = await list(`/models/${e(m.name)}/versions`);
+    for (const v of versions.slice(0, 2)) pages.push(`/models/${e(m.name)}/versions/${v.version}`);
+    if (versions.length > 1) pages.push(`/models/${e(m.name)}/versions/${versions[0].version}?compare=${versions[1].version}`);
   }
   for (const r of (await list("/approvals")).slice(0, 2)) pages.push(`/approvals/${e(r.id)}`);
   for (const p of (await list("/pipelines")).slice(0, 1)) {
@@ -25,7 +27,10 @@ async function addresses(window) {
   for (const d of (await list("/deployments")).slice(0, 2)) pages.push(`/deployments/${e(d.endpoint)}`);
   for (const d of (await list("/datasets")).slice(0, 1)) pages.push(`/data/${e(d.name)}`, ...(d.versions ? [`/data/${e(d.name)}/${d.latest?.version ?? 1}`] : []));
   for (const x of (await list("/experiments")).slice(0, 1)) pages.push(`/experiments/${e(x.id)}`);
-  for (const r of (await list("/runs?limit=1")).slice(0, 1)) pages.push(`/runs/${e(r.id)}`);
+  const runs = await list("/runs?limit=3");
+  for (const r of runs.slice(0, 1)) for (const tab of ["", "charts", "system", "artifacts", "code", "traces"]) pages.push(`/runs/${e(r.id)}${tab && "?tab=" + tab}`);
+  if (runs.length > 1) for (const view of ["", "curves", "parallel", "scatter"]) pages.push(`/compare?runs=${runs.map((r) => e(r.id)).join(",")}${view && "&view=" + view}`);
+  for (const t of (await list("/traces?limit=1")).slice(0, 1)) pages.push(`/traces/${e(t.id)}`);
   for (const p of (await list("/predictions?limit=5")).slice(0, 1)) pages.push(`/predictions/${e(p.id)}`);
   for (const i of (await list("/incidents")).slice(0, 1)) pages.push(`/incidents/${e(i.id)}`);
   return pages.filter((p) => only.test(p));

@@ -27,11 +27,11 @@ const dim = (text: string | undefined) => (text ? <span title={text}>{text}</spa
 
 /** The columns every run has. */
 export const fixedColumns: GridColumn<RunRow>[] = [
-  { key: "name", head: m.tracking.run, group: m.tracking.groups.system, width: 190, sort: "attributes.run_name", cell: nameOf, text: nameOf },
-  { key: "status", head: m.approvals.state, group: m.tracking.groups.system, width: 116, sort: "attributes.status", cell: (r) => <StatusChip status={r.status} />, text: (r) => m.trackingState[r.status] ?? r.status },
-  { key: "started", head: m.pipeline.started, group: m.tracking.groups.system, width: 130, sort: "attributes.start_time", cell: (r) => <Time at={r.started_at} />, text: (r) => absolute(r.started_at) },
-  { key: "took", head: m.pipeline.took, group: m.tracking.groups.system, width: 100, right: true, cell: (r) => duration(r.started_at, r.ended_at), text: (r) => duration(r.started_at, r.ended_at) },
-  { key: "user", head: m.tracking.user, group: m.tracking.groups.system, width: 110, cell: (r) => dim(r.user), text: (r) => r.user },
+  { key: "name", head: m.tracking.run, group: m.tracking.groups.system, width: 170, sort: "attributes.run_name", cell: nameOf, text: nameOf },
+  { key: "status", head: m.approvals.state, group: m.tracking.groups.system, width: 112, sort: "attributes.status", cell: (r) => <StatusChip status={r.status} />, text: (r) => m.trackingState[r.status] ?? r.status },
+  { key: "started", head: m.pipeline.started, group: m.tracking.groups.system, width: 124, sort: "attributes.start_time", cell: (r) => <Time at={r.started_at} />, text: (r) => absolute(r.started_at) },
+  { key: "took", head: m.pipeline.took, group: m.tracking.groups.system, width: 92, right: true, cell: (r) => duration(r.started_at, r.ended_at), text: (r) => duration(r.started_at, r.ended_at) },
+  { key: "user", head: m.tracking.user, group: m.tracking.groups.system, width: 92, cell: (r) => dim(r.user), text: (r) => r.user },
   { key: "id", head: m.id, group: m.tracking.groups.system, width: 270, sort: "attributes.run_id", cell: (r) => <code>{r.id}</code>, text: (r) => r.id },
   { key: "ended", head: m.tracking.ended, group: m.tracking.groups.system, width: 130, sort: "attributes.end_time", cell: (r) => <Time at={r.ended_at} />, text: (r) => (r.ended_at ? absolute(r.ended_at) : "") },
   { key: "experiment", head: m.tracking.experimentId, group: m.tracking.groups.system, width: 110, cell: (r) => r.experiment, text: (r) => r.experiment },
@@ -49,7 +49,7 @@ export function keyColumn(column: string): GridColumn<RunRow> | undefined {
   const kind = column.slice(0, dot), key = column.slice(dot + 1);
   if (dot < 0 || !key || (kind !== "metrics" && kind !== "params" && kind !== "tags")) return undefined;
   const sort = `${kind}.${named(key)}`;
-  if (kind === "metrics") return { key: column, head: key, group: groupOf.metrics, width: 120, right: true, sort, cell: (r) => measured(r.metrics?.[key]), text: (r) => { const v = r.metrics?.[key]; return v === undefined ? "" : String(v); } };
+  if (kind === "metrics") return { key: column, head: key, group: groupOf.metrics, width: 112, right: true, sort, cell: (r) => measured(r.metrics?.[key]), text: (r) => { const v = r.metrics?.[key]; return v === undefined ? "" : String(v); } };
   const system = key.startsWith("mlflow.");
   return { key: column, head: known[key] ?? key, group: system ? m.tracking.groups.system : groupOf[kind], width: 130, sort, cell: (r) => dim(r[kind]?.[key]), text: (r) => r[kind]?.[key] ?? "" };
 }
