@@ -17,6 +17,12 @@ interface Props { compared: Compared; place: Map<string, number> }
 const optionsOf = (c: Compared) => [...(c.params ?? []).map((r) => ({ key: `params.${r.key}`, head: r.key })), ...(c.metrics ?? []).map((r) => ({ key: `metrics.${r.key}`, head: r.key }))];
 const numbersOf = (c: Compared, scales: Scale[]): Numbers => ({ head: [m.tracking.run, ...scales.map((s) => s.name)], rows: c.runs.map((r, i) => [nameOf(r), ...scales.map((s) => s.values[i] ?? "")]) });
 
+/** Whether a scale reaches over so many sizes that it is better drawn logarithmically. */
+function wide(s: Scale): boolean {
+  const found = s.values.filter((v): v is number => typeof v === "number");
+  return found.length > 1 && Math.min(...found) > 0 && Math.max(...found) / Math.min(...found) > 100;
+}
+
 /** A line per run over the chosen axes; dragging along an axis marks runs, and the mark is in the address. */
 export function Parallel({ compared: c, place }: Props) {
   const [text, setAxes] = useParam("axes");
@@ -32,8 +38,8 @@ export function Parallel({ compared: c, place }: Props) {
     const order = c.runs.map((_, i) => i).sort((a, b) => Number(place.has(c.runs[a].id)) - Number(place.has(c.runs[b].id)));
     return {
       tooltip: { show: true, renderMode: "richText", backgroundColor: t.role("--k-surface"), borderColor: t.role("--k-border"), textStyle: { color: t.role("--k-text"), fontSize: 12 } },
-      parallel: { left: 56, right: 70, top: 44, bottom: 24, parallelAxisDefault: { nameTextStyle: { color: t.role("--k-text"), fontSize: 12 }, nameGap: 18, nameTruncate: { maxWidth: 130 }, axisLine: { lineStyle: { color: line } }, axisTick: { lineStyle: { color: line } }, axisLabel: { ...text, overflow: "truncate", width: 84 }, areaSelectStyle: { width: 18, color: t.role("--k-accent"), borderColor: t.role("--k-accent"), opacity: 0.25 } } },
-      parallelAxis: scales.map((s, i) => ({ dim: i, name: s.name, id: s.id, ...(s.words ? { type: "category", data: s.words } : { type: "value", scale: true, axisLabel: { ...text, formatter: axisNumber } }) })),
+      parallel: { left: 56, right: 70, top: 44, bottom: 24, parallelAxisDefault: { nameTextStyle: { color: t.role("--k-text"), fontSize: 12 }, nameGap: 18, nameTruncate: { maxWidth: 130 }, axisLine: { lineStyle: { color: line } }, axisTick: { lineStyle: { color: line } }, axisLabel: { ...text, overflow: "truncate", width: 84, textBorderColor: t.role("--k-surface"), textBorderWidth: 3 }, areaSelectStyle: { width: 18, color: t.role("--k-accent"), borderColor: t.role("--k-accent"), opacity: 0.25 } } },
+      parallelAxis: scales.map((s, i) => ({ dim: i, name: s.name, id: s.id, ...(s.words ? { type: "category", data: s.words } : { type: wide(s) ? "log" : "value", scale: true, min: "dataMin", max: "dataMax", axisLabel: { ...text, textBorderColor: t.role("--k-surface"), textBorderWidth: 3, formatter: axisNumber } }) })),
       series: [{
         type: "parallel", smooth: false, inactiveOpacity: 0.06, activeOpacity: 1, progressive: 0, emphasis: { lineStyle: { width: 4 } },
         data: order.map((i) => { const p = place.get(c.runs[i].id); return { name: nameOf(c.runs[i]), value: scales.map((s) => s.values[i] ?? "-"), lineStyle: { color: t.inked(p), width: p === undefined ? 1.2 : 2.5, opacity: p === undefined ? 0.5 : 1 } }; }),

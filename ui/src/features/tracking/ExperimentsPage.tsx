@@ -60,7 +60,7 @@ function Newest() {
   const rows: Column<RunRow>[] = [
     { key: "name", head: m.tracking.run, cell: (r) => <Go className="rowlink" to={paths.trackingRun(r.id)}>{nameOf(r)}</Go> },
     { key: "status", head: m.approvals.state, cell: (r) => <StatusChip status={r.status} /> },
-    { key: "experiment", head: m.tracking.experiment, cell: (r) => <ExperimentName id={r.experiment} /> },
+    { key: "experiment", head: m.tracking.experimentId, cell: (r) => <ExperimentName id={r.experiment} /> },
     { key: "user", head: m.tracking.user, cell: (r) => r.user },
     { key: "started", head: m.pipeline.started, cell: (r) => <Time at={r.started_at} /> },
     { key: "took", head: m.pipeline.took, right: true, cell: (r) => duration(r.started_at, r.ended_at) },

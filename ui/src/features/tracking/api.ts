@@ -156,5 +156,5 @@ export async function tagRuns(ids: string[], key: string, value: string | null) 
   for (const id of ids) await ask("PATCH", `/api/v1/runs/${one(id)}`, { body: { tags: { [key]: value } } });
 }
 
-/** The newest eight runs, of one person where a name is given. */
-export const useNewest = (user?: string) => useQuery({ queryKey: ["runs", "newest", user ?? ""], queryFn: async () => items(await ask<Page<RunRow>>("GET", "/api/v1/runs", { query: { filter: user ? `attributes.user_id = '${user}'` : undefined, columns: "none", limit: 8 } })) });
+/** The newest five runs, of one person where a name is given. */
+export const useNewest = (user?: string) => useQuery({ queryKey: ["runs", "newest", user ?? ""], queryFn: async () => items(await ask<Page<RunRow>>("GET", "/api/v1/runs", { query: { filter: user ? `attributes.user_id = '${user}'` : undefined, columns: "none", limit: 5 } })) });

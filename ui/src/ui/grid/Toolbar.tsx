@@ -25,16 +25,17 @@ export function ExportMenu({ href, disabled }: { href: (format: "csv" | "json") 
   );
 }
 
-/** One line above a grid: how many rows; and while some are selected, what can be done with them. It keeps its height, so that no row moves. */
-export function SelectionBar({ selection, total, loaded, status, children }: { selection: Selection; total?: number; loaded: number; status?: ReactNode; children: ReactNode }) {
+/** One line above a grid: how many rows (total, or more with atLeast); and while some are selected, what can be done with them. It keeps its height, so that no row moves. */
+export function SelectionBar({ selection, total, atLeast, loaded, status, children }: { selection: Selection; total?: number; atLeast?: boolean; loaded: number; status?: ReactNode; children: ReactNode }) {
+  const words = (k: number) => count(k) + (atLeast && k === total ? "+" : "");
   const n = selection.all ? (total ?? loaded) : selection.ids.size;
   const more = !selection.all && total !== undefined && total > n && n >= loaded && loaded > 0;
   return (
     <div className="selbar">
       {n === 0 ? <span className="dim small num">{status}</span> : (
         <>
-          <b className="num" role="status">{selection.all ? m.grid.allSelected(count(n)) : m.grid.selected(count(n))}</b>
-          {more && <button type="button" className="linkb" onClick={selection.everything}>{m.grid.selectAll(count(total))}</button>}
+          <b className="num" role="status">{selection.all ? m.grid.allSelected(words(n)) : m.grid.selected(count(n))}</b>
+          {more && <button type="button" className="linkb" onClick={selection.everything}>{m.grid.selectAll(words(total))}</button>}
           {children}
           <button type="button" className="linkb" onClick={selection.clear}>{m.grid.clearSelection}</button>
         </>
