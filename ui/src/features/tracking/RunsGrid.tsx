@@ -79,7 +79,7 @@ function Table({ experiment, known }: { experiment: string; known?: RunColumns }
         </span>
       </div>
       <UndoBar done={done} onGone={() => setDone(null)} />
-      <SelectionBar selection={selection} total={total} atLeast={runs.capped} loaded={runs.rows.length} status={<>{total === undefined ? "" : runs.capped ? m.tracking.ofAtLeast(count(total)) : total === 1 ? "1 run" : m.tracking.nRuns(count(total))}{runs.news > 0 && <> · <button type="button" className="linkb" onClick={runs.show}>{m.tracking.news(runs.news)}</button></>}</>}>
+      <SelectionBar selection={selection} total={total} atLeast={runs.capped} loaded={runs.rows.length} open={runs.more.has} status={<>{total === undefined ? (runs.rows.length ? m.tracking.shownRuns(count(runs.rows.length)) : "") : runs.capped ? m.tracking.ofAtLeast(count(total)) : total === 1 ? "1 run" : m.tracking.nRuns(count(total))}{runs.news > 0 && <> · <button type="button" className="linkb" onClick={runs.show}>{m.tracking.news(runs.news)}</button></>}</>}>
         <Acts n={n} ids={ids} compare={compare} onDone={(d) => { setDone(d); selection.clear(); runs.show(); }} />
       </SelectionBar>
       {runs.isPending && !refused ? <Skeleton lines={10} /> : (

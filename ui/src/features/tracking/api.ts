@@ -20,7 +20,11 @@ const pageSize = 250;
 const queryOf = (q: RunsAsked) => ({ experiment: q.experiment || undefined, filter: asFilter(q.filter, "attributes.run_name"), order_by: asOrder(q.sort), columns: columnsOf(q.columns) });
 const columnsOf = (keys: string[]) => keys.filter((k) => /^(metrics|params|tags)\./.test(k)).map((k) => (/[, `]/.test(k) ? k.replace(/\.(.*)$/s, (_, name: string) => ".`" + name + "`") : k)).join(",") || "none";
 
-/** Runs page by page. What arrives while the list is open does not move it: `news` counts it, `show` brings it in. */
+/**
+ * Runs page by page. What arrives while the list is open does not move it: `news` counts it, `show` brings it in. The
+ * beginning of a run is no event of the server, so the top of the list is looked at every few seconds. `total` is
+ * undefined while the server has not said it and not everything is loaded.
+ */
 export function useRuns(q: RunsAsked) {
   const client = useQueryClient();
   const query = queryOf(q);
@@ -31,14 +35,14 @@ export function useRuns(q: RunsAsked) {
   });
   const loaded = useMemo(() => list.data?.pages.flatMap((p) => items(p)) ?? [], [list.data]);
   const live = loaded.some((r) => r.status === "running");
-  const top = useQuery({ queryKey: ["runs", "top", query], enabled: list.isSuccess && !list.isPlaceholderData, refetchInterval: live ? 5000 : false, staleTime: 2000, queryFn: ({ signal }) => ask<Page<RunRow>>("GET", "/api/v1/runs", { query: { ...query, limit: 50 }, signal }) });
+  const top = useQuery({ queryKey: ["runs", "top", query], enabled: list.isSuccess && !list.isPlaceholderData, refetchInterval: live ? 3000 : 5000, staleTime: 2000, queryFn: ({ signal }) => ask<Page<RunRow>>("GET", "/api/v1/runs", { query: { ...query, limit: 50 }, signal }) });
   const fresh = useMemo(() => new Map(items(top.data).map((r) => [r.id, r])), [top.data]);
   const rows = useMemo(() => loaded.map((r) => fresh.get(r.id) ?? r), [loaded, fresh]);
   const known = useMemo(() => new Set(loaded.map((r) => r.id)), [loaded]);
   const first = list.data?.pages[0];
   const news = list.isPlaceholderData ? 0 : [...fresh.keys()].filter((id) => !known.has(id)).length;
   return {
-    rows, news, error: list.error ?? null, isPending: list.isPending, busy: list.isPlaceholderData || (list.isFetching && !list.isFetchingNextPage), total: top.data?.total !== undefined && !first?.next ? top.data.total : first?.total, capped: first?.total_capped,
+    rows, news, error: list.error ?? null, isPending: list.isPending, busy: list.isPlaceholderData || (list.isFetching && !list.isFetchingNextPage), total: first?.total ?? (list.isSuccess && !list.hasNextPage ? loaded.length : undefined), capped: first?.total_capped,
     refetch: () => list.refetch(), more: { has: list.hasNextPage && !list.isPlaceholderData, busy: list.isFetchingNextPage, load: () => void list.fetchNextPage() },
     show: () => { client.setQueryData<InfiniteData<Page<RunRow>>>(key, (old) => (old ? { pages: old.pages.slice(0, 1), pageParams: old.pageParams.slice(0, 1) } : old)); void list.refetch(); },
   };

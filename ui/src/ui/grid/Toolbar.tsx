@@ -25,17 +25,18 @@ export function ExportMenu({ href, disabled }: { href: (format: "csv" | "json") 
   );
 }
 
-/** One line above a grid: how many rows (total, or more with atLeast); and while some are selected, what can be done with them. It keeps its height, so that no row moves. */
-export function SelectionBar({ selection, total, atLeast, loaded, status, children }: { selection: Selection; total?: number; atLeast?: boolean; loaded: number; status?: ReactNode; children: ReactNode }) {
+/** One line above a grid: how many rows (total, or more with atLeast, or not known and more to come with open); and while some are selected, what can be done with them. It keeps its height, so that no row moves. */
+export function SelectionBar({ selection, total, atLeast, loaded, open, status, children }: { selection: Selection; total?: number; atLeast?: boolean; loaded: number; open?: boolean; status?: ReactNode; children: ReactNode }) {
   const words = (k: number) => count(k) + (atLeast && k === total ? "+" : "");
   const n = selection.all ? (total ?? loaded) : selection.ids.size;
-  const more = !selection.all && total !== undefined && total > n && n >= loaded && loaded > 0;
+  const more = !selection.all && n >= loaded && loaded > 0 && (total === undefined ? !!open : total > n);
+  const known = total !== undefined;
   return (
     <div className="selbar">
       {n === 0 ? <span className="dim small num">{status}</span> : (
         <>
-          <b className="num" role="status">{selection.all ? m.grid.allSelected(words(n)) : m.grid.selected(count(n))}</b>
-          {more && <button type="button" className="linkb" onClick={selection.everything}>{m.grid.selectAll(words(total))}</button>}
+          <b className="num" role="status">{selection.all ? (known ? m.grid.allSelected(words(n)) : m.grid.allSelectedUnknown) : m.grid.selected(count(n))}</b>
+          {more && <button type="button" className="linkb" onClick={selection.everything}>{known ? m.grid.selectAll(words(total)) : m.grid.selectAllUnknown}</button>}
           {children}
           <button type="button" className="linkb" onClick={selection.clear}>{m.grid.clearSelection}</button>
         </>
