@@ -12,15 +12,18 @@ var webhookColumns = columns("id", "name", "url", "format", "events", "status", 
 func (c *cli) webhookCmd() *cobra.Command {
 	const base = "/api/v1/webhooks"
 	var events, format, description string
-	create := verb("create NAME URL", "Tell an address what happens; its secret is shown once",
+	create := verb("create NAME URL", "Tell an address what happens",
 		"keelson webhook create ci https://ci.example.com/hooks/keelson --events 'inventory.version.*,approval.settled'\nkeelson webhook create bus https://bus.example.com/in\nkeelson webhook create ci https://ci.example.com/hook --format mlflow --events model_version.created --json",
 		c.args(2, 2, "NAME URL"), func(cmd *cobra.Command, args []string) error {
 			body := map[string]any{"name": args[0], "url": args[1], "format": format, "description": description}
 			if events != "" {
 				body["events"] = strings.Split(events, ",")
 			}
-			c.say("the secret is shown once; keep it safe")
-			return c.act(cmd.Context(), http.MethodPost, base, body, append(webhookColumns[:5:5], columns("secret")...), "id")
+			err := c.act(cmd.Context(), http.MethodPost, base, body, append(webhookColumns[:5:5], columns("secret")...), "id")
+			if err == nil {
+				c.say("the secret is shown once; keep it safe")
+			}
+			return err
 		})
 	create.Flags().StringVar(&events, "events", "", "types of events, with * for any text, between commas (default: all)")
 	create.Flags().StringVar(&format, "format", "cloudevents", "cloudevents, or mlflow for MLflow's own shape and events")

@@ -87,8 +87,11 @@ func (m *API) Routes(a *rest.API) {
 			a.Handle("", prefix+p, access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
 		}
 	}
-	for _, p := range []string{"/graphql", "/v1/traces", "/version", "/health", "/get-artifact", "/model-versions/get-artifact"} {
+	for _, p := range []string{"/graphql", "/v1/traces", "/get-artifact", "/model-versions/get-artifact"} {
 		a.Handle("", p, access.Self, rest.MLflow, http.HandlerFunc(m.unknown))
+	}
+	for _, p := range []string{"/version", "/health"} { // by other methods than GET
+		a.Handle("", p, access.Public, rest.MLflow, http.HandlerFunc(m.unknown))
 	}
 }
 
