@@ -106,6 +106,7 @@ func (l *Log) sequence(tx db.Scope) (from int64, c Checkpoint, err error) {
 	}
 	size := c.Size
 	reader := &pending{nodes: nodes{tx}, fresh: map[int64]tlog.Hash{}}
+	var n sequencing
 	for _, e := range entries {
 		raw, err := hex.DecodeString(e.Leaf)
 		var h tlog.Hash
@@ -120,14 +121,13 @@ func (l *Log) sequence(tx db.Scope) (from int64, c Checkpoint, err error) {
 		at := tlog.StoredHashIndex(0, size)
 		for i, node := range hashes {
 			reader.fresh[at+int64(i)] = node
-			if _, err := tx.Exec("INSERT INTO audit_node (pos, hash) VALUES ($1, $2)", at+int64(i), hex.EncodeToString(node[:])); err != nil {
-				return from, c, err
-			}
+			n.positions, n.hashes = append(n.positions, at+int64(i)), append(n.hashes, hex.EncodeToString(node[:]))
 		}
-		if _, err := tx.Exec("UPDATE audit_entry SET idx = $2 WHERE id = $1 AND workspace = $3", e.ID, size, e.Workspace); err != nil {
-			return from, c, err
-		}
+		n.ids, n.workspaces, n.indexes = append(n.ids, e.ID), append(n.workspaces, e.Workspace), append(n.indexes, size)
 		size++
+	}
+	if err := n.store(tx); err != nil {
+		return from, c, err
 	}
 	root, err := tlog.TreeHash(size, reader)
 	if err != nil {
@@ -140,6 +140,37 @@ func (l *Log) sequence(tx db.Scope) (from int64, c Checkpoint, err error) {
 	c = Checkpoint{Size: size, Root: root.String(), Note: string(signed), At: time.Now()}
 	_, err = tx.Exec("INSERT INTO audit_checkpoint (size, note, at) VALUES ($1, $2, $3)", c.Size, c.Note, db.Micros(c.At))
 	return from, c, err
+}
+
+// sequencing is what is written: nodes of the tree, and the leaf numbers of entries.
+type sequencing struct {
+	positions       []int64
+	hashes          []string
+	ids, workspaces []string
+	indexes         []int64
+}
+
+// store writes row by row on SQLite, where that costs nothing but the rows, and in two round trips on PostgreSQL.
+func (n *sequencing) store(tx db.Scope) error {
+	if tx.Postgres() {
+		if _, err := tx.Exec("INSERT INTO audit_node (pos, hash) SELECT * FROM unnest($1::INT8[], $2::TEXT[])", n.positions, n.hashes); err != nil {
+			return err
+		}
+		_, err := tx.Exec(`UPDATE audit_entry e SET idx = n.idx FROM unnest($1::TEXT[], $2::TEXT[], $3::INT8[]) AS n (id, workspace, idx)
+			WHERE e.id = n.id AND e.workspace = n.workspace`, n.ids, n.workspaces, n.indexes)
+		return err
+	}
+	for i, at := range n.positions {
+		if _, err := tx.Exec("INSERT INTO audit_node (pos, hash) VALUES ($1, $2)", at, n.hashes[i]); err != nil {
+			return err
+		}
+	}
+	for i, id := range n.ids {
+		if _, err := tx.Exec("UPDATE audit_entry SET idx = $2 WHERE id = $1 AND workspace = $3", id, n.indexes[i], n.workspaces[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // publish writes the tiles that became full and the checkpoint outside the database.

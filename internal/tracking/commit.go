@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"keelson/internal/audit"
 	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/job"
@@ -32,6 +33,7 @@ const (
 type change struct {
 	run   string
 	batch Batch
+	begin *Run // if set, stands for the batch: a run that is not there yet
 	// act, if set, stands for the batch. It refuses (with a problem) before its first write, as the others of its group are
 	// committed nevertheless; any other error undoes the group, and each of it is tried alone.
 	act func(db.Scope) error
@@ -166,8 +168,19 @@ func (s *Service) write(ctx context.Context, q *queue, group []*change) error {
 		if err != nil {
 			return err
 		}
+		held, err := holdExperiments(tx, group)
+		if err != nil {
+			return err
+		}
 		var rows gathered
 		for i, c := range group {
+			if c.begin != nil {
+				if errs[i] = welcome(held, c.begin.Experiment); errs[i] == nil {
+					rows.begun = append(rows.begun, c)
+					known[c.begin.ID] = state{experiment: c.begin.Experiment}
+				}
+				continue
+			}
 			if c.act != nil {
 				own := tx
 				own.Ctx = caller.With(tx.Ctx, c.who)
@@ -243,6 +256,7 @@ type pairKey struct{ run, key string }
 
 // gathered are the rows of a group before they are written, table by table.
 type gathered struct {
+	begun     []*change
 	newParams map[pairKey]string
 	tags      map[pairKey]string
 	latest    map[string]map[string]Point // by run and key
@@ -337,6 +351,9 @@ func (g *gathered) add(c *change) {
 
 // store writes what was gathered.
 func (g *gathered) store(tx db.Scope, known map[string]state) error {
+	if err := putBegun(tx, g.begun, known); err != nil {
+		return fmt.Errorf("begin runs: %w", err)
+	}
 	if err := putParams(tx, g.newParams, known); err != nil {
 		return fmt.Errorf("store parameters: %w", err)
 	}
@@ -367,17 +384,17 @@ type state struct {
 func states(tx db.Scope, group []*change) (map[string]state, error) {
 	var ids []string
 	for _, c := range group {
-		if c.act == nil {
+		if c.act == nil && c.begin == nil {
 			ids = append(ids, c.run)
 		}
 	}
+	out := map[string]state{}
 	if len(ids) == 0 {
-		return nil, nil
+		return out, nil
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	q := statesQuery(tx, ids)
-	out := map[string]state{}
 	return out, tx.Each(q.String(), q.a, func(scan func(...any) error) error {
 		var id string
 		var s state
@@ -397,6 +414,46 @@ func statesQuery(tx db.Scope, ids []string) *query {
 	}
 	q.add(`) SELECT r.id, r.deleted, r.experiment FROM wanted w JOIN run r ON r.workspace = `, q.arg(tx.Workspace), ` AND r.id = w.id`)
 	return q
+}
+
+// holdExperiments tells of the experiments in which the group begins runs whether they are deleted; on PostgreSQL that stays
+// so until the transaction ends.
+func holdExperiments(tx db.Scope, group []*change) (map[string]bool, error) {
+	var ids []string
+	for _, c := range group {
+		if c.begin != nil {
+			ids = append(ids, c.begin.Experiment)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	slices.Sort(ids)
+	q := newQuery(tx)
+	q.add(`SELECT id, deleted FROM experiment WHERE workspace = `, q.arg(tx.Workspace), ` AND id IN (`, q.args(slices.Compact(ids)), `)`)
+	if tx.Postgres() {
+		q.add(` ORDER BY id FOR SHARE`)
+	}
+	out := map[string]bool{}
+	return out, tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+		var id string
+		var deleted bool
+		err := scan(&id, &deleted)
+		out[id] = deleted
+		return err
+	})
+}
+
+// welcome refuses a run in an experiment that is deleted or not there.
+func welcome(held map[string]bool, experiment string) error {
+	deleted, ok := held[experiment]
+	if !ok {
+		return noExperiment(experiment)
+	}
+	if deleted {
+		return deletedExperiment(experiment)
+	}
+	return nil
 }
 
 func admit(states map[string]state, run string) error {
@@ -433,6 +490,40 @@ var (
 	paramRows = insert{into: "run_param", columns: []string{"run TEXT", "key TEXT", "value TEXT", "experiment TEXT"}, end: "ON CONFLICT (workspace, run, key) DO NOTHING"}
 	tagRows   = insert{into: "run_tag", columns: []string{"run TEXT", "key TEXT", "value TEXT", "experiment TEXT"}, end: "ON CONFLICT (workspace, run, key) DO UPDATE SET value = excluded.value"}
 )
+
+var runRows = insert{into: "run", columns: []string{"id TEXT", "experiment TEXT", "name TEXT", "author TEXT", "status TEXT", "started_at INT8", "ended_at INT8"}}
+
+// putBegun stores new runs with their tags, each audited in the name of who began it.
+func putBegun(tx db.Scope, begun []*change, known map[string]state) error {
+	if len(begun) == 0 {
+		return nil
+	}
+	var ids, experiments, names, authors, statuses []string
+	var started, ended []int64
+	tags := map[pairKey]string{}
+	for _, c := range begun {
+		r := c.begin
+		ids, experiments, names, authors, statuses = append(ids, r.ID), append(experiments, r.Experiment), append(names, r.Name), append(authors, r.Author), append(statuses, r.Status)
+		started, ended = append(started, db.Micros(r.Started)), append(ended, db.Micros(r.Ended))
+		for k, v := range r.Tags {
+			tags[pairKey{r.ID, k}] = v
+		}
+	}
+	if _, err := runRows.run(tx, len(ids), ids, experiments, names, authors, statuses, started, ended); err != nil {
+		return err
+	}
+	if err := insertTags(tx, tags, known); err != nil {
+		return err
+	}
+	for _, c := range begun {
+		own := tx
+		own.Ctx = caller.With(tx.Ctx, c.who)
+		if err := audit.Record(own, "run.started", "run/"+c.begin.ID, map[string]any{"experiment": c.begin.Experiment, "name": c.begin.Name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // columns are the rows of m, column by column; known says whose experiment a run is.
 func columns(m map[pairKey]string, known map[string]state) (runs, keys, values, experiments []string) {

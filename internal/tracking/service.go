@@ -337,27 +337,7 @@ func (s *Service) CreateRun(ctx context.Context, n NewRun) (Run, error) {
 		author = n.User
 	}
 	r := Run{ID: db.NewID(), Name: n.Name, Experiment: n.Experiment, Author: author, Status: Running, Started: n.Started.Truncate(time.Microsecond).UTC(), Params: map[string]string{}, Tags: tags}
-	rows := make(map[pairKey]string, len(tags))
-	for k, v := range tags {
-		rows[pairKey{r.ID, k}] = v
-	}
-	err := s.together(ctx, func(tx db.Scope) error {
-		deleted, err := holdExperiment(tx, r.Experiment)
-		if err != nil {
-			return err
-		}
-		if deleted {
-			return deletedExperiment(r.Experiment)
-		}
-		if err := insertRun(tx, r); err != nil {
-			return err
-		}
-		if err := insertTags(tx, rows, map[string]state{r.ID: {experiment: r.Experiment}}); err != nil {
-			return err
-		}
-		return audit.Record(tx, "run.started", "run/"+r.ID, map[string]any{"experiment": r.Experiment, "name": r.Name})
-	})
-	if err != nil {
+	if err := s.submit(ctx, &change{begin: &r}); err != nil {
 		return Run{}, fmt.Errorf("begin run: %w", err)
 	}
 	return r, nil

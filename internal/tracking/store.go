@@ -136,8 +136,7 @@ func experimentTags(tx db.Scope, list []Experiment) error {
 }
 
 func insertRun(tx db.Scope, r Run) error {
-	_, err := tx.Exec(`INSERT INTO run (workspace, id, experiment, name, author, status, started_at, ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		tx.Workspace, r.ID, r.Experiment, r.Name, r.Author, r.Status, db.Micros(r.Started), db.Micros(r.Ended))
+	_, err := runRows.run(tx, 1, []string{r.ID}, []string{r.Experiment}, []string{r.Name}, []string{r.Author}, []string{r.Status}, []int64{db.Micros(r.Started)}, []int64{db.Micros(r.Ended)})
 	return err
 }
 
@@ -168,19 +167,6 @@ func holdRun(tx db.Scope, id string) (Run, error) {
 		}
 	}
 	return head(tx, id)
-}
-
-// holdExperiment tells whether an experiment is deleted; on PostgreSQL that stays so until the transaction ends.
-func holdExperiment(tx db.Scope, id string) (deleted bool, err error) {
-	q := `SELECT deleted FROM experiment WHERE workspace = $1 AND id = $2`
-	if tx.Postgres() {
-		q += ` FOR SHARE`
-	}
-	err = tx.QueryRow(q, tx.Workspace, id).Scan(&deleted)
-	if errors.Is(err, db.ErrNoRows) {
-		return false, noExperiment(id)
-	}
-	return deleted, err
 }
 
 func getRun(tx db.Scope, id string) (Run, error) {
