@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -190,53 +189,3 @@ type wrapped struct {
 }
 
 func (w *wrapped) Unwrap() []error { return []error{&w.failure, w.err} }
-
-func (c *cli) runCmd() *cobra.Command {
-	list := c.listCommand("run", "List training runs", "/api/v1/runs", columns("id", "name", "experiment", "status", "user", "started_at", "pipeline_run", "models"), "id", "experiment=only those of this experiment")
-	get := c.getCommand("run", "Show a training run: parameters, metrics, artifacts, data, source", "ID", "7c3f", func(id string) (string, error) { return "/api/v1/runs/" + escape(id), nil }, nil, "id")
-	compare := verb("compare ID ID…", "Compare parameters and metrics of runs", "keelson run compare 7c3f 9d21\nkeelson run compare 7c3f 9d21 --json\nkeelson run compare 7c3f 9d21 -o csv",
-		c.args(2, 20, "two or more IDs"), func(cmd *cobra.Command, args []string) error {
-			cl, err := c.dial()
-			if err != nil {
-				return err
-			}
-			rows := map[string]map[string]any{}
-			for _, id := range args {
-				var r struct {
-					Params  map[string]any `json:"params"`
-					Metrics map[string]any `json:"metrics"`
-				}
-				if err := cl.Get(cmd.Context(), "/api/v1/runs/"+escape(id), &r); err != nil {
-					return err
-				}
-				for kind, m := range map[string]map[string]any{"param": r.Params, "metric": r.Metrics} {
-					for k, v := range m {
-						key := kind + " " + k
-						if rows[key] == nil {
-							rows[key] = map[string]any{"kind": kind, "name": k}
-						}
-						rows[key][id] = v
-					}
-				}
-			}
-			keys := make(map[string]any, len(rows))
-			for k := range rows {
-				keys[k] = nil
-			}
-			items := []json.RawMessage{}
-			for _, k := range sortedKeys(keys) {
-				b, err := json.Marshal(rows[k])
-				if err != nil {
-					return err
-				}
-				items = append(items, b)
-			}
-			return c.list(items, columns(append([]string{"kind", "name"}, args...)...), "name")
-		})
-	return c.noun("run", "Training runs", []string{"runs"}, list, get, compare)
-}
-
-func (c *cli) experimentCmd() *cobra.Command {
-	return c.noun("experiment", "Experiments that gather runs", []string{"experiments"},
-		c.listCommand("experiment", "List experiments", "/api/v1/experiments", columns("id", "name", "runs", "last_run_at"), "name"))
-}

@@ -324,7 +324,33 @@ func TestScripts(t *testing.T) {
 			e.Setenv("LANG", "C.UTF-8")
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mlflow": mlflowCall},
 	})
+}
+
+// mlflowCall is "mlflow PATH BODY [FIELD VAR]": it posts BODY as a client of MLflow would and keeps a field of the answer,
+// as run.info.run_id, in VAR.
+func mlflowCall(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 && len(args) != 4 {
+		ts.Fatalf("usage: mlflow PATH BODY [FIELD VAR]")
+	}
+	r, err := http.NewRequest("POST", ts.Getenv("KEELSON_URL")+"/api/2.0/mlflow/"+args[0], strings.NewReader(args[1]))
+	ts.Check(err)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+ts.Getenv("ADMIN"))
+	resp, err := http.DefaultClient.Do(r)
+	ts.Check(err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	if resp.StatusCode != 200 {
+		ts.Fatalf("%s: %d %s", args[0], resp.StatusCode, b)
+	}
+	if len(args) == 4 {
+		d, err := document(b)
+		ts.Check(err)
+		ts.Setenv(args[3], cell(at(d, args[2])))
+	}
 }
 
 func TestCompletionScriptsLoad(t *testing.T) {

@@ -55,16 +55,20 @@ func toDocument(v any) (any, error) {
 	return document(b)
 }
 
-// at finds the value at a path; nil if there is none.
+// at finds the value at a path; nil if there is none. The last key may hold dots ("metrics.val.acc").
 func at(v any, path string) any {
-	for _, key := range strings.Split(path, ".") {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = m[key]
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil
 	}
-	return v
+	if x, ok := m[path]; ok {
+		return x
+	}
+	key, rest, ok := strings.Cut(path, ".")
+	if !ok {
+		return nil
+	}
+	return at(m[key], rest)
 }
 
 // cell is a value as text on one line.
