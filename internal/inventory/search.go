@@ -1,13 +1,13 @@
 package inventory
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"keelson/internal/db"
+	"keelson/internal/db/find"
 	"keelson/internal/filter"
 	"keelson/internal/tracking"
 )
@@ -15,189 +15,148 @@ import (
 // tagPrompt marks what MLflow keeps as prompts; a search that excludes them means models without the tag as well.
 const tagPrompt = "mlflow.prompt.is_prompt"
 
-// fieldsOf are the attributes of one searched thing.
-type fieldsOf struct {
-	text   map[string]string
-	number map[string]float64
-	tags   map[string]string
+// search finds a page of models or versions in SQL: tags are members of a JSON column.
+type search struct {
+	v       tracking.Search
+	clauses []filter.Clause
+	orders  []filter.Order
+	columns map[string]string // key of an attribute → column
+	last    []filter.Order    // closes the order
+	kind    string            // what is searched, for page tokens
 }
 
-func match(clauses []filter.Clause, f fieldsOf) bool {
-	for _, c := range clauses {
-		v, ok := f.text[c.Key]
-		if c.Entity == filter.Tag {
-			v, ok = f.tags[c.Key]
-			switch {
-			case c.Op == "IS NULL":
-				if ok {
-					return false
-				}
-				continue
-			case c.Op == "IS NOT NULL":
-				if !ok {
-					return false
-				}
-				continue
-			case !ok && c.Key == tagPrompt && c.Op == "!=":
-				continue
-			}
-		} else if c.Numeric {
-			if !compareNumber(f.number[c.Key], c.Op, c.Number) {
-				return false
-			}
-			continue
-		}
-		if !ok || !compareText(v, c) {
-			return false
+func (s *search) parse(g *filter.Grammar) (err error) {
+	if s.clauses, err = filter.Parse(s.v.Filter, g); err != nil {
+		return err
+	}
+	s.orders, err = filter.ParseOrder(s.v.Order, g)
+	for _, o := range s.last {
+		if !slices.ContainsFunc(s.orders, func(x filter.Order) bool { return x.Key == o.Key }) {
+			s.orders = append(s.orders, o)
 		}
 	}
-	return true
+	return err
 }
 
-func compareNumber(a float64, op string, b float64) bool {
-	switch op {
-	case "!=":
-		return a != b
-	case "<":
-		return a < b
-	case "<=":
-		return a <= b
-	case ">":
-		return a > b
-	case ">=":
-		return a >= b
+func (s *search) name() []string {
+	return []string{s.kind, s.v.Filter, strings.Join(s.v.Order, "\x01")}
+}
+
+func (s *search) terms(b *find.Builder) (out []find.Term) {
+	for _, o := range s.orders {
+		t := find.Term{SQL: s.columns[o.Key], Desc: o.Desc, Kind: find.Int}
+		if !o.Numeric {
+			t.SQL, t.Kind = b.Bytewise(t.SQL), find.Text
+		}
+		out = append(out, t)
 	}
-	return a == b
+	return out
 }
 
-func compareText(v string, c filter.Clause) bool {
-	switch c.Op {
-	case "!=":
-		return v != c.Text
-	case "LIKE":
-		return like(c.Text, v)
-	case "ILIKE":
-		return like(strings.ToLower(c.Text), strings.ToLower(v))
-	case "IN":
-		return slices.Contains(c.List, v)
-	case "NOT IN":
-		return !slices.Contains(c.List, v)
-	}
-	return v == c.Text
-}
-
-// like matches the wildcards % (any text) and _ (one character); it takes time in the product of the lengths at most.
-func like(pattern, s string) bool {
-	p, t := []rune(pattern), []rune(s)
-	i, j, star, mark := 0, 0, -1, 0
-	for j < len(t) {
+// where adds the conditions of the clauses.
+func (s *search) where(b *find.Builder) {
+	for _, c := range s.clauses {
+		b.Add(` AND `)
+		col := s.columns[c.Key]
 		switch {
-		case i < len(p) && p[i] == '%':
-			star, mark = i, j
-			i++
-		case i < len(p) && (p[i] == '_' || p[i] == t[j]):
-			i++
-			j++
-		case star >= 0:
-			mark++
-			i, j = star+1, mark
-		default:
-			return false
-		}
-	}
-	for i < len(p) && p[i] == '%' {
-		i++
-	}
-	return i == len(p)
-}
-
-// arrange filters, orders and cuts a list.
-func arrange[T any](list []T, g *filter.Grammar, v tracking.Search, fields func(T) fieldsOf, usual []filter.Order) (out []T, next string, err error) {
-	clauses, err := filter.Parse(v.Filter, g)
-	if err != nil {
-		return nil, "", err
-	}
-	order, err := filter.ParseOrder(v.Order, g)
-	if err != nil {
-		return nil, "", err
-	}
-	offset, err := tracking.ParseToken(v.Token)
-	if err != nil {
-		return nil, "", err
-	}
-	type row struct {
-		v T
-		f fieldsOf
-	}
-	var rows []row
-	for _, x := range list {
-		if f := fields(x); match(clauses, f) {
-			rows = append(rows, row{x, f})
-		}
-	}
-	order = append(order, usual...)
-	slices.SortStableFunc(rows, func(a, b row) int {
-		for _, o := range order {
-			var c int
+		case c.Entity == filter.Tag:
+			v := b.Member("tags", c.Key)
 			switch {
-			case o.Entity == filter.Tag:
-				c = strings.Compare(a.f.tags[o.Key], b.f.tags[o.Key])
-			case o.Numeric:
-				c = cmp.Compare(a.f.number[o.Key], b.f.number[o.Key])
+			case c.Op == filter.IsNull || c.Op == filter.IsNotNull:
+				b.Add(v, ` `, c.Op)
+			case c.Key == tagPrompt && (c.Op == filter.Ne || c.Op == filter.Eq && c.Text == "false"):
+				b.Add(`(`, v, ` IS NULL OR `, b.Text(v, c), `)`)
 			default:
-				c = strings.Compare(a.f.text[o.Key], b.f.text[o.Key])
+				b.Add(b.Text(v, c))
 			}
-			if o.Desc {
-				c = -c
-			}
-			if c != 0 {
-				return c
-			}
+		case c.Numeric && c.Key == "version":
+			b.Add(b.Integer(col, c))
+		case c.Numeric:
+			b.Add(b.Millis(col, c))
+		default:
+			b.Add(b.Text(col, c))
 		}
-		return 0
-	})
-	rows = rows[min(offset, len(rows)):]
-	if len(rows) > v.Limit {
-		rows, next = rows[:v.Limit], tracking.MakeToken(offset+v.Limit)
 	}
-	for _, r := range rows {
-		out = append(out, r.v)
-	}
-	return out, next, nil
 }
 
-// Search finds models in MLflow's filter language. Models and versions number thousands at most, so the filter runs here
-// and not in SQL.
+// page runs the search over a table and calls read for every row of the page; it gives the token of the next page.
+func (s *search) page(tx db.Scope, table, columns string, read func(scan func(...any) error) error) (next string, err error) {
+	b := find.New(tx)
+	terms := s.terms(b)
+	at, err := find.ParseToken(s.name(), s.v.Token, terms)
+	if err != nil {
+		return "", err
+	}
+	b.Add(`SELECT `+columns+`, `, find.Select(terms), ` FROM `+table+` WHERE workspace = `, b.Arg(tx.Workspace))
+	s.where(b)
+	if at != nil {
+		b.Add(` AND `, b.After(terms, at))
+	}
+	b.Add(` ORDER BY `, find.OrderBy(terms), ` LIMIT `, b.Arg(s.v.Limit+1))
+	dest, values := find.Dest(terms)
+	n := 0
+	var place []any
+	err = b.Each(func(scan func(...any) error) error {
+		if n++; n > s.v.Limit {
+			next = find.Token(s.name(), place)
+			return nil
+		}
+		if err := read(func(own ...any) error { return scan(append(own, dest...)...) }); err != nil {
+			return err
+		}
+		place = values()
+		return nil
+	})
+	return next, err
+}
+
+// Search finds models in MLflow's filter language, by default in the order of their names.
 func (s *Service) Search(ctx context.Context, v tracking.Search) (out []Model, next string, err error) {
-	var all []Model
-	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { all, err = listModels(tx, "", "", 0); return err }); err != nil {
+	q := search{v: v, kind: "model", columns: map[string]string{"name": "name", "created_at": "created_at", "updated_at": "updated_at"}, last: []filter.Order{{Key: "name"}}}
+	if err := q.parse(filter.Models); err != nil {
 		return nil, "", err
 	}
-	return arrange(all, filter.Models, v, func(m Model) fieldsOf {
-		return fieldsOf{map[string]string{"name": m.Name}, map[string]float64{"created_at": float64(m.CreatedAt.UnixMilli()), "updated_at": float64(m.UpdatedAt.UnixMilli())}, m.Tags}
-	}, []filter.Order{{Key: "name"}})
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) {
+		out = nil
+		next, err = q.page(tx, "model", modelColumns, func(scan func(...any) error) error {
+			m, err := scanModel(scan)
+			out = append(out, m)
+			return err
+		})
+		return err
+	})
+	return out, next, err
 }
 
 // SearchVersions finds versions of all models in MLflow's filter language, by default the youngest change first.
 func (s *Service) SearchVersions(ctx context.Context, v tracking.Search) (out []Version, next string, err error) {
-	clauses, err := filter.Parse(v.Filter, filter.Versions)
-	if err != nil {
+	q := search{v: v, kind: "version", columns: map[string]string{"name": "model", "run": "run", "origin": "origin", "version": "version", "created_at": "created_at", "updated_at": "updated_at"},
+		last: []filter.Order{{Key: "name"}, {Key: "version", Numeric: true, Desc: true}}}
+	if len(v.Order) == 0 {
+		q.last = append([]filter.Order{{Key: "updated_at", Numeric: true, Desc: true}}, q.last...)
+	}
+	if err := q.parse(filter.Versions); err != nil {
 		return nil, "", err
 	}
 	model := "" // the usual search is for the versions of one model
-	for _, c := range clauses {
-		if c.Entity == filter.Attribute && c.Key == "name" && c.Op == "=" {
+	for _, c := range q.clauses {
+		if c.Entity == filter.Attribute && c.Key == "name" && c.Op == filter.Eq {
 			model = c.Text
 		}
 	}
-	var all []Version
-	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { all, err = listVersions(tx, model, 0, 0); return err }); err != nil {
-		return nil, "", err
-	}
-	return arrange(all, filter.Versions, v, func(v Version) fieldsOf {
-		return fieldsOf{map[string]string{"name": v.Model, "run": v.Run, "origin": v.Origin},
-			map[string]float64{"version": float64(v.Number), "created_at": float64(v.CreatedAt.UnixMilli()), "updated_at": float64(v.UpdatedAt.UnixMilli())}, v.Tags}
-	}, []filter.Order{{Key: "updated_at", Numeric: true, Desc: true}, {Key: "name"}, {Key: "version", Numeric: true, Desc: true}})
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) {
+		out = nil
+		next, err = q.page(tx, "model_version", versionColumns, func(scan func(...any) error) error {
+			v, err := scanVersion(scan)
+			out = append(out, v)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return fillAliases(tx, model, out)
+	})
+	return out, next, err
 }
 
 // Latest gives the newest version of each of the named models that has one, without files.

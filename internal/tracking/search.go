@@ -195,7 +195,9 @@ func (f *finder) attribute(b *find.Builder, c filter.Clause) {
 	col := f.t + "." + c.Key
 	switch {
 	case c.Numeric:
-		b.Add(b.Millis(col, c))
+		if b.Add(b.Millis(col, c)); c.Key == "ended_at" { // a run that goes on has no end
+			b.Add(` AND ` + col + ` <> 0`)
+		}
 	case c.Key == "artifact_uri":
 		b.Add(b.Text(`('mlflow-artifacts:/' || `+f.t+`.experiment || '/' || `+f.t+`.id || '/artifacts')`, c))
 	case c.Key == "status":

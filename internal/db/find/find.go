@@ -67,6 +67,14 @@ func (b *Builder) Bytewise(sql string) string {
 	return sql
 }
 
+// Member is a member of a JSON object in a text column, as text; NULL where there is none.
+func (b *Builder) Member(col, key string) string {
+	if b.tx.Postgres() {
+		return "(NULLIF(" + col + ", '')::jsonb ->> " + b.Arg(key) + "::text)"
+	}
+	return "(SELECT j.value FROM json_each(NULLIF(" + col + ", '')) j WHERE j.key = " + b.Arg(key) + ")"
+}
+
 // globs turns a LIKE pattern into a GLOB pattern.
 var globs = strings.NewReplacer("%", "*", "_", "?", "*", "[*]", "?", "[?]", "[", "[[]")
 
@@ -99,9 +107,28 @@ func (b *Builder) Number(sql string, c filter.Clause) string {
 	return sql + " " + operator(c.Op) + " " + b.Arg(c.Number)
 }
 
-// Millis is the SQL of a clause that gives a time in milliseconds, on a column of microseconds.
+// Millis is the SQL of a clause that gives a time in milliseconds, on a column of microseconds whose parts of a millisecond
+// do not count.
 func (b *Builder) Millis(sql string, c filter.Clause) string {
-	return sql + " " + operator(c.Op) + " " + b.Arg(int64(max(-9e15, min(9e15, c.Number*1000))))
+	at := func(ms float64) string { return b.Arg(int64(max(-9e15, min(9e15, ms*1000)))) }
+	switch c.Op {
+	case filter.Lt:
+		return sql + " < " + at(math.Ceil(c.Number))
+	case filter.Ge:
+		return sql + " >= " + at(math.Ceil(c.Number))
+	case filter.Le:
+		return sql + " < " + at(math.Floor(c.Number)+1)
+	case filter.Gt:
+		return sql + " >= " + at(math.Floor(c.Number)+1)
+	}
+	if c.Number != math.Trunc(c.Number) {
+		return map[bool]string{true: "1 = 1", false: "1 = 0"}[c.Op == filter.Ne]
+	}
+	from, to := at(c.Number), at(c.Number+1)
+	if c.Op == filter.Ne {
+		return "(" + sql + " < " + from + " OR " + sql + " >= " + to + ")"
+	}
+	return sql + " >= " + from + " AND " + sql + " < " + to
 }
 
 // Integer is the SQL of a clause on an integer column. A number that is no integer is compared as it is.
