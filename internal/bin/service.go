@@ -28,7 +28,7 @@ type Service struct {
 }
 
 // Jobs registers the hourly purge.
-func (s *Service) Jobs(r *job.Runner) { r.Every("bin.purge", time.Hour, s.purgeOld) }
+func (s *Service) Jobs(r *job.Runner) { r.Every("bin.purge", time.Hour, s.PurgeExpired) }
 
 func (s *Service) kind(name string) (Kind, error) {
 	var names []string
@@ -266,8 +266,8 @@ func (s *Service) free(ctx context.Context, rep *Report) (err error) {
 	return err
 }
 
-// purgeOld purges in every workspace what lies here longer than Retention.
-func (s *Service) purgeOld(ctx context.Context) error {
+// PurgeExpired purges in every workspace what lies here longer than Retention.
+func (s *Service) PurgeExpired(ctx context.Context) error {
 	if s.Retention <= 0 {
 		return nil
 	}
