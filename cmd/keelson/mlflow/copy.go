@@ -84,9 +84,12 @@ func (c *Copier) Copy(ctx context.Context) (*Report, error) {
 	return &c.report, nil
 }
 
+// flat takes slashes their meaning: in names of experiments they are letters like others.
+var flat = strings.NewReplacer("/", "\x01")
+
 func matches(patterns []string, name string) bool {
 	for _, p := range patterns {
-		if ok, _ := path.Match(p, name); ok || p == name { // checked by Copy
+		if ok, _ := path.Match(flat.Replace(p), flat.Replace(name)); ok || p == name { // checked by Copy
 			return true
 		}
 	}
