@@ -240,6 +240,9 @@ func (q *query) attribute(pg bool, c filter.Clause) {
 		q.add(col, ` <> '' AND `)
 		q.compare(pg, col, c)
 	default:
+		if c.Key == "session" { // said for its index, which leaves out traces without one
+			q.add(`t.session <> '' AND `)
+		}
 		q.compare(pg, col, c)
 	}
 }
@@ -285,7 +288,7 @@ func (q *query) judged(pg bool, c filter.Clause) {
 	q.add(`(EXISTS (SELECT 1 FROM trace_assessment x WHERE x.workspace = t.workspace AND x.trace = t.id`)
 	value("x")
 	q.add(`) OR t.session <> '' AND EXISTS (SELECT 1 FROM trace_assessment y JOIN trace u ON u.workspace = y.workspace AND u.id = y.trace
-		WHERE y.workspace = t.workspace AND u.session = t.session AND u.experiment = t.experiment AND y.sessionwide = 1`)
+		WHERE y.workspace = t.workspace AND u.session <> '' AND u.session = t.session AND u.experiment = t.experiment AND y.sessionwide = 1`)
 	value("y")
 	q.add(`))`)
 }

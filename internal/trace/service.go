@@ -91,6 +91,11 @@ func (s *Service) Start(ctx context.Context, t Trace) (Trace, error) {
 				return err
 			}
 		}
+		if fresh { // nobody else can have added to it
+			out = t
+			out.Assessments = assessed
+			return nil
+		}
 		out, err = getTrace(tx, t.ID)
 		return err
 	})
