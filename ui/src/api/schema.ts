@@ -272,6 +272,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/bin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what was deleted and can come back, the oldest first
+         * @description Needs the permission `bin.read`.
+         */
+        get: operations["get-bin"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bin/purge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove for good what was deleted some time ago
+         * @description Needs the permission `bin.purge`.
+         */
+        post: operations["post-bin-purge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bin/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bring something back
+         * @description Needs the permission `bin.restore`.
+         */
+        post: operations["post-bin-restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bin/{kind}/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove one thing for good
+         * @description Needs the permission `bin.purge`.
+         */
+        delete: operations["delete-bin-kind-id"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets": {
         parameters: {
             query?: never;
@@ -528,12 +608,212 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List experiments
+         * Search experiments
          * @description Needs the permission `run.read`.
          */
         get: operations["get-experiments"];
         put?: never;
+        /**
+         * Create an experiment
+         * @description Needs the permission `run.write`.
+         */
+        post: operations["post-experiments"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/experiments/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read an experiment
+         * @description Needs the permission `run.read`.
+         */
+        get: operations["get-experiments-id"];
+        put?: never;
         post?: never;
+        /**
+         * Move an experiment and its runs to the bin
+         * @description Needs the permission `run.write`.
+         */
+        delete: operations["delete-experiments-id"];
+        options?: never;
+        head?: never;
+        /**
+         * Change name, description and tags of an experiment
+         * @description Needs the permission `run.write`.
+         */
+        patch: operations["patch-experiments-id"];
+        trace?: never;
+    };
+    "/api/v1/experiments/{id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take an experiment out of the bin
+         * @description Needs the permission `run.write`.
+         */
+        post: operations["post-experiments-id-restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what must not be deleted
+         * @description Needs the permission `bin.read`.
+         */
+        get: operations["get-holds"];
+        /**
+         * Keep something from being deleted
+         * @description Needs the permission `hold.write`.
+         */
+        put: operations["put-holds"];
+        post?: never;
+        /**
+         * Lift a hold
+         * @description Needs the permission `hold.write`.
+         */
+        delete: operations["delete-holds"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/impact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what uses a data set, a model or a library
+         * @description Needs the permission `version.read`.
+         */
+        get: operations["get-impact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/mlflow/experiments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bring an experiment from another MLflow server
+         * @description Needs the permission `run.write`.
+         */
+        post: operations["post-imports-mlflow-experiments"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/mlflow/logged-models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bring a logged model from another MLflow server
+         * @description Needs the permission `run.write`.
+         */
+        post: operations["post-imports-mlflow-logged-models"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/mlflow/model-versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bring a model version from another MLflow server
+         * @description Needs the permission `version.write`.
+         */
+        post: operations["post-imports-mlflow-model-versions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/mlflow/registered-models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bring a registered model from another MLflow server
+         * @description Needs the permission `model.write`.
+         */
+        post: operations["post-imports-mlflow-registered-models"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/mlflow/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bring a run from another MLflow server
+         * @description Needs the permission `run.write`.
+         */
+        post: operations["post-imports-mlflow-runs"];
         delete?: never;
         options?: never;
         head?: never;
@@ -654,6 +934,26 @@ export interface paths {
          * @description Needs the permission `self`.
          */
         post: operations["post-me-password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/metrics/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read metrics of many runs as series
+         * @description Needs the permission `run.read`.
+         */
+        post: operations["post-metrics-series"];
         delete?: never;
         options?: never;
         head?: never;
@@ -822,6 +1122,26 @@ export interface paths {
          * @description Needs the permission `version.write`.
          */
         patch: operations["patch-models-name-versions-version"];
+        trace?: never;
+    };
+    "/api/v1/models/{name}/versions/{version}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare a version with another one
+         * @description Needs the permission `version.read`.
+         */
+        get: operations["get-models-name-versions-version-diff"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/models/{name}/versions/{version}/evaluations": {
@@ -1224,6 +1544,126 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/prompts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List prompts by name
+         * @description Needs the permission `model.read`.
+         */
+        get: operations["get-prompts"];
+        put?: never;
+        /**
+         * Add a prompt
+         * @description Needs the permission `model.write`.
+         */
+        post: operations["post-prompts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/prompts/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a prompt
+         * @description Needs the permission `model.read`.
+         */
+        get: operations["get-prompts-name"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a prompt and its versions
+         * @description Needs the permission `model.write`.
+         */
+        delete: operations["delete-prompts-name"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/prompts/{name}/aliases/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Point an alias to a version of a prompt
+         * @description Needs the permission `version.write`.
+         */
+        put: operations["put-prompts-name-aliases-alias"];
+        post?: never;
+        /**
+         * Take an alias of a prompt away
+         * @description Needs the permission `version.write`.
+         */
+        delete: operations["delete-prompts-name-aliases-alias"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/prompts/{name}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the versions of a prompt, newest first
+         * @description Needs the permission `version.read`.
+         */
+        get: operations["get-prompts-name-versions"];
+        put?: never;
+        /**
+         * Add a version to a prompt
+         * @description Needs the permission `version.write`.
+         */
+        post: operations["post-prompts-name-versions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/prompts/{name}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a version of a prompt
+         * @description Needs the permission `version.read`.
+         */
+        get: operations["get-prompts-name-versions-version"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a version of a prompt
+         * @description Needs the permission `version.write`.
+         */
+        delete: operations["delete-prompts-name-versions-version"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/roles": {
         parameters: {
             query?: never;
@@ -1252,10 +1692,70 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List runs, the newest first
+         * Search runs, by default the newest first
          * @description Needs the permission `run.read`.
          */
         get: operations["get-runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/columns": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the metrics, parameters and tags that runs have
+         * @description Needs the permission `run.read`.
+         */
+        get: operations["get-runs-columns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare runs side by side
+         * @description Needs the permission `run.read`.
+         */
+        get: operations["get-runs-compare"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Complete a filter that is being typed
+         * @description Needs the permission `run.read`.
+         */
+        get: operations["get-runs-complete"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1278,10 +1778,18 @@ export interface paths {
         get: operations["get-runs-id"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Move a run to the bin
+         * @description Needs the permission `run.write`.
+         */
+        delete: operations["delete-runs-id"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change name, description and tags of a run
+         * @description Needs the permission `run.write`.
+         */
+        patch: operations["patch-runs-id"];
         trace?: never;
     };
     "/api/v1/runs/{id}/metrics": {
@@ -1292,12 +1800,52 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Read the history of a metric
+         * List the metrics of a run
          * @description Needs the permission `run.read`.
          */
         get: operations["get-runs-id-metrics"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{id}/metrics/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a metric of a run as a series
+         * @description Needs the permission `run.read`.
+         */
+        get: operations["get-runs-id-metrics-key"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a run out of the bin
+         * @description Needs the permission `run.write`.
+         */
+        post: operations["post-runs-id-restore"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1363,6 +1911,110 @@ export interface paths {
          * @description Needs the permission `self`.
          */
         delete: operations["delete-tokens-id"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search traces, the newest first
+         * @description Needs the permission `trace.read`.
+         */
+        get: operations["get-traces"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count and measure traces
+         * @description Needs the permission `trace.read`.
+         */
+        get: operations["get-traces-metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a trace with its spans
+         * @description Needs the permission `trace.read`.
+         */
+        get: operations["get-traces-id"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a trace
+         * @description Needs the permission `trace.write`.
+         */
+        delete: operations["delete-traces-id"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/{id}/assessments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say what you think of a trace
+         * @description Needs the permission `trace.assess`.
+         */
+        post: operations["post-traces-id-assessments"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/{id}/assessments/{assessment}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete an assessment of a trace
+         * @description Needs the permission `trace.assess`.
+         */
+        delete: operations["delete-traces-id-assessments-assessment"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1474,6 +2126,98 @@ export interface paths {
          * @description Needs the permission `user.write`.
          */
         post: operations["post-users-name-link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List webhooks, newest first
+         * @description Needs the permission `webhook.read`.
+         */
+        get: operations["get-webhooks"];
+        put?: never;
+        /**
+         * Add a webhook
+         * @description Needs the permission `webhook.write`.
+         */
+        post: operations["post-webhooks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a webhook
+         * @description Needs the permission `webhook.read`.
+         */
+        get: operations["get-webhooks-id"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a webhook and its log
+         * @description Needs the permission `webhook.write`.
+         */
+        delete: operations["delete-webhooks-id"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a webhook
+         * @description Needs the permission `webhook.write`.
+         */
+        patch: operations["patch-webhooks-id"];
+        trace?: never;
+    };
+    "/api/v1/webhooks/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what was sent, newest first
+         * @description Needs the permission `webhook.read`.
+         */
+        get: operations["get-webhooks-id-deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send an example and say what came back
+         * @description Needs the permission `webhook.write`.
+         */
+        post: operations["post-webhooks-id-test"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1786,8 +2530,106 @@ export interface components {
             /** Format: int64 */
             size: number;
         };
+        BinEntry2: {
+            /** Format: int64 */
+            bytes: number;
+            /** Format: date-time */
+            deleted_at: string;
+            deleted_by: string;
+            /** Format: int64 */
+            files: number;
+            /** @description why it does not go */
+            hold?: string;
+            id: string;
+            /** @description experiment, run, logged-model, model, version, trace */
+            kind: string;
+            name: string;
+            /** @description experiment of a run, model of a version */
+            parent?: string;
+            /**
+             * Format: date-time
+             * @description when it goes for good by itself
+             */
+            purge_at: string;
+        };
+        BinEntryPage: {
+            items: components["schemas"]["BinEntry2"][] | null;
+            next?: string;
+        };
+        BinHold2: {
+            /** Format: date-time */
+            at: string;
+            by: string;
+            /** @enum {string} */
+            kind: "experiment" | "run" | "logged-model" | "model" | "version";
+            /** @description name of a model, model/3 of a version, id of the others */
+            name: string;
+            reason: string;
+            /**
+             * Format: date-time
+             * @description empty: until it is lifted
+             */
+            until?: string;
+        };
+        BinHoldPage: {
+            items: components["schemas"]["BinHold2"][] | null;
+            next?: string;
+        };
+        BinReport: {
+            /**
+             * Format: int64
+             * @description of all files of the items
+             */
+            bytes: number;
+            /** Format: int64 */
+            count: number;
+            dry_run: boolean;
+            /** Format: int64 */
+            files: number;
+            freed: components["schemas"]["BlobFreed"];
+            items: components["schemas"]["BinEntry2"][] | null;
+            kept: components["schemas"]["BinEntry2"][] | null;
+        };
+        BlobFreed: {
+            /** Format: int64 */
+            bytes: number;
+            /** Format: int64 */
+            files: number;
+            /** Format: int64 */
+            waiting: number;
+        };
+        ChangeInputBody: {
+            description?: string;
+            events?: string[] | null;
+            name?: string;
+            /** @description empty: a new one is made and shown in the answer */
+            secret?: string;
+            /** @enum {string} */
+            status?: "active" | "disabled";
+            url?: string;
+        };
         CommentInputBody: {
             text: string;
+        };
+        CreateInputBody: {
+            description?: string;
+            /** @description cloudevents: types or patterns, as approval.*; left out: all */
+            events?: string[] | null;
+            /**
+             * @default cloudevents
+             * @enum {string}
+             */
+            format: "cloudevents" | "mlflow";
+            name: string;
+            /** @description whsec_ and base64; left out: one is made and shown in the answer */
+            secret?: string;
+            /**
+             * @default active
+             * @enum {string}
+             */
+            status: "active" | "disabled";
+            /** @description https address; others only where the configuration allows them */
+            url: string;
         };
         Dataset2: {
             /** Format: date-time */
@@ -2245,6 +3087,13 @@ export interface components {
             items: components["schemas"]["Incident2"][] | null;
             next?: string;
         };
+        InventoryChange2: {
+            after: string;
+            before: string;
+            /** @enum {string} */
+            change: "added" | "removed" | "changed" | "same";
+            name: string;
+        };
         InventoryDependency2: {
             digest?: string;
             /** @enum {string} */
@@ -2252,16 +3101,98 @@ export interface components {
             name: string;
             version?: string;
         };
+        InventoryDependencyChange2: {
+            after: string;
+            before: string;
+            /** @enum {string} */
+            change: "added" | "removed" | "changed" | "same";
+            /** @enum {string} */
+            kind: "data" | "run" | "library" | "model" | "code";
+            name: string;
+        };
+        InventoryDescribed: {
+            /** @description as the file says it */
+            created?: string;
+            /** @description in alphabetical order, such as python_function and sklearn */
+            flavors?: string[] | null;
+            /** @description versions that the flavours name, by flavour */
+            libraries?: {
+                [key: string]: string;
+            };
+            /** @description what the author added */
+            metadata?: {
+                [key: string]: unknown;
+            };
+            mlflow_version?: string;
+            model_id?: string;
+            model_uuid?: string;
+            /** @description parameters of a call, with their defaults */
+            params?: components["schemas"]["InventoryParam2"][] | null;
+            python?: string;
+            run_id?: string;
+            /**
+             * Format: int64
+             * @description bytes, as the file says it
+             */
+            size?: number;
+        };
+        InventoryDiff: {
+            dependencies: components["schemas"]["InventoryDependencyChange2"][] | null;
+            files: components["schemas"]["InventoryFileChange2"][] | null;
+            metrics: components["schemas"]["InventoryMetricChange2"][] | null;
+            model: string;
+            params: components["schemas"]["InventoryChange2"][] | null;
+            record: components["schemas"]["InventoryChange2"][] | null;
+            /** @description every file is the same, byte for byte */
+            same: boolean;
+            /** @description the same training result, though times and ids may differ */
+            same_content: boolean;
+            signature: components["schemas"]["InventoryFieldChange2"][] | null;
+            tags: components["schemas"]["InventoryChange2"][] | null;
+            /**
+             * Format: int64
+             * @description the one that is looked at: after
+             */
+            version: number;
+            /**
+             * Format: int64
+             * @description what it is compared with: before
+             */
+            with: number;
+            with_model: string;
+        };
         InventoryEvaluationState: {
             id?: string;
             /** @enum {string} */
             state: "passed" | "failed" | "running" | "none";
+        };
+        InventoryFieldChange2: {
+            after: string;
+            before: string;
+            /** @enum {string} */
+            change: "added" | "removed" | "changed" | "same";
+            name: string;
+            /** @enum {string} */
+            part: "inputs" | "outputs" | "params";
         };
         InventoryFile2: {
             digest: string;
             path: string;
             /** Format: int64 */
             size: number;
+        };
+        InventoryFile3: {
+            digest: string;
+            path: string;
+            /** Format: int64 */
+            size: number;
+        };
+        InventoryFileChange2: {
+            after: components["schemas"]["InventoryFile3"];
+            before: components["schemas"]["InventoryFile3"];
+            /** @enum {string} */
+            change: "added" | "removed" | "changed" | "same";
+            path: string;
         };
         InventoryGolden: {
             /** Format: double */
@@ -2276,6 +3207,18 @@ export interface components {
             /** @enum {string} */
             verdict: "yes" | "watch" | "no" | "unknown";
         };
+        InventoryImpact: {
+            deployments: components["schemas"]["InventoryLiveImpact2"][] | null;
+            /** @enum {string} */
+            kind: "data" | "model" | "library";
+            models: string[] | null;
+            name: string;
+            /** @description there are more versions than are listed */
+            truncated: boolean;
+            version?: string;
+            /** @description the newest first */
+            versions: components["schemas"]["InventoryUsed2"][] | null;
+        };
         InventoryLive2: {
             environment: string;
             kind: string;
@@ -2283,6 +3226,23 @@ export interface components {
             share: number;
             /** Format: int64 */
             version: number;
+        };
+        InventoryLiveImpact2: {
+            environment: string;
+            model: string;
+            /** Format: int64 */
+            version: number;
+        };
+        InventoryMetricChange2: {
+            /** Format: double */
+            after: number | null;
+            /** Format: double */
+            before: number | null;
+            /** @enum {string} */
+            change: "added" | "removed" | "changed" | "same";
+            /** Format: double */
+            delta: number | null;
+            name: string;
         };
         InventoryModel2: {
             area: string;
@@ -2337,6 +3297,12 @@ export interface components {
             items: components["schemas"]["InventoryModel2"][] | null;
             next?: string;
         };
+        InventoryParam2: {
+            datatype: string;
+            default: unknown;
+            name: string;
+            shape?: number[] | null;
+        };
         InventoryResponsibilities: {
             accountable?: string;
             consulted?: string[] | null;
@@ -2349,6 +3315,21 @@ export interface components {
             informed?: string[] | null;
             responsible?: string[] | null;
         };
+        InventoryUsed2: {
+            /** Format: date-time */
+            created_at: string;
+            /** @description environments where it answers calls */
+            deployed: string[] | null;
+            model: string;
+            owner: string;
+            state: string;
+            /** Format: int64 */
+            tier: number;
+            /** Format: int64 */
+            version: number;
+            /** @description in words, such as: library numpy 2.4.6 */
+            why: string;
+        };
         InventoryVersion2: {
             aliases: string[] | null;
             artifact_digest: string;
@@ -2358,6 +3339,7 @@ export interface components {
             created_at: string;
             created_by: string;
             dependencies: components["schemas"]["InventoryDependency2"][] | null;
+            deployable: boolean;
             deployed: string[] | null;
             description: string;
             engine: string;
@@ -2365,9 +3347,13 @@ export interface components {
             /** @description why it failed: no-engine, load or golden */
             fault?: string;
             files?: components["schemas"]["InventoryFile2"][] | null;
+            /** @description of an MLflow model */
+            flavors: string[] | null;
             format: string;
             golden: components["schemas"]["InventoryGolden"];
             logged_model?: string;
+            /** @description what the model's MLmodel file says of itself */
+            mlflow?: components["schemas"]["InventoryDescribed"];
             model: string;
             origin?: string;
             reason?: string;
@@ -2381,6 +3367,8 @@ export interface components {
             tags: {
                 [key: string]: string;
             };
+            /** @description why it cannot be deployed */
+            undeployable?: string;
             /** Format: date-time */
             updated_at: string;
             /** Format: int64 */
@@ -2426,6 +3414,28 @@ export interface components {
             psi_warn?: number;
             /** Format: double */
             rmse?: number;
+        };
+        MlflowapiImported: {
+            /** @description its id or name here */
+            id: string;
+            /** @description false: it was there already */
+            made: boolean;
+        };
+        MlflowapiImportedInput2: {
+            digest: string;
+            name: string;
+            profile?: string;
+            schema?: string;
+            source?: string;
+            source_type?: string;
+            tags?: {
+                [key: string]: string;
+            };
+        };
+        MlflowapiImportedModelRef2: {
+            model_id: string;
+            /** Format: int64 */
+            step?: number;
         };
         Monitor: {
             /** Format: date-time */
@@ -2713,9 +3723,25 @@ export interface components {
             /** @description at least 10 characters */
             password: string;
         };
+        "Patch-experiments-idRequest": {
+            description?: string;
+            name?: string;
+            /** @description tags to set; null removes one */
+            tags?: {
+                [key: string]: string | null;
+            };
+        };
         "Patch-models-name-versions-versionRequest": {
             description?: string;
             /** @description merged into the tags; null takes one away */
+            tags?: {
+                [key: string]: string | null;
+            };
+        };
+        "Patch-runs-idRequest": {
+            description?: string;
+            name?: string;
+            /** @description tags to set; null removes one */
             tags?: {
                 [key: string]: string | null;
             };
@@ -2787,7 +3813,10 @@ export interface components {
             version?: number;
         };
         PipelineRollout: {
+            durability?: string;
+            limits?: components["schemas"]["ReleaseLimits"];
             mode: string;
+            redact?: string[] | null;
             steps?: components["schemas"]["PipelineIncrement2"][] | null;
         };
         PipelineRun: {
@@ -2871,7 +3900,23 @@ export interface components {
             /** Format: int64 */
             version: number;
         };
+        PolicyAliases: {
+            /**
+             * @description names, in which * stands for any text
+             * @example [
+             *       "champion"
+             *     ]
+             */
+            names: string[] | null;
+            /**
+             * Format: int64
+             * @description the lowest risk they are protected for; 0 protects none
+             */
+            tier: number;
+        };
         PolicyBodyBody: {
+            /** @description left out: as in the version before */
+            aliases?: components["schemas"]["PolicyAliases"];
             /** @description CEL giving {'count': int, 'roles': list of string} */
             approvals: string;
             /** @description why this version is made */
@@ -2947,6 +3992,8 @@ export interface components {
             reasons: components["schemas"]["PolicyReason2"][] | null;
         };
         PolicyView2: {
+            /** @description aliases of models that move by changes under this policy only */
+            aliases?: components["schemas"]["PolicyAliases"];
             /** @description CEL giving {'count': int, 'roles': list of string} */
             approvals: string;
             /** Format: date-time */
@@ -2965,6 +4012,141 @@ export interface components {
         PolicyViewPage: {
             items: components["schemas"]["PolicyView2"][] | null;
             next?: string;
+        };
+        "Post-bin-purgeRequest": {
+            /** @description only say what would go */
+            dry_run?: boolean;
+            kinds?: string[] | null;
+            /** @description 30d, 12h; 0s is everything */
+            older_than: string;
+        };
+        "Post-bin-restoreRequest": {
+            /** @description another name, when its own is taken by now */
+            as?: string;
+            id: string;
+            kind: string;
+        };
+        "Post-experimentsRequest": {
+            description?: string;
+            name: string;
+            tags?: {
+                [key: string]: string;
+            };
+        };
+        "Post-imports-mlflow-experimentsRequest": {
+            /**
+             * Format: int64
+             * @description milliseconds since 1970
+             */
+            creation_time?: number;
+            /** @description its id there */
+            experiment_id: string;
+            /**
+             * Format: int64
+             * @description milliseconds since 1970
+             */
+            last_update_time?: number;
+            name: string;
+            /** @description address of the server it comes from */
+            source: string;
+            tags?: {
+                [key: string]: string;
+            };
+        };
+        "Post-imports-mlflow-logged-modelsRequest": {
+            /** Format: int64 */
+            creation_timestamp_ms?: number;
+            /** @description id of the experiment here */
+            experiment_id: string;
+            /** Format: int64 */
+            last_updated_timestamp_ms?: number;
+            /** @description its id there, which it keeps */
+            model_id: string;
+            model_type?: string;
+            name: string;
+            params?: {
+                [key: string]: string;
+            };
+            /** @description address of the server it comes from */
+            source: string;
+            source_run_id?: string;
+            /** @enum {string} */
+            status: "LOGGED_MODEL_PENDING" | "LOGGED_MODEL_READY" | "LOGGED_MODEL_UPLOAD_FAILED";
+            tags?: {
+                [key: string]: string;
+            };
+        };
+        "Post-imports-mlflow-model-versionsRequest": {
+            /** Format: int64 */
+            creation_timestamp?: number;
+            description?: string;
+            /** @description where its files are here: models:/m-… or runs:/RUN/PATH */
+            from: string;
+            /** Format: int64 */
+            last_updated_timestamp?: number;
+            /** @description the model's name here */
+            name: string;
+            /** @description its source there */
+            origin?: string;
+            original_name?: string;
+            run_id?: string;
+            /** @description address of the server it comes from */
+            source: string;
+            tags?: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int64
+             * @description its number there, which it keeps
+             */
+            version: number;
+        };
+        "Post-imports-mlflow-registered-modelsRequest": {
+            /** Format: int64 */
+            creation_timestamp?: number;
+            description?: string;
+            /** Format: int64 */
+            last_updated_timestamp?: number;
+            /** @description its name here */
+            name: string;
+            /** @description its name there, when it cannot be borne here */
+            original_name?: string;
+            /** @description address of the server it comes from */
+            source: string;
+            tags?: {
+                [key: string]: string;
+            };
+        };
+        "Post-imports-mlflow-runsRequest": {
+            /**
+             * Format: int64
+             * @description milliseconds since 1970
+             */
+            end_time?: number;
+            /** @description id of the experiment here */
+            experiment_id: string;
+            inputs?: components["schemas"]["MlflowapiImportedInput2"][] | null;
+            model_inputs?: components["schemas"]["MlflowapiImportedModelRef2"][] | null;
+            model_outputs?: components["schemas"]["MlflowapiImportedModelRef2"][] | null;
+            params?: {
+                [key: string]: string;
+            };
+            /** @description its id there, which it keeps */
+            run_id: string;
+            run_name?: string;
+            /** @description address of the server it comes from */
+            source: string;
+            /**
+             * Format: int64
+             * @description milliseconds since 1970
+             */
+            start_time?: number;
+            /** @enum {string} */
+            status: "RUNNING" | "SCHEDULED" | "FINISHED" | "FAILED" | "KILLED";
+            tags?: {
+                [key: string]: string;
+            };
+            user_id?: string;
         };
         "Post-models-name-versions-version-evaluationsRequest": {
             /** @description the suite's own if empty */
@@ -2994,6 +4176,21 @@ export interface components {
             tier?: number;
             use_case?: string;
         };
+        "Post-prompts-name-versionsRequest": {
+            /** @description what changed and why */
+            description?: string;
+            tags?: {
+                [key: string]: string;
+            };
+            template: string;
+        };
+        "Post-promptsRequest": {
+            description?: string;
+            name: string;
+            tags?: {
+                [key: string]: string;
+            };
+        };
         "Post-tokensRequest": {
             /**
              * Format: int64
@@ -3003,6 +4200,21 @@ export interface components {
             name: string;
             /** @description whose token; yours if left out */
             user?: string;
+        };
+        "Post-traces-id-assessmentsRequest": {
+            /** @enum {string} */
+            kind: "feedback" | "expectation";
+            metadata?: {
+                [key: string]: string;
+            };
+            name: string;
+            /** @description id of the assessment that it replaces */
+            overrides?: string;
+            rationale?: string;
+            /** @description id of the span it is about */
+            span?: string;
+            /** @description any JSON */
+            value: unknown;
         };
         "Post-workspacesRequest": {
             name: string;
@@ -3125,7 +4337,69 @@ export interface components {
             rows?: number[] | null;
             rule?: string;
         };
+        Prompt2: {
+            aliases: {
+                [key: string]: number;
+            };
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            description: string;
+            /**
+             * Format: int64
+             * @description 0 without one
+             */
+            latest_version: number;
+            name: string;
+            tags: {
+                [key: string]: string;
+            };
+            /** Format: date-time */
+            updated_at: string;
+        };
+        PromptPage: {
+            items: components["schemas"]["Prompt2"][] | null;
+            next?: string;
+        };
+        PromptVersion2: {
+            aliases: string[] | null;
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            description: string;
+            /** @description SHA-256 of the template */
+            digest: string;
+            prompt: string;
+            tags: {
+                [key: string]: string;
+            };
+            /** @description text, or the JSON of a list of messages; places to fill in stand in {{ }} */
+            template: string;
+            /** Format: date-time */
+            updated_at: string;
+            /** Format: int64 */
+            version: number;
+        };
+        PromptVersionPage: {
+            items: components["schemas"]["PromptVersion2"][] | null;
+            next?: string;
+        };
+        "Put-holdsRequest": {
+            /** @enum {string} */
+            kind: "experiment" | "run" | "logged-model" | "model" | "version";
+            name: string;
+            reason: string;
+            /**
+             * Format: date-time
+             * @description empty: until it is lifted
+             */
+            until?: string;
+        };
         "Put-models-name-aliases-aliasRequest": {
+            /** Format: int64 */
+            version: number;
+        };
+        "Put-prompts-name-aliases-aliasRequest": {
             /** Format: int64 */
             version: number;
         };
@@ -3173,12 +4447,51 @@ export interface components {
             version?: number;
         };
         ReleaseLimits: {
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description rows up to which waiting calls are computed together
+             */
+            batch_rows?: number;
+            /**
+             * Format: int64
+             * @description calls per day (UTC) of one caller
+             */
+            caller_quota?: number;
+            /**
+             * Format: double
+             * @description calls per second of one caller
+             */
+            caller_rate?: number;
+            /**
+             * Format: int64
+             * @description bytes of one call's body
+             */
             max_bytes?: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description calls computed at once
+             */
+            max_concurrent?: number;
+            /**
+             * Format: int64
+             * @description calls that may wait
+             */
+            max_queue?: number;
+            /**
+             * Format: int64
+             * @description rows in one call
+             */
             max_rows?: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description milliseconds until a call is given up
+             */
             timeout_ms?: number;
+            /**
+             * Format: double
+             * @description percent of the answered calls that the prediction log leaves out
+             */
+            unlogged?: number;
         };
         ReleasePolicy: {
             name: string;
@@ -3200,6 +4513,28 @@ export interface components {
             /** Format: double */
             V: number;
             Why: string;
+        };
+        SeriesInputBody: {
+            /**
+             * Format: int64
+             * @description only points of this step or later ones
+             */
+            from_step?: number;
+            /** @description names of metrics */
+            keys: string[] | null;
+            /**
+             * Format: int64
+             * @description how many points of each series at most
+             * @default 200
+             */
+            points: number;
+            /** @description identifiers of runs */
+            runs: string[] | null;
+            /**
+             * Format: int64
+             * @description only points of this step or earlier ones
+             */
+            to_step?: number;
         };
         ServingStatus2: {
             endpoint: string;
@@ -3238,10 +4573,279 @@ export interface components {
              */
             until: string;
         };
+        TestInputBody: {
+            /** @description mlflow: which of its events to send; left out: the first */
+            event?: string;
+        };
+        TraceAssessment2: {
+            /** Format: date-time */
+            created_at: string;
+            /** @description why there is no value */
+            error?: components["schemas"]["TraceFault"];
+            id: string;
+            /** @enum {string} */
+            kind: "feedback" | "expectation" | "issue";
+            metadata?: {
+                [key: string]: string;
+            };
+            name: string;
+            /** @description id of the assessment that it replaces */
+            overrides?: string;
+            rationale?: string;
+            source: components["schemas"]["TraceSource"];
+            /** @description id of the span it is about, if it is about one */
+            span?: string;
+            /** Format: date-time */
+            updated_at: string;
+            /** @description false once another one replaces it */
+            valid: boolean;
+            value: unknown;
+        };
+        TraceCost: {
+            /** Format: double */
+            input: number;
+            /** Format: double */
+            output: number;
+            /** Format: double */
+            total: number;
+        };
+        TraceEventView2: {
+            /** Format: date-time */
+            at: string;
+            attributes: {
+                [key: string]: unknown;
+            };
+            name: string;
+            /** Format: int64 */
+            offset_us: number;
+        };
+        TraceFault: {
+            code: string;
+            message?: string;
+            stack?: string;
+        };
+        TraceLinkView2: {
+            attributes: {
+                [key: string]: unknown;
+            };
+            span: string;
+            trace: string;
+        };
+        TraceMeasured: {
+            points: components["schemas"]["TracePointView2"][] | null;
+        };
+        TracePointView2: {
+            /**
+             * Format: date-time
+             * @description when the bucket begins
+             */
+            at?: string;
+            dimensions: {
+                [key: string]: string;
+            };
+            /** @description COUNT, or AVG, MIN, MAX, P50, P95 and P99, and SUM of amounts */
+            values: {
+                [key: string]: number;
+            };
+        };
+        TracePrompt2: {
+            name: string;
+            version: string;
+        };
+        TraceSource: {
+            id?: string;
+            /** @enum {string} */
+            kind: "human" | "llm_judge" | "code" | "source_type_unspecified";
+        };
+        TraceSpanView2: {
+            attributes: {
+                [key: string]: unknown;
+            };
+            children: components["schemas"]["TraceSpanView2"][] | null;
+            cost?: components["schemas"]["TraceCost"];
+            /**
+             * Format: int64
+             * @description microseconds; absent while it has not ended
+             */
+            duration_us?: number;
+            events?: components["schemas"]["TraceEventView2"][] | null;
+            id: string;
+            inputs?: unknown;
+            /** @enum {string} */
+            kind?: "internal" | "server" | "client" | "producer" | "consumer";
+            links?: components["schemas"]["TraceLinkView2"][] | null;
+            /** @description why it failed */
+            message?: string;
+            model?: string;
+            name: string;
+            /**
+             * Format: int64
+             * @description microseconds since the first span began
+             */
+            offset_us: number;
+            outputs?: unknown;
+            parent?: string;
+            /** Format: date-time */
+            started_at: string;
+            /** @enum {string} */
+            status: "ok" | "error" | "unset";
+            tokens?: components["schemas"]["TraceTokens"];
+            /** @description LLM, CHAT_MODEL, TOOL, RETRIEVER, AGENT, CHAIN, EMBEDDING, … or UNKNOWN */
+            type: string;
+        };
+        TraceTokens: {
+            /** Format: int64 */
+            cache_creation?: number;
+            /** Format: int64 */
+            cache_read?: number;
+            /** Format: int64 */
+            input: number;
+            /** Format: int64 */
+            output: number;
+            /** Format: int64 */
+            total: number;
+        };
+        TraceView2: {
+            assessments: components["schemas"]["TraceAssessment2"][] | null;
+            client_request_id?: string;
+            /** @description US dollars */
+            cost?: components["schemas"]["TraceCost"];
+            /**
+             * Format: int64
+             * @description milliseconds; absent while it is not known
+             */
+            duration_ms?: number;
+            experiment: string;
+            id: string;
+            metadata: {
+                [key: string]: string;
+            };
+            name: string;
+            prompts: components["schemas"]["TracePrompt2"][] | null;
+            /** @description preview of what was asked */
+            request?: string;
+            /** @description preview of what was answered */
+            response?: string;
+            runs: string[] | null;
+            session?: string;
+            /**
+             * Format: int64
+             * @description spans that are kept
+             */
+            spans: number;
+            /** Format: date-time */
+            started_at: string;
+            /** @enum {string} */
+            state: "ok" | "error" | "in_progress" | "unspecified";
+            tags: {
+                [key: string]: string;
+            };
+            tokens?: components["schemas"]["TraceTokens"];
+            /** @description whom the traced application served */
+            user?: string;
+        };
+        TraceViewPage: {
+            items: components["schemas"]["TraceView2"][] | null;
+            next?: string;
+        };
+        TraceWhole: {
+            assessments: components["schemas"]["TraceAssessment2"][] | null;
+            client_request_id?: string;
+            /** @description US dollars */
+            cost?: components["schemas"]["TraceCost"];
+            /**
+             * Format: int64
+             * @description milliseconds; absent while it is not known
+             */
+            duration_ms?: number;
+            experiment: string;
+            id: string;
+            metadata: {
+                [key: string]: string;
+            };
+            name: string;
+            prompts: components["schemas"]["TracePrompt2"][] | null;
+            /** @description preview of what was asked */
+            request?: string;
+            /** @description preview of what was answered */
+            response?: string;
+            runs: string[] | null;
+            session?: string;
+            /**
+             * Format: int64
+             * @description spans that are kept
+             */
+            spans: number;
+            /** Format: date-time */
+            started_at: string;
+            /** @enum {string} */
+            state: "ok" | "error" | "in_progress" | "unspecified";
+            tags: {
+                [key: string]: string;
+            };
+            tokens?: components["schemas"]["TraceTokens"];
+            /** @description the spans without a parent, each with those below it, sorted by start */
+            tree: components["schemas"]["TraceSpanView2"][] | null;
+            /** @description there are more spans than are given */
+            truncated: boolean;
+            /** @description whom the traced application served */
+            user?: string;
+        };
+        TrackingColumnsView: {
+            /** @description there are more keys of a kind than 1,000, or more experiments than 20 */
+            capped?: boolean;
+            metrics: components["schemas"]["TrackingKeyCount2"][] | null;
+            params: components["schemas"]["TrackingKeyCount2"][] | null;
+            tags: components["schemas"]["TrackingKeyCount2"][] | null;
+        };
+        TrackingComparedRun2: {
+            /** Format: date-time */
+            ended_at?: string;
+            experiment: string;
+            id: string;
+            name: string;
+            /** Format: date-time */
+            started_at: string;
+            status: string;
+            user: string;
+        };
+        TrackingComparison: {
+            inputs: components["schemas"]["TrackingLine2"][] | null;
+            metrics: components["schemas"]["TrackingMetricLine2"][] | null;
+            params: components["schemas"]["TrackingLine2"][] | null;
+            runs: components["schemas"]["TrackingComparedRun2"][] | null;
+            tags: components["schemas"]["TrackingLine2"][] | null;
+        };
+        TrackingCompletion2: {
+            /** @enum {string} */
+            kind: "attribute" | "entity" | "metric" | "param" | "tag" | "dataset" | "operator" | "value" | "keyword";
+            /** @description what to show */
+            label: string;
+            /** @description what to put in place of from..to */
+            text: string;
+        };
+        TrackingCompletionView: {
+            /**
+             * Format: int64
+             * @description in characters from 0
+             */
+            from: number;
+            items: components["schemas"]["TrackingCompletion2"][] | null;
+            /** @description what is wrong with the filter as it is */
+            problem?: components["schemas"]["TrackingFilterProblem"];
+            /** Format: int64 */
+            to: number;
+            /** @enum {string} */
+            want: "name" | "key" | "operator" | "value" | "and";
+        };
         TrackingEnvironmentView: {
             digest?: string;
         };
         TrackingExperimentView2: {
+            /** Format: date-time */
+            created_at: string;
+            deleted?: boolean;
+            description: string;
             id: string;
             /** Format: date-time */
             last_run_at?: string;
@@ -3254,6 +4858,8 @@ export interface components {
             tags: {
                 [key: string]: string;
             };
+            /** Format: date-time */
+            updated_at: string;
         };
         TrackingExperimentViewPage: {
             items: components["schemas"]["TrackingExperimentView2"][] | null;
@@ -3264,6 +4870,14 @@ export interface components {
             /** Format: int64 */
             size: number;
         };
+        TrackingFilterProblem: {
+            detail: string;
+            /**
+             * Format: int64
+             * @description in characters from 1; 0: the filter as a whole
+             */
+            position: number;
+        };
         TrackingInputView2: {
             context?: string;
             dataset: string;
@@ -3271,7 +4885,58 @@ export interface components {
             /** Format: int64 */
             version?: number;
         };
-        TrackingPointView2: {
+        TrackingKeyCount2: {
+            key: string;
+            /**
+             * Format: int64
+             * @description runs that have it, counted up to 10,000
+             */
+            runs: number;
+        };
+        TrackingLine2: {
+            differs: boolean;
+            key: string;
+            values: (string | null)[] | null;
+        };
+        TrackingMetricLine2: {
+            /**
+             * Format: int64
+             * @description which run has the largest value, from 0
+             */
+            best_high?: number;
+            /**
+             * Format: int64
+             * @description which run has the smallest value, from 0
+             */
+            best_low?: number;
+            differs: boolean;
+            key: string;
+            /** Format: double */
+            max?: number;
+            /** Format: double */
+            min?: number;
+            /** @description a number, NaN, Infinity or -Infinity as a string, or null */
+            values: unknown[] | null;
+        };
+        TrackingMetricView2: {
+            /**
+             * Format: int64
+             * @description points, identical ones once
+             */
+            count: number;
+            key: string;
+            /** @description the greatest by step, time, value */
+            latest: components["schemas"]["TrackingPointView"];
+            /** @description largest value, NaN left out; null when there is nothing else */
+            max: unknown;
+            /** @description smallest value, NaN left out; null when there is nothing else */
+            min: unknown;
+        };
+        TrackingMetricViewPage: {
+            items: components["schemas"]["TrackingMetricView2"][] | null;
+            next?: string;
+        };
+        TrackingPointView: {
             /** Format: date-time */
             at: string;
             /** Format: int64 */
@@ -3279,9 +4944,16 @@ export interface components {
             /** @description a number, or NaN, Infinity or -Infinity as a string */
             value: unknown;
         };
-        TrackingPointViewPage: {
-            items: components["schemas"]["TrackingPointView2"][] | null;
+        TrackingRunPage: {
+            items: components["schemas"]["TrackingRunView2"][] | null;
             next?: string;
+            /**
+             * Format: int64
+             * @description how many runs match, where that is cheap to say; on the first page only
+             */
+            total?: number;
+            /** @description there are total runs or more */
+            total_capped?: boolean;
         };
         TrackingRunView2: {
             artifacts?: components["schemas"]["TrackingFileView2"][] | null;
@@ -3313,8 +4985,23 @@ export interface components {
             };
             user: string;
         };
-        TrackingRunViewPage: {
-            items: components["schemas"]["TrackingRunView2"][] | null;
+        TrackingSeriesView: {
+            /**
+             * Format: int64
+             * @description points in the range
+             */
+            count: number;
+            key: string;
+            run: string;
+            /** @description true: of buckets of equal numbers of points the smallest and the largest value are here */
+            sampled: boolean;
+            steps: number[] | null;
+            times: string[] | null;
+            /** @description numbers, or NaN, Infinity, -Infinity as strings */
+            values: unknown[] | null;
+        };
+        TrackingSeriesViewPage: {
+            items: components["schemas"]["TrackingSeriesView"][] | null;
             next?: string;
         };
         TrackingSource: {
@@ -3416,6 +5103,83 @@ export interface components {
             grant: boolean;
             /** @description why; the author reads it */
             reason: string;
+        };
+        Webhook2: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            description: string;
+            /** @description cloudevents: types with * for any text, as approval.* or *; mlflow: entity.action */
+            events: string[] | null;
+            /**
+             * @description cloudevents: every event, signed as Standard Webhooks; mlflow: the registry's events as MLflow sends them
+             * @enum {string}
+             */
+            format: "cloudevents" | "mlflow";
+            id: string;
+            name: string;
+            /** @description why the platform disabled it */
+            reason?: string;
+            /** @description shown once, when it was made or changed */
+            secret?: string;
+            /** @description whether it has a secret */
+            signed: boolean;
+            /** @enum {string} */
+            status: "active" | "disabled";
+            /** Format: date-time */
+            updated_at: string;
+            url: string;
+        };
+        WebhookDelivery2: {
+            /** Format: int64 */
+            attempts: number;
+            /** Format: date-time */
+            created_at: string;
+            error?: string;
+            /** @description id of the event */
+            event: string;
+            /** @description sent with every attempt, so that receivers know what they had */
+            id: string;
+            /** Format: date-time */
+            last_at: string | null;
+            /**
+             * Format: date-time
+             * @description of the next attempt, while it is pending
+             */
+            next_at: string | null;
+            /** @enum {string} */
+            state: "pending" | "delivered" | "failed";
+            /**
+             * Format: int64
+             * @description HTTP status of the newest answer; 0 if none came
+             */
+            status: number;
+            /**
+             * Format: double
+             * @description of the newest attempt
+             */
+            took_ms: number;
+            type: string;
+            webhook: string;
+        };
+        WebhookDeliveryPage: {
+            items: components["schemas"]["WebhookDelivery2"][] | null;
+            next?: string;
+        };
+        WebhookPage: {
+            items: components["schemas"]["Webhook2"][] | null;
+            next?: string;
+        };
+        WebhookResult: {
+            /** @description what came back, in one sentence; its text is not shown */
+            answer: string;
+            error?: string;
+            /**
+             * Format: int64
+             * @description HTTP status; 0 if no answer came
+             */
+            status: number;
+            success: boolean;
         };
         WindowStruct: {
             /** Format: int64 */
@@ -3951,6 +5715,143 @@ export interface operations {
             };
         };
     };
+    "get-bin": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                /** @description experiment, run, logged-model, model, version, trace; empty: all */
+                kind?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BinEntryPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-bin-purge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-bin-purgeRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BinReport"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-bin-restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-bin-restoreRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BinEntry2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-bin-kind-id": {
+        parameters: {
+            query?: {
+                /** @description its name */
+                confirm?: string;
+            };
+            header?: never;
+            path: {
+                kind: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BinReport"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-datasets": {
         parameters: {
             query?: {
@@ -4431,6 +6332,11 @@ export interface operations {
                 limit?: number;
                 /** @description next of the page before */
                 cursor?: string;
+                /** @description MLflow's filter language: name LIKE 'churn%' AND tags.team = 'a' */
+                filter?: string;
+                /** @description comma list of terms such as name DESC; by default the youngest change first */
+                order_by?: string;
+                view?: "active" | "deleted" | "all";
             };
             header?: never;
             path?: never;
@@ -4445,6 +6351,462 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TrackingExperimentViewPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-experiments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-experimentsRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingExperimentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-experiments-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingExperimentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-experiments-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingExperimentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "patch-experiments-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Patch-experiments-idRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingExperimentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-experiments-id-restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingExperimentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BinHoldPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "put-holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Put-holdsRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BinHold2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-holds": {
+        parameters: {
+            query?: {
+                kind?: string;
+                name?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-impact": {
+        parameters: {
+            query?: {
+                /** @description name or name@version of a data set */
+                data?: string;
+                /** @description name or name/version of a model */
+                model?: string;
+                /** @description name or name@version of a library */
+                library?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InventoryImpact"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-imports-mlflow-experiments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-imports-mlflow-experimentsRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MlflowapiImported"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-imports-mlflow-logged-models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-imports-mlflow-logged-modelsRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MlflowapiImported"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-imports-mlflow-model-versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-imports-mlflow-model-versionsRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MlflowapiImported"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-imports-mlflow-registered-models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-imports-mlflow-registered-modelsRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MlflowapiImported"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-imports-mlflow-runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-imports-mlflow-runsRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MlflowapiImported"];
                 };
             };
             /** @description Error */
@@ -4646,6 +7008,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-metrics-series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SeriesInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingSeriesViewPage"];
                 };
             };
             /** @description Error */
@@ -4970,6 +7365,8 @@ export interface operations {
                 limit?: number;
                 /** @description next of the page before */
                 cursor?: string;
+                /** @description as in MLflow's search of versions, such as tags.stage = 'final' AND version_number > 2 */
+                filter?: string;
             };
             header?: never;
             path: {
@@ -5086,6 +7483,43 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InventoryVersion2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-models-name-versions-version-diff": {
+        parameters: {
+            query: {
+                /** @description the version to compare with */
+                with: number;
+                /** @description the model of that version; default the same */
+                model?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InventoryDiff"];
                 };
             };
             /** @description Error */
@@ -5924,6 +8358,341 @@ export interface operations {
             };
         };
     };
+    "get-prompts": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-prompts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-promptsRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Prompt2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-prompts-name": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description prompt */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Prompt2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-prompts-name": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description prompt */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "put-prompts-name-aliases-alias": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description prompt */
+                name: string;
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Put-prompts-name-aliases-aliasRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptVersion2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-prompts-name-aliases-alias": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description prompt */
+                name: string;
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-prompts-name-versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description prompt */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptVersionPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-prompts-name-versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description prompt */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-prompts-name-versionsRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptVersion2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-prompts-name-versions-version": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description prompt */
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromptVersion2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-prompts-name-versions-version": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description prompt */
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-roles": {
         parameters: {
             query?: never;
@@ -5960,7 +8729,47 @@ export interface operations {
                 limit?: number;
                 /** @description next of the page before */
                 cursor?: string;
-                /** @description only runs of this experiment */
+                /** @description only runs of these experiments; a comma list of ids */
+                experiment?: string;
+                /** @description MLflow's filter language: metrics.acc > 0.9 AND params.optimizer = 'adam' */
+                filter?: string;
+                /** @description comma list of terms such as metrics.acc DESC; by default the newest first */
+                order_by?: string;
+                /** @description comma list of what to load: metrics.acc, params.*, tags.team; none: only attributes; absent: everything */
+                columns?: string;
+                /** @description whether deleted runs are meant */
+                view?: "active" | "deleted" | "all";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingRunPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-runs-columns": {
+        parameters: {
+            query?: {
+                /** @description comma list of ids; without, the 20 experiments changed last */
                 experiment?: string;
             };
             header?: never;
@@ -5975,7 +8784,77 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["TrackingRunViewPage"];
+                    "application/json": components["schemas"]["TrackingColumnsView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-runs-compare": {
+        parameters: {
+            query: {
+                /** @description comma list of 2 to 200 runs */
+                ids: string;
+                /** @description leave out what is the same in all */
+                only_differences?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingComparison"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-runs-complete": {
+        parameters: {
+            query?: {
+                /** @description comma list of ids */
+                experiment?: string;
+                /** @description the filter so far */
+                text?: string;
+                /** @description place of the cursor in characters from 0; the end if absent */
+                at?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingCompletionView"];
                 };
             };
             /** @description Error */
@@ -6020,16 +8899,9 @@ export interface operations {
             };
         };
     };
-    "get-runs-id-metrics": {
+    "delete-runs-id": {
         parameters: {
-            query: {
-                /** @description how many items at most */
-                limit?: number;
-                /** @description next of the page before */
-                cursor?: string;
-                /** @description name of the metric */
-                key: string;
-            };
+            query?: never;
             header?: never;
             path: {
                 id: string;
@@ -6044,7 +8916,144 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["TrackingPointViewPage"];
+                    "application/json": components["schemas"]["TrackingRunView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "patch-runs-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Patch-runs-idRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingRunView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-runs-id-metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingMetricViewPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-runs-id-metrics-key": {
+        parameters: {
+            query?: {
+                /** @description only points of this step or later ones */
+                from_step?: number;
+                /** @description only points of this step or earlier ones */
+                to_step?: number;
+                /** @description how many points at most; more are sampled so that peaks survive */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+                /** @description name of the metric; a slash in it is written %2F */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingSeriesView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-runs-id-restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackingRunView2"];
                 };
             };
             /** @description Error */
@@ -6162,6 +9171,215 @@ export interface operations {
         responses: {
             /** @description OK */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-traces": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                /** @description only traces of this experiment */
+                experiment?: string;
+                /** @description only traces that belong to this run */
+                run?: string;
+                /** @description as MLflow writes it: state = 'ERROR' AND tag.env = 'prod' AND span.name LIKE 'search%' */
+                filter?: string;
+                /** @description such as 'execution_time_ms DESC'; several with commas */
+                order?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceViewPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-traces-metrics": {
+        parameters: {
+            query?: {
+                /** @description only traces of this experiment */
+                experiment?: string;
+                metric?: "trace_count" | "session_count" | "latency" | "input_tokens" | "output_tokens" | "total_tokens" | "cache_read_input_tokens" | "cache_creation_input_tokens";
+                /** @description one group per name or state */
+                by?: "name" | "state";
+                /** @description width of the time buckets in seconds; 0: all in one */
+                every?: number;
+                /** @description a day ago if absent */
+                since?: string;
+                /** @description now if absent */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceMeasured"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-traces-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceWhole"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-traces-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-traces-id-assessments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-traces-id-assessmentsRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceAssessment2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-traces-id-assessments-assessment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                assessment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6428,6 +9646,246 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IdentityLink"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-webhooks": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateInputBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-webhooks-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description webhook */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-webhooks-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description webhook */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "patch-webhooks-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description webhook */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-webhooks-id-deliveries": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description webhook */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookDeliveryPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-webhooks-id-test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description webhook */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["TestInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookResult"];
                 };
             };
             /** @description Error */
