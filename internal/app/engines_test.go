@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -63,7 +65,7 @@ func served(t *testing.T, c *client.Client, name string, files map[string][]byte
 }
 
 func TestModelsOfTheEnginesAreRegisteredDeployedAndAsked(t *testing.T) {
-	a := start(t, func(c *app.Config) { c.Auth = "off" })
+	a := start(t, func(c *app.Config) { c.Auth, c.Outbound = "off", []string{"127.0.0.1"} })
 	c, err := client.New(client.Config{Server: a.URL})
 	if err != nil {
 		t.Fatal(err)
@@ -96,5 +98,27 @@ func TestModelsOfTheEnginesAreRegisteredDeployedAndAsked(t *testing.T) {
 		served(t, c, "claims", map[string][]byte{"model.linear.json": []byte(doc)}, "linear",
 			[]tensor.Tensor{tensor.FP64s("age", []int{2}, []float64{1, 2}), tensor.Strings("city", []int{2}, []string{"Ulm", "Bonn"})},
 			[]tensor.Tensor{tensor.FP64s("predict", []int{2, 1}, []float64{1.8221188003905089, 1.6487212707001282})})
+	})
+	t.Run("remote", func(t *testing.T) {
+		peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var in struct{ Instances [][]float64 }
+			if err := json.NewDecoder(r.Body).Decode(&in); err != nil || len(in.Instances) == 0 {
+				http.Error(w, "no instances", http.StatusBadRequest)
+				return
+			}
+			var out struct {
+				Predictions []float64 `json:"predictions"`
+			}
+			for _, row := range in.Instances {
+				out.Predictions = append(out.Predictions, row[0]-row[1])
+			}
+			_ = json.NewEncoder(w).Encode(out)
+		}))
+		defer peer.Close()
+		doc := `{"format":"keelson-remote-1","protocol":"http","url":"` + peer.URL + `/predict","request":{"instances":"$matrix"},"answer":{"y":"/predictions"},
+			"signature":{"inputs":[{"name":"x","datatype":"FP64","shape":[-1,2]}],"outputs":[{"name":"y","datatype":"FP64","shape":[-1]}]},
+			"probes":[{"inputs":[{"name":"x","datatype":"FP64","shape":[1,2],"data":[5,3]}],"outputs":[{"name":"y","datatype":"FP64","shape":[1],"data":[2]}]}]}`
+		served(t, c, "elsewhere", map[string][]byte{"model.remote.json": []byte(doc)}, "remote",
+			[]tensor.Tensor{tensor.FP64s("x", []int{2, 2}, []float64{1, 2, 7, 3})}, []tensor.Tensor{tensor.FP64s("y", []int{2}, []float64{-1, 4})})
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"keelson/internal/engine/lightgbm"
 	"keelson/internal/engine/linear"
 	"keelson/internal/engine/onnx"
+	"keelson/internal/engine/remote"
 	"keelson/internal/engine/xgboost"
 	"keelson/internal/evalset"
 	"keelson/internal/evaluation"
@@ -67,13 +68,19 @@ type nouns struct {
 }
 
 // engines is every engine of this build; two that read one format stop the start.
-func engines() (*engine.Set, error) {
-	return engine.NewSet(xgboost.Engine{}, lightgbm.Engine{}, onnx.Engine{}, linear.Engine{}, cel.Engine{})
+func engines(calls remote.Caller) (*engine.Set, error) {
+	return engine.NewSet(xgboost.Engine{}, lightgbm.Engine{}, onnx.Engine{}, linear.Engine{}, cel.Engine{}, remote.Engine{Calls: calls})
 }
 
 // wire builds the nouns from the cellar up and hands each what it needs.
 func (a *App) wire(ctx context.Context) error {
-	set, err := engines()
+	rules, err := outbound.Parse(a.Config.Outbound)
+	if err != nil {
+		return err
+	}
+	elsewhere := outbound.New(outbound.Options{Rules: rules, Time: time.Minute, Answer: 64 << 20}) // models that answer large batches
+	a.closers = append(a.closers, func() error { elsewhere.Close(); return nil })
+	set, err := engines(elsewhere)
 	if err != nil {
 		return err
 	}
@@ -139,10 +146,6 @@ func (a *App) wire(ctx context.Context) error {
 	a.Prompts = &prompt.Service{DB: a.DB, Log: a.Log, Now: now, ModelNamed: a.Inventory.Named}
 	a.Inventory.Reserved = append(a.Inventory.Reserved, a.Prompts.Free)
 
-	rules, err := outbound.Parse(a.Config.Outbound)
-	if err != nil {
-		return err
-	}
 	calls := outbound.New(outbound.Options{Rules: rules})
 	a.closers = append(a.closers, func() error { calls.Close(); return nil })
 	a.Webhooks = &webhook.Service{DB: a.DB, Key: a.secrets, Calls: calls, Formats: []webhook.Format{webhook.CloudEvents{}, mlflowapi.WebhookFormat{}}, Log: a.Log, Now: now,

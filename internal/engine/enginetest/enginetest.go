@@ -195,7 +195,7 @@ func Run(t *testing.T, c Case) {
 // refusal tells whether err is something the caller can read and act on.
 func refusal(err error) bool {
 	switch problem.KindOf(err) {
-	case problem.Invalid, problem.Unsupported, problem.TooLarge, problem.Exhausted:
+	case problem.Invalid, problem.Unsupported, problem.TooLarge, problem.Exhausted, problem.Unavailable:
 		return err != nil
 	}
 	return false
