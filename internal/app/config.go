@@ -27,7 +27,7 @@ import (
 type Config struct {
 	Listen    string   `yaml:"listen" doc:"host:port to serve on"`
 	Data      string   `yaml:"data" doc:"folder for the database, the files and the keys"`
-	Database  string   `yaml:"database" secret:"url" doc:"postgres://… ; empty: SQLite in the data folder"`
+	Database  string   `yaml:"database" secret:"url" doc:"postgres://… or sqlite:///file?synchronous=full ; empty: SQLite in the data folder"`
 	Blobs     string   `yaml:"blobs" secret:"url" doc:"s3://key:secret@host:port/bucket ; empty: a folder in the data folder"`
 	Keys      string   `yaml:"keys" doc:"folder of the signing keys; empty: keys in the data folder"`
 	Parts     []string `yaml:"parts" doc:"what this process does: api, worker, serving"`
