@@ -61,17 +61,17 @@ function Body({ trace: t }: { trace: TraceDocument }) {
   const whole = Math.max(1, ...rows.map((r) => r.span.offset_us + (r.span.duration_us ?? 0)));
   const chosen = (rows.find((r) => r.span.id === wanted) ?? rows.find((r) => r.span.status === "error" && !(r.span.children ?? []).some((c) => c.status === "error")) ?? rows[0])?.span;
   const columns: GridColumn<Row>[] = [
-    { key: "name", head: m.traces.step, width: 260, cell: (r) => <span style={{ paddingLeft: Math.min(12, r.depth) * 14, fontWeight: r.span === chosen ? 700 : undefined }}>{r.span.status === "error" && <span className="bad" aria-label={m.traces.states.error}>■ </span>}{r.span.name}</span>, text: (r) => r.span.name },
-    { key: "type", head: m.traces.type, width: 96, cell: (r) => <span className="dim small">{r.span.type === "UNKNOWN" ? m.none : r.span.type.toLowerCase().replace("_", " ")}</span>, text: (r) => r.span.type },
-    { key: "took", head: m.traces.took, width: 90, right: true, cell: (r) => took(r.span.duration_us), text: (r) => String(r.span.duration_us ?? "") },
-    { key: "time", head: m.traces.inTime, width: 220, cell: (r) => <Bar span={r.span} whole={whole} />, text: (r) => m.traces.bar(took(r.span.offset_us), took(r.span.duration_us)) },
+    { key: "name", head: m.traces.step, width: 160, cell: (r) => <span style={{ paddingLeft: Math.min(12, r.depth) * 14, fontWeight: r.span === chosen ? 700 : undefined }}>{r.span.status === "error" && <span className="bad" aria-label={m.traces.states.error}>■ </span>}{r.span.name}</span>, text: (r) => r.span.name },
+    { key: "type", head: m.traces.type, width: 84, cell: (r) => <span className="dim small">{r.span.type === "UNKNOWN" ? m.none : r.span.type.toLowerCase().replace("_", " ")}</span>, text: (r) => r.span.type },
+    { key: "took", head: m.traces.took, width: 84, right: true, cell: (r) => took(r.span.duration_us), text: (r) => String(r.span.duration_us ?? "") },
+    { key: "time", head: m.traces.inTime, width: 130, cell: (r) => <Bar span={r.span} whole={whole} />, text: (r) => m.traces.bar(took(r.span.offset_us), took(r.span.duration_us)) },
   ];
   return (
     <div className="stack gap16">
       {t.truncated && <Note tone="warn" title={m.traces.truncated} />}
       <div className="split even">
         <Panel title={m.traces.waterfall} id="waterfall" flush>
-          <Grid label={m.traces.waterfall} rows={rows} columns={columns} layout={{ keys: ["name", "type", "took", "time"], pinned: [], widths: {} }} rowKey={(r) => r.span.id} rowName={(r) => r.span.name} href={(r) => paths.trace(t.id, { span: r.span.id })} total={rows.length} density="compact" least={320} empty={<Empty>{m.traces.notLogged}</Empty>} />
+          <Grid label={m.traces.waterfall} rows={rows} columns={columns} layout={{ keys: ["name", "time", "took", "type"], pinned: [], widths: {} }} rowKey={(r) => r.span.id} rowName={(r) => r.span.name} href={(r) => paths.trace(t.id, { span: r.span.id })} total={rows.length} density="compact" least={320} empty={<Empty>{m.traces.notLogged}</Empty>} />
         </Panel>
         {chosen && <Details key={chosen.id} span={chosen} />}
       </div>

@@ -23,8 +23,9 @@ export function Artifacts({ run }: { run: RunDocument }) {
   const models = run.models ?? [];
   const up = folder.includes("/") ? folder.slice(0, folder.lastIndexOf("/")) : "";
   const size = list.data?.find((f) => f.path === file)?.file_size;
+  const bare = list.data?.length === 0 && models.length === 0 && !folder;
   return (
-    <div className="split">
+    <div className={bare && !file ? undefined : "split"}>
       <Panel title={<Where run={run} model={model} folder={folder} here={here} />} id="files" flush>
         <Await query={list}>{(files) => {
           const rows: Row[] = [
@@ -38,9 +39,9 @@ export function Artifacts({ run }: { run: RunDocument }) {
           ]} />;
         }}</Await>
       </Panel>
-      <Panel title={file ? file.slice(file.lastIndexOf("/") + 1) : undefined} id="preview" actions={file ? <a className="linkb row" href={fileAddress(run.id, model, file)} download><IconDownload size={15} aria-hidden="true" />{m.tracking.file.download}</a> : undefined}>
+      {(file || !bare) && <Panel title={file ? file.slice(file.lastIndexOf("/") + 1) : undefined} id="preview" actions={file ? <a className="linkb row" href={fileAddress(run.id, model, file)} download><IconDownload size={15} aria-hidden="true" />{m.tracking.file.download}</a> : undefined}>
         {file ? <Preview key={model + file} name={file} address={fileAddress(run.id, model, file)} size={size === undefined ? undefined : Number(size)} /> : <Empty>{m.tracking.file.choose}</Empty>}
-      </Panel>
+      </Panel>}
     </div>
   );
 }

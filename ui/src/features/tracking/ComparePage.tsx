@@ -1,4 +1,5 @@
 import { Checkbox } from "@mantine/core";
+import { useMediaQuery } from "@mantine/hooks";
 import { useMemo, useState } from "react";
 import type { Compared } from "../../api/tracking";
 import { m } from "../../messages";
@@ -93,6 +94,7 @@ function Table({ compared: c, place }: { compared: Compared; place: Places }) {
   const [flip, setFlip] = useParam("flip");
   const [density] = useState(storedDensity);
   const [widths, setWidths] = useState<Record<string, number>>({});
+  const narrow = useMediaQuery("(max-width: 600px)");
   const flipped = useMemo(() => splitKeys(flip), [flip]);
   const lines = useMemo(() => linesOf(c, all === "1"), [c, all]);
   const less = (l: Line) => lessIsBetter(l.key) !== flipped.includes(l.key);
@@ -113,8 +115,8 @@ function Table({ compared: c, place }: { compared: Compared; place: Places }) {
         return best(l) === i ? <b title={m.tracking.cmp.bestIs}>▲ {shown}</b> : <span title={String(v)}>{shown}</span>;
       },
     }));
-    return list;
-  }, [c, flipped, setFlip]);
+    return narrow ? [list[0], ...list.slice(3), ...list.slice(1, 3)] : list;
+  }, [c, flipped, setFlip, narrow]);
   const layout: Layout = { keys: columns.map((x) => x.key), pinned: ["key"], widths };
   return (
     <div className="stack">

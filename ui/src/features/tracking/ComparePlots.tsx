@@ -17,8 +17,9 @@ interface Props { compared: Compared; place: Map<string, number> }
 const optionsOf = (c: Compared) => [...(c.params ?? []).map((r) => ({ key: `params.${r.key}`, head: r.key })), ...(c.metrics ?? []).map((r) => ({ key: `metrics.${r.key}`, head: r.key }))];
 const numbersOf = (c: Compared, scales: Scale[]): Numbers => ({ head: [m.tracking.run, ...scales.map((s) => s.name)], rows: c.runs.map((r, i) => [nameOf(r), ...scales.map((s) => s.values[i] ?? "")]) });
 
-/** Whether a scale reaches over so many sizes that it is better drawn logarithmically. */
+/** Whether the scale of a parameter reaches over so many sizes that it is better drawn logarithmically. */
 function wide(s: Scale): boolean {
+  if (!s.id.startsWith("params.")) return false;
   const found = s.values.filter((v): v is number => typeof v === "number");
   return found.length > 1 && Math.min(...found) > 0 && Math.max(...found) / Math.min(...found) > 100;
 }
@@ -62,7 +63,7 @@ export function Parallel({ compared: c, place }: Props) {
       <div className="toolbar"><Picker label={m.tracking.cmp.axes} options={optionsOf(c)} chosen={chosen} limit={12} onChange={(k) => setAxes(joinKeys(k))} /></div>
       {scales.length < 2 ? <div className="panel"><Empty>{m.tracking.cmp.few2}</Empty></div> : (
         <div className="panel"><div className="body">
-          <Plot title={m.tracking.cmp.parallelTitle(c.runs.length, scales.length)} file="parallel" height={400} numbers={() => numbersOf(c, scales)} option={option} ready={ready} deps={[c, place, scales]}
+          <Plot title={m.tracking.cmp.parallelTitle(c.runs.length, scales.length)} file="parallel" height={400} least={scales.length * 88 + 126} numbers={() => numbersOf(c, scales)} option={option} ready={ready} deps={[c, place, scales]}
             summary={`${m.tracking.cmp.parallelTitle(c.runs.length, scales.length)}: ${scales.map((s) => s.name).join(", ")}`} />
           <p className="row small dim"><span role="status">{mark ? m.tracking.cmp.brushed(kept.length, c.runs.length) : m.tracking.cmp.brushHint}</span>
             {mark && ids.length >= 2 && ids.length < c.runs.length && <Button size="compact-sm" variant="default" onClick={() => put({ runs: joinKeys(ids), brush: "" })}>{m.tracking.cmp.keep}</Button>}

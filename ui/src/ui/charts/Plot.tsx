@@ -14,6 +14,8 @@ interface Props {
   /** Said to people who cannot see the chart. */
   summary: string;
   height?: number;
+  /** The least width in CSS pixels at which it can be read; on a narrower page it scrolls inside its frame. */
+  least?: number;
   /** The chart's content; called again whenever `deps` or the theme change. */
   option: (tools: Tools) => object;
   /** Called once a chart is there, to listen to it and to set what the option cannot. */
@@ -22,7 +24,7 @@ interface Props {
 }
 
 /** A chart by ECharts, which is loaded with the first of them. */
-export function Plot({ title, file, numbers, summary, height = 360, option, ready, deps }: Props) {
+export function Plot({ title, file, numbers, summary, height = 360, least = 0, option, ready, deps }: Props) {
   const [box, width] = useWidth();
   const host = useRef<HTMLDivElement>(null);
   const drawn = useRef<{ chart: Chart; tools: Tools }>(undefined);
@@ -41,7 +43,7 @@ export function Plot({ title, file, numbers, summary, height = 360, option, read
     act.current.ready?.(made);
     return () => { drawn.current = undefined; made.dispose(); };
   }, [tools, scheme, ...deps]);
-  useEffect(() => { drawn.current?.chart.resize(); }, [width, height]);
+  useEffect(() => { drawn.current?.chart.resize(); }, [width, height, least]);
   const png = async () => {
     const now = drawn.current;
     if (!now) return null;
@@ -50,7 +52,7 @@ export function Plot({ title, file, numbers, summary, height = 360, option, read
   };
   return (
     <Figure title={title} file={file} numbers={numbers} png={png}>
-      <div ref={box} aria-busy={!tools && !failed ? true : undefined} style={{ minWidth: 0, overflow: "hidden" }}>{failed ? <p className="dim">{m.curves.failed}</p> : <div ref={host} role="img" aria-label={summary} style={{ height, width: "100%" }} />}</div>
+      <div ref={box} aria-busy={!tools && !failed ? true : undefined} tabIndex={width < least ? 0 : undefined} style={{ minWidth: 0, overflowX: width < least ? "auto" : "hidden" }}>{failed ? <p className="dim">{m.curves.failed}</p> : <div ref={host} role="img" aria-label={summary} style={{ height, width: Math.max(width, least) || "100%" }} />}</div>
     </Figure>
   );
 }

@@ -43,6 +43,7 @@ interface Props<T> {
 
 const headHeight = 36;
 const checkWidth = 40;
+const slim = 150;
 /** Rows left below the frame at which the next page is asked for. */
 const ahead = 120;
 
@@ -64,7 +65,10 @@ export function Grid<T>(props: Props<T>) {
   const columns = useMemo(() => ordered(layout).map((k) => byKey.get(k)).filter((c): c is GridColumn<T> => c !== undefined), [layout, byKey]);
   const loose = room < 600 ? Math.min(1, columns.filter((c) => layout.pinned.includes(c.key)).length) : columns.filter((c) => layout.pinned.includes(c.key)).length;
   const lead = selection ? checkWidth : 0;
-  const widths = useMemo(() => widthsOf(columns, { ...layout.widths, ...drag }, room - lead - 2), [columns, layout.widths, drag, room, lead]);
+  const widths = useMemo(() => {
+    const narrow = room < 600 ? columns.slice(0, loose).map((c) => ({ ...c, width: Math.min(c.width ?? slim, slim) })) : []; // a pinned column leaves room for the others
+    return widthsOf([...narrow, ...columns.slice(narrow.length)], { ...layout.widths, ...drag }, room - lead - 2);
+  }, [columns, layout.widths, drag, room, lead, loose]);
   const width = lead + widths.reduce((a, b) => a + b, 0);
   const [left, setLeft] = useState(0);
   const [from, to] = visibleColumns(widths, loose, left, room - lead);
