@@ -163,7 +163,11 @@ func on[T any](a *rest.API, m *API, method, p, permission string, h func(context
 type none struct{}
 
 func answer(w http.ResponseWriter, v any) {
-	b, err := json.Marshal(v)
+	b, ready := v.(written)
+	var err error
+	if !ready {
+		b, err = json.Marshal(v)
+	}
 	if err != nil {
 		fail(w, http.StatusInternalServerError, "INTERNAL_ERROR", "The answer cannot be written as JSON.")
 		return

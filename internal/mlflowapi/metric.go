@@ -192,6 +192,9 @@ func (p *pointWriter) end(next string, always bool) error {
 
 // appendNumber writes NaN as a string and an infinity as the largest finite number, as MLflow does.
 func appendNumber(b []byte, v float64) []byte {
+	if a := math.Abs(v); a == 0 || a >= 1e-6 && a < 1e21 { // as encoding/json writes all but the very small and large
+		return strconv.AppendFloat(b, v, 'f', -1, 64)
+	}
 	out, err := number(v).MarshalJSON()
 	if err != nil { // a float64 that is neither NaN nor infinite always has JSON
 		return append(b, "null"...)

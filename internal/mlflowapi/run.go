@@ -104,14 +104,7 @@ func (m *API) searchRuns(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	out := struct {
-		Runs []run  `json:"runs,omitempty"`
-		Next string `json:"next_page_token,omitempty"`
-	}{Next: next}
-	for _, r := range list {
-		out.Runs = append(out.Runs, fromRun(r))
-	}
-	return out, nil
+	return written(appendRuns(nil, list, next)), nil
 }
 
 func (m *API) logParam(ctx context.Context, in *runRequest) (any, error) {
