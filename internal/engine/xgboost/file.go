@@ -23,7 +23,7 @@ type file struct {
 	numFeature int
 	numClass   int
 	numTarget  int
-	recodes    bool // holds category names that XGBoost would translate
+	words      [][]string // by feature: the names of its categories in a data frame, in the order of their codes
 	groups     []int32
 	weights    []float32
 	trees      []rawTree
@@ -154,9 +154,13 @@ func (f *file) model(ctx context.Context, src source) error {
 				if key != "enc" || src.kind() != '[' {
 					return src.skip()
 				}
-				return src.array(func(int) error {
-					f.recodes = true
-					return src.skip()
+				return src.array(func(i int) error {
+					if i >= maxColumns {
+						return problem.New(problem.TooLarge, "The model has category names for more than %d features.", maxColumns)
+					}
+					words, err := categories(src)
+					f.words = append(f.words, words)
+					return err
 				})
 			})
 		case "weights":
@@ -339,8 +343,8 @@ func (f *file) ensemble(ctx context.Context) (*tree.Ensemble, error) {
 		return nil, unsupported("it was written by XGBoost %d, before 1.0", f.version[0])
 	case f.booster != "gbtree" && f.booster != "dart":
 		return nil, unsupported("its booster is %q; gbtree, dart and gblinear are known", short(f.booster))
-	case f.recodes:
-		return nil, unsupported("it was trained on a data frame with category names, which it would have to translate; train it on numeric category codes")
+	case len(f.words) > f.numFeature:
+		return nil, broken("it names categories of %d features, but has %d", len(f.words), f.numFeature)
 	case f.numFeature > maxColumns:
 		return nil, problem.New(problem.TooLarge, "The model has %d features, more than %d.", f.numFeature, maxColumns)
 	case len(f.columns) > 0 && len(f.columns) != f.numFeature:
@@ -455,4 +459,56 @@ func (t *rawTree) vectors(i int, out *tree.Tree) error {
 		out.Spans[int32(k)] = [2]int32{int32(at * t.leafSize), int32((at + 1) * t.leafSize)}
 	}
 	return nil
+}
+
+// categories reads how a data frame's column named its categories: texts as offsets into bytes, or numbers. Numbers other
+// than 0, 1, 2, … cannot be told from codes and are refused.
+func categories(src source) (words []string, err error) {
+	if src.kind() != '{' {
+		return nil, unsupported("it holds category names in an unknown form")
+	}
+	var offsets []int32
+	var values []float32
+	texts := false
+	err = src.object(func(key string) (err error) {
+		switch key {
+		case "offsets":
+			texts = true
+			offsets, err = src.ints()
+		case "values":
+			values, err = src.floats()
+		default:
+			err = src.skip()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !texts {
+		for i, v := range values {
+			if v != float32(i) {
+				return nil, unsupported("it was trained on a data frame whose categories are numbers other than 0, 1, 2, …, which cannot be told from their codes; train it on the codes or on texts")
+			}
+		}
+		return nil, nil
+	}
+	data := make([]byte, len(values))
+	for i, v := range values {
+		if v < -128 || v > 255 || v != float32(int(v)) {
+			return nil, broken("a category name holds the byte %g", v)
+		}
+		if data[i] = byte(int(v)); data[i] >= 0x80 {
+			// XGBoost 3.2 counts characters where bytes are meant, so these names are cut in the wrong places. Codes still work.
+			return nil, nil
+		}
+	}
+	for i := 1; i < len(offsets); i++ {
+		from, to := offsets[i-1], offsets[i]
+		if from < 0 || to < from || int(to) > len(data) {
+			return nil, broken("a category name lies outside the file")
+		}
+		words = append(words, string(data[from:to]))
+	}
+	return words, nil
 }

@@ -3,7 +3,9 @@
 //
 // Input: one tensor "input" of shape [n, k] (any name is taken when it is the only one) of any numeric type or BOOL, whose
 // columns are the model's features in order; or, when the file has feature names, one tensor of shape [n] or [n, 1] per
-// feature, under its name, in any order. A feature tensor may not be left out. NaN is a missing value; an infinity is
+// feature, under its name, in any order. A feature tensor may not be left out. A feature
+// that was a category of texts in the data frame of the training takes its names as BYTES in a tensor of its own; numbers
+// there are codes. NaN is a missing value; an infinity is
 // refused, as XGBoost refuses it. Values are cut to float32 before they are compared, as XGBoost does.
 //
 // Output: one FP32 tensor "predict" of shape [n, w]: w is 1 for one number per row (a probability for binary:logistic, a
@@ -11,7 +13,7 @@
 // targets or quantiles otherwise. The answers equal Booster.predict with all trees; an early-stopping round that a
 // wrapper remembers (best_iteration) is not looked at, so slice the booster before saving it.
 //
-// Formats "xgboost-json" and "xgboost-ubj". Refused by name: category names of data frames, unknown objectives,
+// Formats "xgboost-json" and "xgboost-ubj". Refused by name: data frames' categories that are numbers other than their codes, unknown objectives,
 // multi-output trees as versions before 3.2 wrote them, the binary format from before 1.0.
 package xgboost
 
@@ -111,6 +113,7 @@ type model struct {
 	objective objective
 	width     int
 	columns   []string
+	codes     map[int]map[string]float32 // by column: the code of each category name
 	signature engine.Signature
 	rows      sync.Pool // *[]float32
 	closed    atomic.Bool
@@ -141,6 +144,16 @@ func newModel(ctx context.Context, f *file) (engine.Model, error) {
 		m.base[i] = float32(o.toMargin(b))
 		if v := m.base[i]; v-v != 0 {
 			return nil, broken("base_score %g is outside what %s allows", b, f.objective)
+		}
+	}
+	m.codes = map[int]map[string]float32{}
+	for c, words := range f.words {
+		if len(words) == 0 {
+			continue
+		}
+		m.codes[c] = make(map[string]float32, len(words))
+		for i, w := range words {
+			m.codes[c][w] = float32(i)
 		}
 	}
 	if f.objective == "multi:softmax" {
@@ -256,6 +269,16 @@ func (m *model) matrix(in []tensor.Tensor, buffer *[]float32) ([]float32, int, e
 			}
 		}
 		if !in[i].CopyFloat32(rows, c, k) {
+			if codes := m.codes[c]; codes != nil {
+				for r, s := range in[i].S {
+					code, ok := codes[s]
+					if !ok {
+						return nil, 0, problem.New(problem.Invalid, "Row %d of %q is a category that the model was not trained on; send NaN as a number for a missing value.", r, name).At(fmt.Sprintf("inputs[%d].data", i))
+					}
+					rows[r*k+c] = code
+				}
+				continue
+			}
 			return nil, 0, problem.New(problem.Invalid, "Feature tensor %q is BYTES; the model takes numbers.", name).At(fmt.Sprintf("inputs[%d].datatype", i))
 		}
 	}

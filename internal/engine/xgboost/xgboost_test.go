@@ -31,6 +31,7 @@ type recorded struct {
 	Name, File string
 	Columns    []string
 	Rows       [][]*float64
+	Words      []string // of the column "town"
 	Predict    [][]float64
 }
 
@@ -114,12 +115,28 @@ func TestPredictionsEqualTheLibrary(t *testing.T) {
 				}
 				parts = append(parts, p)
 			}
+			for i := range parts {
+				if c.Words != nil && parts[i].Name == "town" {
+					parts[i] = tensor.Strings("town", []int{n}, c.Words)
+				}
+			}
 			again, err := m.Predict(ctx, parts)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !again[0].Equal(&out[0]) {
 				t.Error("one tensor per feature answers otherwise than one matrix")
+			}
+			if c.Words == nil {
+				return
+			}
+			for i := range parts {
+				if parts[i].Name == "town" {
+					parts[i].S = append([]string{"Rom"}, c.Words[1:]...)
+				}
+			}
+			if _, err := m.Predict(ctx, parts); problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), "was not trained on") {
+				t.Errorf("an unknown category: %v, want a refusal", err)
 			}
 		})
 	}
@@ -293,7 +310,9 @@ func TestRefusedFilesSayWhy(t *testing.T) {
 		{"leaves of several values in the old form", "before XGBoost 3.2", bytes.ReplaceAll(file("multi_output_labels.json"), []byte(`"leaf_weights"`), []byte(`"some_weights"`)), problem.Unsupported},
 		{"leaves of other values than targets", "leaves of 2 values for 3", bytes.Replace(file("multi_output_labels.json"), []byte(`"num_target":"2"`), []byte(`"num_target":"3"`), 1), problem.Invalid},
 		{"an unknown objective", `"my:objective"`, swap(`"binary:logistic"`, `"my:objective"`), problem.Unsupported},
-		{"category names", "category names", swap(`"enc":[]`, `"enc":[{"a":1}]`), problem.Unsupported},
+		{"categories that are numbers", "cannot be told from their codes", file("refused_numbers.json"), problem.Unsupported},
+		{"category names in another form", "unknown form", swap(`"enc":[]`, `"enc":[7]`), problem.Unsupported},
+		{"category names beyond the end", "outside the file", swap(`"enc":[]`, `"enc":[{"offsets":[0,9],"values":[65]}]`), problem.Invalid},
 		{"a root that is its own child", "another one leads to", swap(`"left_children":[1,`, `"left_children":[0,`), problem.Invalid},
 		{"a child beyond the tree", "children", swap(`"left_children":[1,`, `"left_children":[2147483647,`), problem.Invalid},
 		{"2^60 features", "num_feature", swap(`"num_feature":"6","num_target"`, `"num_feature":"1152921504606846976","num_target"`), problem.Invalid},

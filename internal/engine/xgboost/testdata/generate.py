@@ -103,6 +103,20 @@ case("multi_output", {"multi_strategy": "multi_output_tree", "tree_method": "his
 case("multi_output_labels", {"multi_strategy": "multi_output_tree", "tree_method": "hist", "objective": "binary:logistic"}, X, np.stack([binary, third > 1], axis=1))
 case("multi_output_classes", {"multi_strategy": "multi_output_tree", "tree_method": "hist", "objective": "multi:softprob", "num_class": 3}, X, third)
 
+# A data frame whose categories have names: recorded with the codes, and with the names beside them.
+import pandas as pd  # noqa: E402
+
+towns = np.array(["Bonn", "Trier", "Ulm", "Aachen"])[rng.integers(0, 4, 400)]
+frame = pd.DataFrame({"age": X[:, 0], "town": pd.Categorical(towns), "ward": pd.Categorical(rng.integers(0, 3, 400))})
+label = (towns == "Trier") * 2.0 - (towns == "Ulm") + 0.3 * X[:, 0] + 0.5 * (frame["ward"] == 2)
+for name, form, onehot in [("frame", "json", 1), ("frame_onehot", "ubj", 100)]:
+    booster = xgb.train({"max_depth": 4, "max_cat_to_onehot": onehot, "nthread": 1}, xgb.DMatrix(frame, label, enable_categorical=True), 4)
+    booster.save_model(os.path.join(here, "models", f"{name}.{form}"))
+    cases.append({"name": name, "file": f"{name}.{form}", "columns": list(frame), "rows": [[float(a), float(t), float(w)] for a, t, w in zip(X[:25, 0], frame["town"].cat.codes, frame["ward"].cat.codes)],
+                  "words": towns[:25].tolist(), "predict": booster.predict(xgb.DMatrix(frame[:25], enable_categorical=True)).astype(np.float64).reshape(25, -1).tolist()})
+named = pd.DataFrame({"age": X[:, 0], "ward": pd.Categorical(rng.choice([3, 7, 11], 400))})
+xgb.train({"max_depth": 2, "nthread": 1}, xgb.DMatrix(named, signal, enable_categorical=True), 2).save_model(os.path.join(here, "models", "refused_numbers.json"))
+
 with open(os.path.join(here, "expected.json"), "w", encoding="utf-8") as f:
     f.write('{"xgboost":"%s","cases":[\n' % xgb.__version__)
     f.write(",\n".join(json.dumps(c, separators=(",", ":"), ensure_ascii=False) for c in cases))
