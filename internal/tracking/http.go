@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -42,17 +41,6 @@ func asked(err error) error {
 		p.Field = "cursor"
 	}
 	return err
-}
-
-func cursor(s string) (int, error) {
-	if s == "" {
-		return 0, nil
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 0 {
-		return 0, problem.New(problem.Invalid, "The cursor %q is not one of this list; send the next of the page before, or none.", clip(s, 60)).At("cursor")
-	}
-	return n, nil
 }
 
 // RunView is a run as our REST API shows it. Metrics that are NaN or infinite are the strings "NaN", "Infinity", "-Infinity".

@@ -1,8 +1,6 @@
 package tracking
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -29,33 +27,6 @@ type Search struct {
 
 // DatasetRef names data by name and, unless it is empty, digest.
 type DatasetRef struct{ Name, Digest string }
-
-// token is what a page token of a metric's history holds.
-type token struct {
-	Offset int `json:"offset"`
-}
-
-// ParseToken reads a page token of a history; the empty one is the first page.
-func ParseToken(s string) (int, error) {
-	if s == "" {
-		return 0, nil
-	}
-	b, err := base64.StdEncoding.DecodeString(s)
-	var t token
-	if err == nil {
-		err = json.Unmarshal(b, &t)
-	}
-	if err != nil || t.Offset < 0 {
-		return 0, problem.New(problem.Invalid, "Invalid page token: %q. Send the next_page_token of the page before, or none.", clip(s, 60)).At("page_token")
-	}
-	return t.Offset, nil
-}
-
-// MakeToken makes the token of the page of a history that starts at offset.
-func MakeToken(offset int) string {
-	b, _ := json.Marshal(token{offset})
-	return base64.StdEncoding.EncodeToString(b)
-}
 
 // side names the tables that hold the metrics, parameters and tags of what is searched, and their column of owner ids.
 type side struct{ owner, metric, param, tag string }
