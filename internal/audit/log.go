@@ -73,12 +73,23 @@ func (l *Log) Sequence(ctx context.Context) error {
 	if err := l.Open(); err != nil {
 		return err
 	}
+	first, last, since := int64(-1), Checkpoint{}, time.Now()
+	publish := func() error {
+		if first < 0 {
+			return nil
+		}
+		if err := l.publish(ctx, first, last); err != nil {
+			return fmt.Errorf("publish checkpoint %d: %w", last.Size, err)
+		}
+		first, since = -1, time.Now()
+		return nil
+	}
 	for {
 		var open bool
 		if err := l.DB.Read(ctx, func(tx db.Scope) error {
 			return tx.QueryRow("SELECT EXISTS (SELECT 1 FROM audit_entry WHERE idx IS NULL)").Scan(&open)
 		}); err != nil || !open {
-			return err
+			return errors.Join(err, publish())
 		}
 		var from int64
 		var c Checkpoint
@@ -86,10 +97,16 @@ func (l *Log) Sequence(ctx context.Context) error {
 			from, c, err = l.sequence(tx)
 			return err
 		}); err != nil {
-			return fmt.Errorf("sequence audit entries: %w", err)
+			return errors.Join(fmt.Errorf("sequence audit entries: %w", err), publish())
 		}
-		if err := l.publish(ctx, from, c); err != nil {
-			return fmt.Errorf("publish checkpoint %d: %w", c.Size, err)
+		if first < 0 {
+			first = from
+		}
+		last = c
+		if time.Since(since) > time.Second { // each publication syncs files, which the database's commits wait behind
+			if err := publish(); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -89,12 +89,20 @@ func (b *bench) turn(s *server, op operation, experiment string, runs []string, 
 	var wg sync.WaitGroup
 	// A server closes connections that were idle during the other's turn; new ones are opened before the clock starts.
 	s.http.CloseIdleConnections()
-	for c := range clients {
-		wg.Go(func() { _, errs[c] = s.send(b.ctx, "GET", "/version", nil, io.Discard) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
+	for try := 0; ; try++ {
+		for c := range clients {
+			wg.Go(func() { _, errs[c] = s.send(b.ctx, "GET", "/version", nil, io.Discard) })
+		}
+		wg.Wait()
+		err := errors.Join(errs...)
+		if err == nil {
+			break
+		}
+		// On a loaded machine mlflow server ends workers that were silent for seconds, and starts new ones.
+		if try == 20 || b.ctx.Err() != nil {
+			return fmt.Errorf("%s does not answer: %w", s.name, err)
+		}
+		time.Sleep(time.Second)
 	}
 	began := time.Now()
 	for c := range clients {
