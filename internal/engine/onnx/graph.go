@@ -48,6 +48,7 @@ type node struct {
 	opset  int64
 	consts func(i int) *tensor.Tensor // the constant at input i, or nil
 	labels *[]string                  // the classes of a ZipMap
+	body   func(name string) (*graph, []valueInfo)
 	err    error
 }
 
@@ -160,11 +161,12 @@ const (
 	oldestOpset   = 7
 	newestOpset   = 28
 	newestMLOpset = 5
+	maxDepth      = 4 // of graphs within graphs
 )
 
 // compile turns the nodes of a model into steps. It fails with problem.Unsupported on an operator it does not know,
 // naming it, and with problem.Invalid when a value is used before it is made or made twice.
-func compile(ctx context.Context, m *modelProto) (*graph, map[string][]string, error) {
+func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string][]string, error) {
 	g := &graph{}
 	p := m.graph
 	if m.functions {
@@ -260,6 +262,26 @@ func compile(ctx context.Context, m *modelProto) (*graph, map[string][]string, e
 		}
 		var labels []string
 		n.labels = &labels
+		n.body = func(name string) (*graph, []valueInfo) {
+			v, _ := n.attr(name)
+			if v.graph == nil || depth >= maxDepth {
+				n.wrong("its %s is missing or lies too deep", name)
+				return nil, nil
+			}
+			p, err := readGraph(v.graph)
+			if err != nil {
+				n.err = err
+				return nil, nil
+			}
+			g, maps, err := compile(ctx, &modelProto{opset: m.opset, graph: p}, depth+1)
+			if err == nil && len(maps) > 0 {
+				n.lacks("a ZipMap in its %s", name)
+			}
+			if err != nil && n.err == nil {
+				n.err = err
+			}
+			return g, p.outputs
+		}
 		run, err := o.build(n)
 		if n.err != nil {
 			err = n.err

@@ -101,7 +101,7 @@ func FuzzLoad(f *testing.F) {
 			f.Add(b)
 		}
 	}
-	for _, name := range []string{"columns", "forest_multi", "svc_probability", "xgb_multi", "lgb_categories", "convolution", "mlp", "kmeans", "stacking"} {
+	for _, name := range []string{"columns", "forest_multi", "svc_probability", "xgb_multi", "lgb_categories", "knn", "convolution", "mlp", "kmeans", "stacking"} {
 		if b, err := os.ReadFile("testdata/models/" + name + ".onnx"); err == nil {
 			f.Add(b)
 		} else {
@@ -215,6 +215,18 @@ func TestHostileFilesAreRefused(t *testing.T) {
 		}
 		if _, err := m.Predict(context.Background(), []tensor.Tensor{tensor.FP32s("x", []int{1, 1}, []float32{1})}); problem.KindOf(err) != problem.TooLarge {
 			t.Errorf("got %v, want too-large", err)
+		}
+	})
+	t.Run("bodies within bodies end", func(t *testing.T) {
+		inner := operatorNode("Abs")
+		for range 30 {
+			typ := message(2, message(1, whole(1, 1), message(2, message(1), message(1))))
+			body := message(6, inner, message(11, text(1, "x"), typ), message(12, text(1, "y"), typ))
+			inner = operatorNode("Scan", message(5, text(1, "num_scan_inputs"), whole(3, 1), whole(20, 2)), message(5, text(1, "body"), body, whole(20, 5)))
+		}
+		_, err := load(context.Background(), file(inner))
+		if problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), "too deep") {
+			t.Errorf("got %v, want a refusal", err)
 		}
 	})
 	t.Run("a long product ends with the call's time", func(t *testing.T) {

@@ -11,7 +11,7 @@
 // will do. Output: one tensor per output of the graph. A map (ZipMap) becomes its scores, FP32 [n, classes], whose columns
 // the signature names.
 //
-// Format "onnx". Refused by name: unknown operators and domains, functions, control flow, maps and sequences as inputs,
+// Format "onnx". Refused by name: unknown operators and domains, functions, If and Loop, maps and sequences as inputs,
 // sparse and external tensors, float16 and narrower.
 package onnx
 
@@ -103,7 +103,7 @@ func load(ctx context.Context, data []byte) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, maps, err := compile(ctx, p)
+	g, maps, err := compile(ctx, p, 0)
 	if err != nil {
 		return nil, err
 	}

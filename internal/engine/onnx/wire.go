@@ -487,7 +487,7 @@ type value struct {
 	floats []float32
 	ints   []int64
 	texts  []string
-	graph  bool
+	graph  []byte
 }
 
 func (a attribute) read() (v value, err error) {
@@ -510,8 +510,8 @@ func (a attribute) read() (v value, err error) {
 			t, err := readTensor(data)
 			v.tensor = &t
 			return err
-		case number == 6 || number == 11:
-			v.graph = true
+		case number == 6 && data != nil:
+			v.graph = data
 		case number == 7 && data == nil: // one by one, as old writers do
 			if v.floats == nil {
 				v.floats = make([]float32, 0, counts[7])

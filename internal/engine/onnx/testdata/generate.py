@@ -165,6 +165,10 @@ def classical():
     skl("calibrated", calibration.CalibratedClassifierCV(linear_model.LogisticRegression(), cv=2), y3)
     skl("gaussian_mixture", mixture.GaussianMixture(2, random_state=1))
     skl("pca", decomposition.PCA(2))
+    skl("knn", neighbors.KNeighborsClassifier(3), y3)
+    skl("knn_words", neighbors.KNeighborsClassifier(5, weights="distance"), words)
+    skl("knn_regressor", neighbors.KNeighborsRegressor(3, p=1), r)
+    skl("local_outliers", neighbors.LocalOutlierFactor(5, novelty=True))
     for name, step in [("standard", preprocessing.StandardScaler()), ("minmax", preprocessing.MinMaxScaler(clip=True)), ("robust", preprocessing.RobustScaler()),
                        ("maxabs", preprocessing.MaxAbsScaler()), ("norm_l1", preprocessing.Normalizer("l1")), ("norm_l2", preprocessing.Normalizer()),
                        ("norm_max", preprocessing.Normalizer("max")), ("binarizer", preprocessing.Binarizer(threshold=0.2)),
@@ -220,8 +224,6 @@ def classical():
     keep("lgb_categories", convert_lightgbm(booster, initial_types=[("X", MLFloat([None, 4]))], target_opset=15), {"X": coded[:20]})
 
     # Refused by name.
-    knn = to_onnx(neighbors.KNeighborsClassifier(3).fit(X, y), X[:1], target_opset={"": 18, "ai.onnx.ml": 3})
-    keep("refused_scan", knn, refused="Scan")
     knn = to_onnx(impute.KNNImputer().fit(holes), X[:1], target_opset={"": 18, "ai.onnx.ml": 3})
     keep("refused_functions", knn, refused="functions")
 
@@ -253,6 +255,10 @@ def networks():
     series = rng.normal(size=(3, 2, 9))
     net("convolution_line", [h.make_node("Conv", ["x", "k"], ["a"], dilations=[2]), h.make_node("Softplus", ["a"], ["b"]), h.make_node("GlobalMaxPool", ["b"], ["y"])],
         [weights("k", 3, 2, 3)], ["N", 2, 9], [series, series[:1]])
+    branch = h.make_graph([h.make_node("Constant", [], ["b"], value_floats=[1.0])], "branch", [], [h.make_tensor_value_info("b", T.FLOAT, [1])])
+    g = h.make_graph([h.make_node("Constant", [], ["c"], value=nh.from_array(np.array(True))), h.make_node("If", ["c"], ["d"], then_branch=branch, else_branch=branch), h.make_node("Add", ["x", "d"], ["y"])],
+                     "net", [h.make_tensor_value_info("x", T.FLOAT, ["N"])], [h.make_tensor_value_info("y", T.FLOAT, ["N"])])
+    keep("refused_if", h.make_model(g, opset_imports=[h.make_opsetid("", 18)], ir_version=8), refused="If")
     g = h.make_graph([h.make_node("Einsum", ["x", "x"], ["y"], equation="ij,ij->i")], "net", [h.make_tensor_value_info("x", T.FLOAT, ["N", 3])], [h.make_tensor_value_info("y", T.FLOAT, ["N"])])
     keep("refused_einsum", h.make_model(g, opset_imports=[h.make_opsetid("", 18)], ir_version=8), refused="Einsum")
 
