@@ -108,7 +108,7 @@ var operators = map[string]operator{
 	"Concat": {1, -1, 1, concat}, "Split": {1, 2, 1 << 10, split}, "Slice": {1, 5, 1, slice}, "Expand": {2, 2, 1, expand}, "Tile": {2, 2, 1, tile}, "Pad": {1, 4, 1, pad},
 	"Gather": {2, 2, 1, gather}, "GatherElements": {2, 2, 1, gatherElements}, "GatherND": {2, 2, 1, gatherND},
 	"ScatterElements": {3, 3, 1, scatterElements}, "ScatterND": {3, 3, 1, scatterND}, "Compress": {2, 2, 1, compress},
-	"Scan":  {1, -1, 1 << 10, scan},
+	"Scan":  {0, -1, 1 << 10, scan},
 	"Shape": {1, 1, 1, shapeOf}, "Size": {1, 1, 1, sizeOf}, "NonZero": {1, 1, 1, nonZero}, "OneHot": {3, 3, 1, oneHot}, "Range": {3, 3, 1, sequence},
 }
 
