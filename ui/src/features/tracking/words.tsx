@@ -29,7 +29,7 @@ const dim = (text: string | undefined) => (text ? <span title={text}>{text}</spa
 export const fixedColumns: GridColumn<RunRow>[] = [
   { key: "name", head: m.tracking.run, group: m.tracking.groups.system, width: 170, sort: "attributes.run_name", cell: nameOf, text: nameOf },
   { key: "status", head: m.approvals.state, group: m.tracking.groups.system, width: 112, sort: "attributes.status", cell: (r) => <StatusChip status={r.status} />, text: (r) => m.trackingState[r.status] ?? r.status },
-  { key: "started", head: m.pipeline.started, group: m.tracking.groups.system, width: 124, sort: "attributes.start_time", cell: (r) => <Time at={r.started_at} />, text: (r) => absolute(r.started_at) },
+  { key: "started", head: m.pipeline.started, group: m.tracking.groups.system, width: 134, sort: "attributes.start_time", cell: (r) => <Time at={r.started_at} />, text: (r) => absolute(r.started_at) },
   { key: "took", head: m.pipeline.took, group: m.tracking.groups.system, width: 92, right: true, cell: (r) => duration(r.started_at, r.ended_at), text: (r) => duration(r.started_at, r.ended_at) },
   { key: "user", head: m.tracking.user, group: m.tracking.groups.system, width: 92, cell: (r) => dim(r.user), text: (r) => r.user },
   { key: "id", head: m.id, group: m.tracking.groups.system, width: 270, sort: "attributes.run_id", cell: (r) => <code>{r.id}</code>, text: (r) => r.id },
