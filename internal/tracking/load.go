@@ -1,9 +1,12 @@
 package tracking
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"keelson/internal/db"
 	"keelson/internal/db/find"
@@ -80,6 +83,15 @@ func SplitColumns(s string) (out []string) {
 
 // readRuns reads runs in the order of ids.
 func readRuns(tx db.Scope, ids []string, c *Columns) ([]Run, error) {
+	out, err := readBare(tx, ids)
+	if err != nil {
+		return nil, err
+	}
+	return out, load(tx, out, c)
+}
+
+// readBare reads runs without what load fills in.
+func readBare(tx db.Scope, ids []string) ([]Run, error) {
 	out := make([]Run, len(ids))
 	at := place(ids)
 	err := inChunks(ids, func(part []string) error {
@@ -91,10 +103,7 @@ func readRuns(tx db.Scope, ids []string, c *Columns) ([]Run, error) {
 			return err
 		})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, load(tx, out, c)
+	return out, err
 }
 
 // fill reads parameters, tags, latest metrics, inputs and models of the runs in list.
@@ -102,11 +111,45 @@ func fill(tx db.Scope, list []Run) error { return load(tx, list, nil) }
 
 // load fills in what columns ask for.
 func load(tx db.Scope, list []Run, c *Columns) error {
+	for _, l := range loaders(list, c) {
+		if err := l(tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// aside is the size of a page from which its tables are read at the same time.
+const aside = 20
+
+// loadAside is load with a transaction of its own per table, all at the same time: a page is many small rows that the
+// database hands over one by one.
+func (s *Service) loadAside(ctx context.Context, list []Run, c *Columns) error {
+	var g errgroup.Group
+	for _, l := range loaders(list, c) {
+		g.Go(func() error { return s.DB.Read(ctx, l) })
+	}
+	return g.Wait()
+}
+
+// loaders fill in what columns ask for, each fields of its own. A loader may run again after it failed.
+func loaders(list []Run, c *Columns) (out []func(db.Scope) error) {
 	ids := make([]string, len(list))
 	for i, r := range list {
 		ids[i] = r.ID
 	}
 	at := place(ids)
+	add := func(what string, begin func(*Run), part func(tx db.Scope, ids []string) error) {
+		out = append(out, func(tx db.Scope) error {
+			for i := range list {
+				begin(&list[i])
+			}
+			if err := inChunks(ids, func(some []string) error { return part(tx, some) }); err != nil {
+				return fmt.Errorf("read %s: %w", what, err)
+			}
+			return nil
+		})
+	}
 	all := c == nil
 	if all {
 		c = &Columns{AllMetrics: true, AllParams: true, AllTags: true}
@@ -115,24 +158,18 @@ func load(tx db.Scope, list []Run, c *Columns) error {
 	if !c.AllTags {
 		tags = append([]string{TagParent, TagPipelineRun}, tags...)
 	}
-	return inChunks(ids, func(part []string) error {
-		if err := loadPairs(tx, "run_param", part, c.Params, c.AllParams, func(id string, k, v string) { list[at[id]].Params[k] = v }); err != nil {
-			return fmt.Errorf("read parameters: %w", err)
-		}
-		if err := loadPairs(tx, "run_tag", part, tags, c.AllTags, func(id string, k, v string) { list[at[id]].Tags[k] = v }); err != nil {
-			return fmt.Errorf("read tags: %w", err)
-		}
-		if err := loadMetrics(tx, list, at, part, c); err != nil {
-			return fmt.Errorf("read metrics: %w", err)
-		}
-		if !all {
-			return nil
-		}
-		if err := loadInputs(tx, list, at, part); err != nil {
-			return fmt.Errorf("read inputs: %w", err)
-		}
-		return loadModels(tx, list, at, part)
+	add("metrics", func(r *Run) { r.Metrics = nil }, func(tx db.Scope, part []string) error { return loadMetrics(tx, list, at, part, c) })
+	add("parameters", func(r *Run) { r.Params = map[string]string{} }, func(tx db.Scope, part []string) error {
+		return loadPairs(tx, "run_param", part, c.Params, c.AllParams, func(id string, k, v string) { list[at[id]].Params[k] = v })
 	})
+	add("tags", func(r *Run) { r.Tags = map[string]string{} }, func(tx db.Scope, part []string) error {
+		return loadPairs(tx, "run_tag", part, tags, c.AllTags, func(id string, k, v string) { list[at[id]].Tags[k] = v })
+	})
+	if all {
+		add("inputs", func(r *Run) { r.Inputs = nil }, func(tx db.Scope, part []string) error { return loadInputs(tx, list, at, part) })
+		add("models", func(r *Run) { r.ModelsIn, r.ModelsOut = nil, nil }, func(tx db.Scope, part []string) error { return loadModels(tx, list, at, part) })
+	}
+	return out
 }
 
 func among(b *find.Builder, keys []string, all bool) {

@@ -77,6 +77,7 @@ type RunPage struct {
 	Total int
 }
 
+// searchRuns finds a page of runs and reads them without what load fills in.
 func searchRuns(tx db.Scope, v Search, sizes *totals) (out RunPage, err error) {
 	out.Total = -1
 	f, err := newFinder(tx, v, "r", runSide, filter.Runs)
@@ -91,7 +92,7 @@ func searchRuns(tx db.Scope, v Search, sizes *totals) (out RunPage, err error) {
 		return out, err
 	}
 	out.Next, out.Total = next, total
-	out.Runs, err = readRuns(tx, ids, v.Columns)
+	out.Runs, err = readBare(tx, ids)
 	return out, err
 }
 

@@ -533,7 +533,15 @@ func (s *Service) SearchRuns(ctx context.Context, v Search) (out []Run, next str
 
 // PageRuns gives a page of runs, and how many match where that is cheap to say.
 func (s *Service) PageRuns(ctx context.Context, v Search) (out RunPage, err error) {
-	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { out, err = searchRuns(tx, v, &s.sizes); return err })
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) {
+		if out, err = searchRuns(tx, v, &s.sizes); err == nil && len(out.Runs) < aside {
+			err = load(tx, out.Runs, v.Columns)
+		}
+		return err
+	})
+	if err == nil && len(out.Runs) >= aside { // after the search let go of its connection, so that none waits for another's
+		err = s.loadAside(ctx, out.Runs, v.Columns)
+	}
 	return out, err
 }
 
