@@ -3,8 +3,12 @@
 //	one decision    PathDependent, Interventional   Shapley values of tree ensembles, exact
 //	                Interactions                    what two features contribute only together
 //	                Shapley                         of any model with few features, by enumeration
+//	                Kernel                          of any model, on a sample when there are many features
+//	                Counter                         the smallest change that gets another answer, within limits
+//	                Fact.Words                      the same in words
 //	one version     Permute                         what the quality loses when a feature is shuffled
 //	                Depend                          how the answer moves with a feature (PDP, ICE)
+//	                Accumulate                      the same where features go together (ALE)
 //	                Sobol, Morris                   how much of the answer each feature makes, over its whole range
 //
 // Contributions add up to the model's margin (log-odds for a classifier) less the base value; they describe the model,
