@@ -276,6 +276,18 @@ func (modelBin) Purge(tx db.Scope, e bin.Entry) (g bin.Gone, done bool, err erro
 }
 
 func purgeModel(tx db.Scope, experiment, id string, g *bin.Gone) error {
+	var runs []string
+	if err := tx.Each(`SELECT run FROM run_model WHERE workspace = $1 AND model = $2`, []any{tx.Workspace, id}, func(scan func(...any) error) error {
+		var run string
+		err := scan(&run)
+		runs = append(runs, run)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := touch(tx, runs...); err != nil {
+		return err
+	}
 	for _, t := range []string{"logged_model_param", "logged_model_tag", "logged_model_metric", "run_model"} {
 		if _, err := tx.Exec(`DELETE FROM `+t+` WHERE workspace = $1 AND model = $2`, tx.Workspace, id); err != nil {
 			return err

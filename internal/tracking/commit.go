@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -371,7 +372,22 @@ func (g *gathered) store(tx db.Scope, known map[string]state) error {
 	if err := putTails(tx, g.points); err != nil {
 		return fmt.Errorf("append points: %w", err)
 	}
-	return nil
+	return touch(tx, g.touched()...)
+}
+
+// touched are the runs whose parameters, tags or latest points were gathered, in order.
+func (g *gathered) touched() []string {
+	runs := map[string]bool{}
+	for k := range g.newParams {
+		runs[k.run] = true
+	}
+	for k := range g.tags {
+		runs[k.run] = true
+	}
+	for run := range g.latest {
+		runs[run] = true
+	}
+	return slices.Sorted(maps.Keys(runs))
 }
 
 // state is what a writer must know of a run.

@@ -31,8 +31,8 @@ func populate(t testing.TB, d *db.DB, experiment string, runs int) {
 			add := func(table string, v ...any) { rows[table] = append(rows[table], v) }
 			for i := from; i < min(from+500, runs); i++ {
 				id := fmt.Sprintf("r%s-%06d", experiment, (i*7919)%runs)
-				add("run (workspace, id, experiment, name, author, status, deleted, started_at, ended_at)", tx.Workspace, id, experiment, fmt.Sprint("run ", i), "ada",
-					[]string{Running, Finished}[i%2], 0, base+int64(i)*1000, base+int64(i)*2000)
+				add("run (workspace, id, experiment, name, author, status, deleted, started_at, ended_at, changed)", tx.Workspace, id, experiment, fmt.Sprint("run ", i), "ada",
+					[]string{Running, Finished}[i%2], 0, base+int64(i)*1000, base+int64(i)*2000, 1)
 				for m := range 10 {
 					v, kind := r.NormFloat64(), 0
 					if m == 9 {

@@ -55,6 +55,7 @@ type Service struct {
 
 	queues  sync.Map // workspace → *queue
 	touched sync.Map // workspace → true, once its default experiment is there
+	recent  recent   // runs that were read lately
 	sizes   totals   // about how many runs an experiment has
 }
 
@@ -533,14 +534,34 @@ func (s *Service) SearchRuns(ctx context.Context, v Search) (out []Run, next str
 
 // PageRuns gives a page of runs, and how many match where that is cheap to say.
 func (s *Service) PageRuns(ctx context.Context, v Search) (out RunPage, err error) {
+	whole := v.Columns == nil && !s.DB.Postgres()
+	var missing []Run
+	var at []int // where they belong
 	err = s.DB.Read(ctx, func(tx db.Scope) (err error) {
-		if out, err = searchRuns(tx, v, &s.sizes); err == nil && len(out.Runs) < aside {
-			err = load(tx, out.Runs, v.Columns)
+		if out, err = searchRuns(tx, v, &s.sizes); err != nil {
+			return err
+		}
+		missing, at = out.Runs, nil
+		if whole {
+			at = s.recent.fill(tx.Workspace, out.Runs)
+			missing = make([]Run, len(at))
+			for k, i := range at {
+				missing[k] = out.Runs[i]
+			}
+		}
+		if len(missing) < aside {
+			err = load(tx, missing, v.Columns)
 		}
 		return err
 	})
-	if err == nil && len(out.Runs) >= aside { // after the search let go of its connection, so that none waits for another's
-		err = s.loadAside(ctx, out.Runs, v.Columns)
+	if err == nil && len(missing) >= aside { // after the search let go of its connection, so that none waits for another's
+		err = s.loadAside(ctx, missing, v.Columns)
+	}
+	if err == nil && whole {
+		for k, i := range at {
+			out.Runs[i] = missing[k]
+		}
+		s.recent.keep(caller.Workspace(ctx), missing)
 	}
 	return out, err
 }

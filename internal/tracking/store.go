@@ -140,11 +140,11 @@ func insertRun(tx db.Scope, r Run) error {
 	return err
 }
 
-const runColumns = `r.id, r.experiment, r.name, r.author, r.status, r.deleted, r.started_at, r.ended_at`
+const runColumns = `r.id, r.experiment, r.name, r.author, r.status, r.deleted, r.started_at, r.ended_at, r.changed`
 
 func scanRun(scan func(...any) error) (r Run, err error) {
 	var started, ended int64
-	err = scan(&r.ID, &r.Experiment, &r.Name, &r.Author, &r.Status, &r.Deleted, &started, &ended)
+	err = scan(&r.ID, &r.Experiment, &r.Name, &r.Author, &r.Status, &r.Deleted, &started, &ended, &r.changed)
 	r.Started, r.Ended = db.Time(started), db.Time(ended)
 	r.Params, r.Tags = map[string]string{}, map[string]string{}
 	return r, err
@@ -188,10 +188,13 @@ func putRun(tx db.Scope, r Run) error {
 func putTag(tx db.Scope, run string, t Pair) error {
 	_, err := tx.Exec(`INSERT INTO run_tag (workspace, run, key, value, experiment) VALUES ($1, $2, $3, $4, (SELECT experiment FROM run WHERE workspace = $1 AND id = $2))
 		ON CONFLICT (workspace, run, key) DO UPDATE SET value = excluded.value`, tx.Workspace, run, t.Key, t.Value)
-	return err
+	return errors.Join(err, touch(tx, run))
 }
 
 func dropTag(tx db.Scope, run, key string) (bool, error) {
+	if err := touch(tx, run); err != nil {
+		return false, err
+	}
 	return affected(tx.Exec(`DELETE FROM run_tag WHERE workspace = $1 AND run = $2 AND key = $3`, tx.Workspace, run, key))
 }
 
@@ -199,13 +202,13 @@ func putInput(tx db.Scope, run string, in Input, now time.Time) error {
 	_, err := tx.Exec(`INSERT INTO run_input (workspace, run, name, digest, context, document, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (workspace, run, name, digest) DO UPDATE SET context = excluded.context, document = excluded.document`,
 		tx.Workspace, run, in.Name, in.Digest, in.Context, db.ToJSON(in), db.Micros(now))
-	return err
+	return errors.Join(err, touch(tx, run))
 }
 
 func putRunModel(tx db.Scope, run, direction string, m ModelRef) error {
 	_, err := tx.Exec(`INSERT INTO run_model (workspace, run, direction, model, step) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (workspace, run, direction, model) DO UPDATE SET step = excluded.step`, tx.Workspace, run, direction, m.Model, m.Step)
-	return err
+	return errors.Join(err, touch(tx, run))
 }
 
 // artifacts

@@ -80,6 +80,8 @@ type Run struct {
 	Metrics              []Point // the latest of each key, sorted by key
 	Inputs               []Input
 	ModelsIn, ModelsOut  []ModelRef
+
+	changed int64 // see recent
 }
 
 // Ended reports whether status is a final one.
