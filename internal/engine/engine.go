@@ -90,3 +90,31 @@ type SelfTester interface {
 type Sizer interface {
 	MemoryBytes() int64
 }
+
+// Explainer is a model that can say exactly how its features made its answers. A file may lack what that takes: Explain
+// then fails with problem.Unsupported, and the model can still be asked as any other (internal/explain, Kernel). It fails
+// with problem.Invalid as Predict does, and counts on the caller to bound the rows.
+type Explainer interface {
+	Explain(ctx context.Context, in []tensor.Tensor) (Explanation, error)
+}
+
+// Explanation divides the answers of some rows among the features. For every row and output, Base and the contributions
+// sum to what Unit names.
+type Explanation struct {
+	Features      []string
+	Outputs       int
+	Names         []string  // of the outputs; nil when they have none
+	Values        []Value   // rows × features: what the row has
+	Base          []float64 // per output
+	Contributions []float64 // rows × outputs × features
+	Typical       []Value   // per feature; nil when nothing is known of what is typical
+	Unit          string    // such as "the log-odds"
+	Method        string    // how the numbers came about, and their limits
+}
+
+// Value is a number (NaN is missing) or, with Word, a category.
+type Value struct {
+	Number float64
+	Text   string
+	Word   bool
+}

@@ -73,3 +73,9 @@ func Number(v float64) string {
 	}
 	return sign + whole
 }
+
+// Widened gives a single-precision value as the decimal a person wrote: 0.1 and not 0.10000000149011612.
+func Widened(v float32) float64 {
+	out, _ := strconv.ParseFloat(strconv.FormatFloat(float64(v), 'g', -1, 32), 64) // its own form: cannot fail
+	return out
+}

@@ -47,8 +47,9 @@ type Ensemble struct {
 	nodes    []node
 	roots    []root
 	sets     [][]int32
-	spans    []span   // of leaves with several weights
-	weights  []Weight // theirs
+	spans    []span    // of leaves with several weights
+	weights  []Weight  // theirs
+	covers   []float32 // of nodes; nil when a tree has none
 	features int
 	groups   int
 
@@ -77,7 +78,7 @@ func (e *Ensemble) Trees() int { return len(e.roots) }
 
 // Bytes is the memory that the ensemble holds, without the slack of its slices.
 func (e *Ensemble) Bytes() int64 {
-	n := 20*int64(len(e.nodes)) + 20*int64(len(e.roots)) + 8*int64(len(e.spans)) + 8*int64(len(e.weights))
+	n := 20*int64(len(e.nodes)) + 4*int64(len(e.covers)) + 20*int64(len(e.roots)) + 8*int64(len(e.spans)) + 8*int64(len(e.weights))
 	for _, s := range e.sets {
 		n += 24 + 4*int64(len(s))
 	}
@@ -159,6 +160,41 @@ func (e *Ensemble) member(set uint32, v float32) bool {
 	return found
 }
 
+// Covered gives the trees with their covers, one after the other with the group each adds to, for what looks into them
+// and not at rows. ok is false when a tree had no covers or a leaf weighs several groups. Leaves hold their value times
+// the weight of the tree; categories must not be changed.
+func (e *Ensemble) Covered() (trees []Tree, groups []int, ok bool) {
+	if len(e.covers) != len(e.nodes) || len(e.spans) > 0 {
+		return nil, nil, false
+	}
+	for i, r := range e.roots {
+		end := len(e.nodes)
+		if i+1 < len(e.roots) {
+			end = int(e.roots[i+1].at)
+		}
+		nodes := e.nodes[r.at:end]
+		n := len(nodes)
+		t := Tree{Left: make([]int32, n), Right: make([]int32, n), Feature: make([]int32, n), Threshold: make([]float32, n),
+			MissingLeft: make([]bool, n), Cover: e.covers[r.at:end]}
+		for k, v := range nodes {
+			t.Left[k], t.Right[k], t.Threshold[k] = -1, -1, v.value
+			if v.left == 0 {
+				continue
+			}
+			t.Left[k], t.Right[k] = v.left-r.at, v.left-r.at+1
+			t.Feature[k], t.MissingLeft[k] = int32(v.feature&featureMask), v.feature&missingLeft != 0
+			if v.feature&categorical != 0 {
+				if t.Categories == nil {
+					t.Categories = map[int32][]int32{}
+				}
+				t.Categories[int32(k)] = e.sets[math.Float32bits(v.value)]
+			}
+		}
+		trees, groups = append(trees, t), append(groups, int(r.group))
+	}
+	return trees, groups, true
+}
+
 // Tree is one tree as files hold it: parallel arrays over its nodes, root first, children by index, −1 for none.
 // Nodes that cannot be reached from the root are dropped.
 type Tree struct {
@@ -167,6 +203,7 @@ type Tree struct {
 	Threshold   []float32 // of inner nodes: v < Threshold goes left; of leaves: the value
 	MissingLeft []bool
 	Categories  map[int32][]int32 // of categorical inner nodes: these go right; nil when there are none
+	Cover       []float32         // weight of the training rows that reached each node, for explaining; nil when it is not known
 
 	// Leaves may weigh several groups: leaf k then adds Weights[Spans[k][0]:Spans[k][1]] instead of its value to the tree's
 	// group. nil when no leaf does.
@@ -176,8 +213,9 @@ type Tree struct {
 
 // Builder collects trees. Its zero value is not usable; call NewBuilder.
 type Builder struct {
-	e     Ensemble
-	queue []int32
+	e         Ensemble
+	queue     []int32
+	uncovered bool // a tree had no covers
 }
 
 // NewBuilder starts an ensemble over rows of features values that yields groups margins per row.
@@ -211,6 +249,10 @@ func (b *Builder) Append(t Tree, group int, weight float32) error {
 	case len(b.e.nodes) > math.MaxInt32-n:
 		return refuse("it has more than 2147483647 nodes")
 	}
+	if t.Cover != nil && len(t.Cover) != n {
+		return refuse("the node arrays of %s differ in length", name)
+	}
+	b.uncovered = b.uncovered || t.Cover == nil
 	seen := make([]bool, n)
 	seen[0] = true
 	base := int32(len(b.e.nodes))
@@ -225,6 +267,9 @@ func (b *Builder) Append(t Tree, group int, weight float32) error {
 			levelEnd = len(b.queue)
 		}
 		k := b.queue[i]
+		if !b.uncovered {
+			b.e.covers = append(b.e.covers, t.Cover[k])
+		}
 		l, r := t.Left[k], t.Right[k]
 		if l == -1 && r == -1 {
 			out := node{value: t.Threshold[k] * weight}
@@ -279,7 +324,10 @@ func (b *Builder) Append(t Tree, group int, weight float32) error {
 
 // Build gives the ensemble; the builder must not be used afterwards.
 func (b *Builder) Build() *Ensemble {
-	b.e.nodes = slices.Clip(b.e.nodes)
+	b.e.nodes, b.e.covers = slices.Clip(b.e.nodes), slices.Clip(b.e.covers)
+	if b.uncovered {
+		b.e.covers = nil
+	}
 	b.e.compactTrees()
 	return &b.e
 }

@@ -191,7 +191,7 @@ func (f *file) start() (*forest, error) {
 }
 
 // treeKeys are the lines of a tree that are looked at.
-var treeKeys = [...]string{"num_leaves", "num_cat", "split_feature", "threshold", "decision_type", "left_child", "right_child", "leaf_value", "cat_boundaries", "cat_threshold", "is_linear"}
+var treeKeys = [...]string{"num_leaves", "num_cat", "split_feature", "threshold", "decision_type", "left_child", "right_child", "leaf_value", "cat_boundaries", "cat_threshold", "is_linear", "leaf_count", "internal_count"}
 
 // section is the lines of one tree by the order of treeKeys; nil where a line is missing.
 type section [len(treeKeys)][]byte
@@ -242,6 +242,12 @@ func (s *section) parse(number int) (*rawTree, error) {
 	}
 	r := reader{number: number}
 	t := &rawTree{leaves: floats(&r, s, "leaf_value", leaves)}
+	if len(s.text("leaf_count")) > 0 && (leaves == 1 || len(s.text("internal_count")) > 0) { // else the trees predict, and are not explained
+		t.leafCount = ints[int32](&r, s, "leaf_count", leaves, 32)
+		if leaves > 1 {
+			t.innerCount = ints[int32](&r, s, "internal_count", leaves-1, 32)
+		}
+	}
 	if leaves > 1 {
 		inner := leaves - 1
 		t.feature = ints[int32](&r, s, "split_feature", inner, 32)

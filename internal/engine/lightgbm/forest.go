@@ -32,6 +32,7 @@ type node struct {
 type forest struct {
 	nodes    []node
 	roots    []int32
+	counts   []int32    // training rows per node; shorter than nodes when a tree does not tell
 	sets     [][]uint32 // bit c%32 of word c/32 is set when category c goes left
 	features int
 	groups   int
@@ -113,6 +114,8 @@ type rawTree struct {
 	leaves               []float64
 	boundaries           []int32
 	bits                 []uint32
+
+	leafCount, innerCount []int32 // training rows; nil when the file does not tell
 }
 
 // The parts of decision_type.
@@ -136,6 +139,7 @@ func (f *forest) append(t *rawTree) error {
 	f.roots = append(f.roots, base)
 	if inner == 0 {
 		f.nodes = append(f.nodes, node{value: t.leaves[0]})
+		f.counts = append(f.counts, 1) // one leaf has all rows, however many
 		return nil
 	}
 	firstSet := len(f.sets)
@@ -154,6 +158,13 @@ func (f *forest) append(t *rawTree) error {
 			levelEnd = len(queue)
 		}
 		k := queue[i]
+		if t.leafCount != nil {
+			if k < 0 {
+				f.counts = append(f.counts, t.leafCount[-1-k])
+			} else {
+				f.counts = append(f.counts, t.innerCount[k])
+			}
+		}
 		if k < 0 {
 			f.nodes = append(f.nodes, node{value: t.leaves[-1-k]})
 			continue
@@ -204,7 +215,7 @@ func (f *forest) append(t *rawTree) error {
 
 // bytes is what the forest holds in memory, without the slack of its slices.
 func (f *forest) bytes() int64 {
-	n := int64(len(f.nodes))*16 + int64(len(f.roots))*4
+	n := int64(len(f.nodes))*16 + int64(len(f.counts))*4 + int64(len(f.roots))*4
 	for _, s := range f.sets {
 		n += 24 + int64(len(s))*4
 	}

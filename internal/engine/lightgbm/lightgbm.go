@@ -106,6 +106,7 @@ type model struct {
 	signature  engine.Signature
 	rows       sync.Pool // *[]float64
 	closed     atomic.Bool
+	reasons    func() (*reasons, error)
 }
 
 func newModel(ctx context.Context, data []byte) (*model, error) {
@@ -130,6 +131,7 @@ func newModel(ctx context.Context, data []byte) (*model, error) {
 		Outputs: []engine.Spec{{Name: Output, Datatype: "FP64", Shape: []int{-1, m.trees.groups}, Doc: objective}},
 	}
 	m.rows.New = func() any { return new([]float64) }
+	m.reasons = sync.OnceValues(m.explainable)
 	return m, nil
 }
 

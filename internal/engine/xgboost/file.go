@@ -33,7 +33,7 @@ type file struct {
 
 type rawTree struct {
 	left, right, feature, missingLeft, splitType []int32
-	threshold, leafWeights                       []float32
+	threshold, leafWeights, hessians             []float32
 	categories, catNodes, catSegments, catSizes  []int32
 	leafSize                                     int
 }
@@ -200,6 +200,8 @@ func (t *rawTree) field(src source, key string) (err error) {
 		t.splitType, err = src.ints()
 	case "leaf_weights":
 		t.leafWeights, err = src.floats()
+	case "sum_hessian":
+		t.hessians, err = src.floats()
 	case "split_conditions":
 		t.threshold, err = src.floats()
 	case "categories":
@@ -394,6 +396,9 @@ func (t *rawTree) tree(i, groups int) (tree.Tree, error) {
 	out := tree.Tree{Left: t.left, Right: t.right, Feature: t.feature, Threshold: t.threshold, MissingLeft: make([]bool, len(t.missingLeft))}
 	for k, v := range t.missingLeft {
 		out.MissingLeft[k] = v != 0
+	}
+	if len(t.hessians) == len(t.left) { // else the model predicts as well, and is not explained by its trees
+		out.Cover = t.hessians
 	}
 	if t.leafSize > 1 {
 		if err := t.vectors(i, &out); err != nil {

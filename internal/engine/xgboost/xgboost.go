@@ -28,6 +28,7 @@ import (
 	"sync/atomic"
 
 	"keelson/internal/engine"
+	"keelson/internal/explain"
 	"keelson/internal/problem"
 	"keelson/internal/tensor"
 )
@@ -117,6 +118,7 @@ type model struct {
 	signature engine.Signature
 	rows      sync.Pool // *[]float32
 	closed    atomic.Bool
+	reasons   func() (*explain.Ensemble, error)
 }
 
 func newModel(ctx context.Context, f *file) (engine.Model, error) {
@@ -164,6 +166,7 @@ func newModel(ctx context.Context, f *file) (engine.Model, error) {
 		Outputs: []engine.Spec{{Name: Output, Datatype: "FP32", Shape: []int{-1, m.width}, Doc: f.objective}},
 	}
 	m.rows.New = func() any { return new([]float32) }
+	m.reasons = sync.OnceValues(m.explainable)
 	return m, nil
 }
 

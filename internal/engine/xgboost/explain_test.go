@@ -1,0 +1,83 @@
+package xgboost
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"testing"
+
+	"keelson/internal/engine"
+	"keelson/internal/problem"
+	"keelson/internal/tensor"
+)
+
+func TestContributionsAreThoseOfTheLibrary(t *testing.T) {
+	b, err := os.ReadFile("testdata/contribs.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want struct{ Contribs map[string][][]float64 }
+	if err := json.Unmarshal(b, &want); err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for _, c := range loadRecorded(t) {
+		rows := want.Contribs[c.Name]
+		if rows == nil {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			m := loadFile(t, "testdata/models/"+c.File)
+			defer m.Close()
+			got, err := m.(engine.Explainer).Explain(ctx, []tensor.Tensor{matrix(c.Rows)})
+			if _, linear := m.(*model).trees.(*linearBooster); linear {
+				if problem.KindOf(err) != problem.Unsupported {
+					t.Errorf("a model without trees: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			compared++
+			f := len(got.Features)
+			for r, row := range rows {
+				if len(row) != got.Outputs*(f+1) {
+					t.Fatalf("%d values are recorded, %d outputs of %d features", len(row), got.Outputs, f)
+				}
+				for g := range got.Outputs {
+					for j := range f + 1 {
+						have := got.Base[g]
+						if j < f {
+							have = got.Contributions[(r*got.Outputs+g)*f+j]
+						}
+						if w := row[g*(f+1)+j]; math.Abs(have-w) > 2*tolerance*math.Max(1, math.Abs(w)) {
+							t.Errorf("row %d, output %d, feature %d contributes %v, want %v", r, g, j, have, w)
+						}
+					}
+				}
+			}
+		})
+	}
+	if compared < 25 {
+		t.Errorf("%d models were compared", compared)
+	}
+}
+
+func TestWhatCannotBePredictedIsNotExplained(t *testing.T) {
+	m := loadFile(t, "testdata/xgb_regression.json")
+	for name, in := range map[string][]tensor.Tensor{
+		"nothing":      nil,
+		"few columns":  {tensor.FP32s(Input, []int{1, 3}, make([]float32, 3))},
+		"an infinity":  {tensor.FP32s(Input, []int{1, 8}, []float32{0, 0, 0, 0, 0, 0, 0, float32(math.Inf(1))})},
+		"not a number": {tensor.Strings(Input, []int{1, 8}, make([]string, 8))},
+	} {
+		if _, err := m.(engine.Explainer).Explain(ctx, in); problem.KindOf(err) != problem.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	m.Close()
+	if _, err := m.(engine.Explainer).Explain(ctx, nil); problem.KindOf(err) != problem.Unavailable {
+		t.Errorf("after Close: %v", err)
+	}
+}
