@@ -330,20 +330,7 @@ func curves(p, scores []float64) (auc, ap score.Value) {
 	return score.Of(area / (total * (rows - total))), score.Of(precision / total)
 }
 
-// Thresholds are the bounds outside of which a metric is unusual: the mean of its values over the reference's chunks ∓
-// three standard deviations (of the values, not corrected for their number), within 0..1.
+// Thresholds are score.Thresholds of a metric in 0..1.
 func Thresholds(values []float64) (lower, upper float64, err error) {
-	if len(values) == 0 {
-		return 0, 0, errors.New("there are no chunks to take thresholds from")
-	}
-	mean, squares := 0.0, 0.0
-	for _, v := range values {
-		mean += v
-	}
-	mean /= float64(len(values))
-	for _, v := range values {
-		squares += (v - mean) * (v - mean)
-	}
-	sd := math.Sqrt(squares / float64(len(values)))
-	return math.Max(0, mean-3*sd), math.Min(1, mean+3*sd), nil
+	return score.Thresholds(values, 0, 1)
 }

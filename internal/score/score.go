@@ -8,6 +8,7 @@ package score
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -90,6 +91,27 @@ func Quantiles(values []float64, qs ...float64) []Value {
 		out[i] = Of(sorted[min(max(k, 0), len(sorted)-1)])
 	}
 	return out
+}
+
+// Thresholds are the bounds outside of which a measure is unusual: the mean of its values over the chunks of a reference ∓
+// three standard deviations (of the values, over their number), kept within low and high, the measure's own bounds. It
+// fails without values or with one that is not finite.
+func Thresholds(values []float64, low, high float64) (lower, upper float64, err error) {
+	if len(values) == 0 {
+		return 0, 0, errors.New("there are no chunks to take thresholds from")
+	}
+	mean, squares, n := 0.0, 0.0, float64(len(values))
+	for _, v := range values {
+		mean += v / n
+	}
+	for _, v := range values {
+		squares += (v - mean) * (v - mean)
+	}
+	spread := 3 * math.Sqrt(squares/n)
+	if math.IsNaN(spread) || math.IsInf(spread, 0) {
+		return 0, 0, errors.New("a value of a chunk is not a number or too large")
+	}
+	return math.Max(low, mean-spread), math.Min(high, mean+spread), nil
 }
 
 // lengths refuses slices that do not belong together.
