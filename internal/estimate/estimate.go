@@ -1,4 +1,5 @@
-// Package estimate says how well a binary classifier performs before its outcomes are known, from its own probabilities.
+// Package estimate says how well a model performs before its outcomes are known: a binary classifier from its own
+// probabilities (CBPE), a regression from what a second model learnt of its errors (DLE).
 //
 // Confidence-based performance estimation (CBPE) calibrates the scores on a reference whose outcomes are known; from
 // then on each row counts as correct with its calibrated probability, and the expected confusion matrix, ROC curve and
@@ -36,12 +37,12 @@ const (
 // Metrics lists them.
 var Metrics = []string{ROCAUC, AveragePrecision, F1, Precision, Recall, Specificity, Accuracy}
 
-// Estimate is one expected metric, in 0..1.
+// Estimate is one expected metric: of a classifier in 0..1, of a regression ≥ 0 in the unit of the metric.
 type Estimate struct {
 	Value score.Value `json:"value"`
 	// Error is the standard deviation that the metric would have for chance alone over samples of this size.
 	Error score.Value `json:"sampling_error"`
-	// Lower and Upper are Value ∓ three times Error, within 0..1.
+	// Lower and Upper are Value ∓ three times Error, within the metric's range.
 	Lower score.Value `json:"lower"`
 	Upper score.Value `json:"upper"`
 }
