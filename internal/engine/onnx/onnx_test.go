@@ -172,12 +172,12 @@ func TestOperatorsAnswerAsOnnxruntimeDoes(t *testing.T) {
 
 // The node cases that ship with the onnx package, run by onnxruntime in a Python beside us.
 func TestNodeCasesOfTheStandard(t *testing.T) {
-	py := os.Getenv("KEELSON_PYTHON")
+	py := os.Getenv("KEELSON_MLFLOW_PYTHON")
 	if py == "" {
-		t.Skip("KEELSON_PYTHON is not set: these cases need a Python with onnx and onnxruntime")
+		t.Skip("KEELSON_MLFLOW_PYTHON is not set: these cases need a Python with onnx and onnxruntime")
 	}
 	if err := exec.Command(py, "-c", "import onnx, onnxruntime").Run(); err != nil {
-		t.Skip("the Python of KEELSON_PYTHON has no onnx and onnxruntime")
+		t.Skip("the Python of KEELSON_MLFLOW_PYTHON has no onnx and onnxruntime")
 	}
 	dir := t.TempDir()
 	if out, err := exec.Command(py, "testdata/generate.py", "--nodes", dir).CombinedOutput(); err != nil {
