@@ -37,12 +37,20 @@ export function FilterQuery({ name, label, placeholder, complete, problem }: Pro
   useEffect(() => { if (value !== applied.current) { applied.current = value; setText(value); } }, [value]);
   useEffect(() => () => asking.current?.abort(), []);
   useEffect(() => { list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" }); }, [at]);
+  /** A late answer leaves the choice where it is, if it still has it. */
+  const shown = useRef<Completion | null>(null);
+  const show = (c: Completion | null) => {
+    const before = shown.current;
+    shown.current = c;
+    setFound(c);
+    setAt((i) => (i < 0 ? -1 : (c?.items.findIndex((x) => x.text === before?.items[i]?.text) ?? -1)));
+  };
   const look = (next: string, caret: number) => {
     asking.current?.abort();
     const mine = new AbortController();
     asking.current = mine;
     const wait = setTimeout(() => {
-      complete(next, caret, mine.signal).then((c) => { if (!mine.signal.aborted) { setFound(c); setAt(-1); } }, () => { if (!mine.signal.aborted) setFound(null); });
+      complete(next, caret, mine.signal).then((c) => { if (!mine.signal.aborted) show(c); }, () => { if (!mine.signal.aborted) show(null); });
     }, 120);
     mine.signal.addEventListener("abort", () => clearTimeout(wait));
   };
