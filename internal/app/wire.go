@@ -170,7 +170,8 @@ func (a *App) wire(ctx context.Context) error {
 // serve adds the part that loads releases and answers calls.
 func (a *App) serve(set *engine.Set) {
 	a.Serving = &serving.Service{Releases: releases{a}, Key: a.release.Public(), Blobs: a.Blobs, Engines: set, Log: a.predictionLog, Incidents: incidents{a},
-		Logger: a.Log, Now: time.Now, Metrics: serving.NewMetrics(a.metrics.Registry), StateFile: filepath.Join(a.Config.Data, "serving.json")}
+		Logger: a.Log, Now: time.Now, Metrics: serving.NewMetrics(a.metrics.Registry), StateFile: filepath.Join(a.Config.Data, "serving.json"),
+		Background: a.Predictions.Background}
 	a.Deployments.Applied = func(ctx context.Context) {
 		if err := a.Serving.Refresh(caller.System(ctx, "deployment")); err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "a new release is loaded a moment later", "error", err)

@@ -141,9 +141,9 @@ func (g *game) worth(sets []coalition) ([]float64, error) {
 				if a-a != 0 {
 					return nil, problem.New(problem.Invalid, "The model answered %v; answers that are not finite cannot be explained.", a)
 				}
-				sum += a / float64(m)
+				sum += a
 			}
-			worth = append(worth, sum)
+			worth = append(worth, sum/float64(m))
 		}
 	}
 	return worth, nil

@@ -3,6 +3,8 @@ package oip
 import (
 	"compress/gzip"
 	"compress/zlib"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -29,6 +31,19 @@ func (x *exchange) encode(a *serving.Answer) (head int, err error) {
 	if a.ID != "" {
 		dst = append(dst, `,"parameters":{"prediction_id":`...)
 		dst = tensor.AppendString(dst, a.ID)
+	}
+	if a.Explanation != nil {
+		text, err := json.Marshal(a.Explanation)
+		if err != nil {
+			return 0, fmt.Errorf("write an explanation: %w", err)
+		}
+		open := `,"parameters":{"explanation":`
+		if a.ID != "" {
+			open = `,"explanation":`
+		}
+		dst = append(append(dst, open...), text...)
+	}
+	if a.ID != "" || a.Explanation != nil {
 		dst = append(dst, '}')
 	}
 	dst = append(dst, `,"outputs":[`...)

@@ -2,6 +2,7 @@ package oip
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -343,6 +344,24 @@ func (q *request) messageParameters(sent map[string]*inference.InferParameter) e
 			return err
 		}
 	}
+	if p := sent["explain"]; p != nil {
+		switch v := p.ParameterChoice.(type) {
+		case *inference.InferParameter_BoolParam:
+			if v.BoolParam {
+				q.call.Explain = -1
+			}
+		case *inference.InferParameter_Int64Param:
+			if err := q.reasons(v.Int64Param); err != nil {
+				return err
+			}
+		case *inference.InferParameter_Uint64Param:
+			if err := q.reasons(int64(min(v.Uint64Param, maxReasons+1))); err != nil {
+				return err
+			}
+		default:
+			return badExplain()
+		}
+	}
 	for i := range told {
 		p := sent[told[i].name]
 		if p == nil {
@@ -445,6 +464,16 @@ func (q *request) toMessage(a *serving.Answer, raw bool) (*inference.ModelInferR
 	out := &inference.ModelInferResponse{ModelName: q.call.Endpoint, ModelVersion: strconv.Itoa(a.Version), Id: q.call.Request}
 	if a.ID != "" {
 		out.Parameters = map[string]*inference.InferParameter{"prediction_id": {ParameterChoice: &inference.InferParameter_StringParam{StringParam: a.ID}}}
+	}
+	if a.Explanation != nil {
+		text, err := json.Marshal(a.Explanation)
+		if err != nil {
+			return nil, fmt.Errorf("write an explanation: %w", err)
+		}
+		if out.Parameters == nil {
+			out.Parameters = map[string]*inference.InferParameter{}
+		}
+		out.Parameters["explanation"] = &inference.InferParameter{ParameterChoice: &inference.InferParameter_StringParam{StringParam: string(text)}}
 	}
 	err := q.eachOutput(a.Outputs, func(_ int, t *tensor.Tensor, _ bool) {
 		m := &inference.ModelInferResponse_InferOutputTensor{Name: t.Name, Datatype: t.Type.String(), Shape: wide(t.Shape)}

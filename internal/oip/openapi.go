@@ -65,8 +65,9 @@ func description(d serving.Described, version string) schema {
 					"parameters": schema{"type": "object", "properties": parameters()}}},
 				"InferResponse": schema{"type": "object", "required": []string{"model_name", "model_version", "outputs"}, "properties": schema{
 					"model_name": schema{"const": d.Endpoint}, "model_version": schema{"type": "string"}, "id": schema{"type": "string"},
-					"parameters": schema{"type": "object", "properties": schema{"prediction_id": schema{"type": "string"}}},
-					"outputs":    schema{"type": "array", "items": schema{"oneOf": tensorSchemas(d.Signature.Outputs)}}}},
+					"parameters": schema{"type": "object", "properties": schema{"prediction_id": schema{"type": "string"},
+						"explanation": schema{"type": "object", "description": "When asked for: method, unit and per row the base, the features with value, contribution and words, and the rest."}}},
+					"outputs": schema{"type": "array", "items": schema{"oneOf": tensorSchemas(d.Signature.Outputs)}}}},
 				"Rows":        rowsSchema(d.Signature),
 				"Predictions": schema{"type": "object", "required": []string{"predictions"}, "properties": schema{"predictions": schema{"type": "array", "items": rowAnswer(d.Signature.Outputs)}}},
 			},
@@ -90,7 +91,8 @@ func names(specs []engine.Spec) []string {
 }
 
 func parameters() schema {
-	p := schema{"timeout": schema{"type": "integer", "minimum": 1, "description": "Microseconds after which no answer is wanted."}}
+	p := schema{"timeout": schema{"type": "integer", "minimum": 1, "description": "Microseconds after which no answer is wanted."},
+		"explain": schema{"type": []string{"boolean", "integer"}, "minimum": 1, "description": "Asks for reasons: true for all features, or how many per row."}}
 	for _, t := range told {
 		p[t.name] = schema{"type": "string"}
 	}

@@ -127,6 +127,19 @@ func (q *request) readParameters(s *tensor.Scanner) error {
 		switch key {
 		case "binary_data_output":
 			return truth(s, &q.binaryOutput, "binary_data_output")
+		case "explain":
+			if b := s.Peek(); b == 't' || b == 'f' {
+				yes, err := s.Bool()
+				if err == nil && yes {
+					c.Explain = -1
+				}
+				return err
+			}
+			n, err := s.Int()
+			if err != nil {
+				return badExplain()
+			}
+			return q.reasons(n)
 		case "timeout":
 			us, err := s.Int()
 			if err != nil {
@@ -150,6 +163,22 @@ func (q *request) within(us int64) error {
 	}
 	q.timeout = time.Duration(us) * time.Microsecond
 	return nil
+}
+
+// maxReasons is the largest number of features that a call can ask for.
+const maxReasons = 100_000
+
+// reasons asks for that many features per row.
+func (q *request) reasons(n int64) error {
+	if n < 1 || n > maxReasons {
+		return badExplain()
+	}
+	q.call.Explain = int(n)
+	return nil
+}
+
+func badExplain() error {
+	return invalid("The parameter explain is true, false or the number of features to list, from 1 to %d.", maxReasons).At("parameters.explain")
 }
 
 const maxTimeout = 24 * 3600 * 1e6

@@ -16,6 +16,7 @@ import (
 	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/engine"
+	"keelson/internal/engine/reason"
 	"keelson/internal/event"
 	"keelson/internal/prediction"
 	"keelson/internal/problem"
@@ -59,6 +60,9 @@ type Service struct {
 	Poll      time.Duration // how often releases are looked at; default 3 s
 	Verify    time.Duration // how often the files of loaded versions are hashed; default 30 s
 	Limits    engine.Limits
+	// Background gives inputs of earlier decisions of a version at an endpoint, newest first, for explaining models that
+	// cannot explain themselves. nil explains only those that can.
+	Background func(ctx context.Context, endpoint string, version int) ([][]tensor.Tensor, error)
 	// StateFile keeps the envelopes in force across restarts, so that a release that was taken back by removing its row
 	// stays in force and an older one does not come back. Empty keeps nothing.
 	StateFile string
@@ -235,11 +239,18 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 		}
 		r.Error = err.Error()
 	}
+	var why *reason.Explanation
+	if c.Explain != 0 && err == nil {
+		if why, err = s.reasons(ctx, c, e, chosen); err != nil {
+			chosen.metrics.fail(s.Now().Sub(c.Start))
+			return Answer{}, s.failed(ctx, err, e, chosen) // the caller got no answer, so nothing was decided
+		}
+	}
 	r.Outputs = outputs
 	r.Latency = s.Now().Sub(c.Start)
 	if share := e.doc.Limits.Unlogged; share > 0 && err == nil && rand.Float64()*100 < share {
 		chosen.metrics.observe(r.Latency, compute, r.Rows, s.Now())
-		return Answer{Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired}, nil
+		return Answer{Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired, Explanation: why}, nil
 	}
 	if logErr := s.Log.Append(ctx, &r, e.doc.Durability); logErr != nil {
 		s.Logger.ErrorContext(ctx, "prediction not logged, answer withheld", "endpoint", e.doc.Endpoint, "error", logErr)
@@ -249,18 +260,14 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 		return Answer{ID: r.ID}, err
 	}
 	chosen.metrics.observe(r.Latency, compute, r.Rows, s.Now())
-	return Answer{ID: r.ID, Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired}, nil
+	return Answer{ID: r.ID, Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired, Explanation: why}, nil
 }
 
 // predict calls the engine; a panic becomes an error.
 func (s *Service) predict(ctx context.Context, in []tensor.Tensor, e *endpoint, chosen *slot) (out []tensor.Tensor, fired []engine.Trace, took time.Duration, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.Logger.ErrorContext(ctx, "an engine panicked", "endpoint", e.doc.Endpoint, "version", chosen.Version, "panic", p, "stack", string(debug.Stack()))
-			s.tell(caller.WithWorkspace(ctx, e.doc.Workspace), e.doc.Workspace+" panic "+e.doc.Endpoint, func(ctx context.Context) error {
-				return s.Incidents.Panicked(ctx, e.doc.Endpoint, e.doc.Model, fmt.Sprintf("Version %d took its engine down: %v.", chosen.Version, p))
-			})
-			err = panicked(p)
+			err = s.fell(ctx, p, e, chosen)
 		}
 	}()
 	begin := time.Now()
@@ -273,6 +280,32 @@ func (s *Service) predict(ctx context.Context, in []tensor.Tensor, e *endpoint, 
 		out, err = chosen.version.model.Predict(ctx, in)
 	}
 	return out, fired, time.Since(begin), err
+}
+
+// fell reports that a model panicked.
+func (s *Service) fell(ctx context.Context, p any, e *endpoint, chosen *slot) error {
+	s.Logger.ErrorContext(ctx, "an engine panicked", "endpoint", e.doc.Endpoint, "version", chosen.Version, "panic", p, "stack", string(debug.Stack()))
+	s.tell(caller.WithWorkspace(ctx, e.doc.Workspace), e.doc.Workspace+" panic "+e.doc.Endpoint, func(ctx context.Context) error {
+		return s.Incidents.Panicked(ctx, e.doc.Endpoint, e.doc.Model, fmt.Sprintf("Version %d took its engine down: %v.", chosen.Version, p))
+	})
+	return panicked(p)
+}
+
+// reasons explains the answer to a call; a panic becomes an error.
+func (s *Service) reasons(ctx context.Context, c *Call, e *endpoint, chosen *slot) (why *reason.Explanation, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.fell(ctx, p, e, chosen)
+		}
+	}()
+	var background reason.Background
+	if s.Background != nil && chosen.redact == nil { // what is left out of the log cannot be compared with
+		background = func(ctx context.Context) ([][]tensor.Tensor, error) {
+			return s.Background(caller.WithWorkspace(ctx, c.Workspace), e.doc.Endpoint, chosen.Version)
+		}
+	}
+	out, err := reason.Explain(ctx, chosen.version.model, chosen.signature, c.Inputs, c.Explain, background)
+	return &out, err
 }
 
 // Default protection of an endpoint whose release sets none.

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"keelson/internal/engine"
+	"keelson/internal/engine/reason"
 	"keelson/internal/prediction"
 	"keelson/internal/problem"
 	"keelson/internal/release"
@@ -50,6 +51,8 @@ type Call struct {
 	RoutingKey string
 	Start      time.Time // when the request came in
 	Deadline   time.Time // after which the caller no longer wants an answer; zero for none
+	// Explain asks for reasons: so many features per row, −1 for all of them, 0 for no reasons.
+	Explain int
 }
 
 // Answer is what a call gets. Its record is in the log, as durable as the release asks, when Infer returns it.
@@ -60,6 +63,8 @@ type Answer struct {
 	Slot    string // live or canary
 	Outputs []tensor.Tensor
 	Fired   json.RawMessage // rules that fired, nil when the engine cannot tell
+
+	Explanation *reason.Explanation // nil when the call did not ask
 }
 
 // version is one loaded version, shared by all endpoints and slots that have the same files.
