@@ -139,7 +139,7 @@ func (n *node) goesLeft(bin uint8) bool { return n.left[bin>>6]&(1<<(bin&63)) !=
 
 // Fit learns to predict target from the columns. It fails when there is no row or column, their lengths differ, a target is
 // not finite (or, for Logistic, not 0 or 1), naming the row, counted from 1, or a parameter is out of range. A column
-// without any value is of no use and does no harm. Memory is rows × columns bytes, and 24 bytes × bins × leaves.
+// without any value is of no use and does no harm. Memory is rows × (columns + 36) bytes, and 24 bytes × columns × bins × leaves.
 func Fit(columns []Column, target []float64, objective Objective, params Params) (*Model, error) {
 	p, err := params.filled()
 	if err != nil {

@@ -214,6 +214,10 @@ func TestWhatCannotBeLearntIsRefused(t *testing.T) {
 
 func BenchmarkFit(b *testing.B) {
 	columns, target := table(1, 100_000)
+	for seed := range uint64(3) {
+		more, _ := table(seed, 100_000)
+		columns = append(columns, more...)
+	}
 	for b.Loop() {
 		if _, err := Fit(columns, target, Squared, Params{}); err != nil {
 			b.Fatal(err)
