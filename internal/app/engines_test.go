@@ -5,15 +5,19 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"keelson/client"
 	"keelson/internal/app"
+	"keelson/internal/engine/reason"
+	"keelson/internal/prediction"
 	"keelson/internal/tensor"
 )
 
@@ -64,6 +68,33 @@ func served(t *testing.T, c *client.Client, name string, files map[string][]byte
 	}
 }
 
+// explained asks an endpoint with reasons, and again for those of the logged decision, which has to be the same.
+func explained(t *testing.T, c *client.Client, endpoint string, in []tensor.Tensor, method string, base, total float64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var answer struct {
+		Parameters struct {
+			ID          string             `json:"prediction_id"`
+			Explanation reason.Explanation `json:"explanation"`
+		}
+	}
+	if err := c.Infer(ctx, endpoint, map[string]any{"inputs": in, "parameters": map[string]any{"explain": true}}, &answer); err != nil {
+		t.Fatal(err)
+	}
+	var later prediction.Explained
+	if err := c.Get(ctx, "/api/v1/predictions/"+answer.Parameters.ID+"/explanation", &later); err != nil {
+		t.Fatal(err)
+	}
+	row := answer.Parameters.Explanation.Rows[0]
+	if !strings.Contains(answer.Parameters.Explanation.Method, method) || math.Abs(row.Base-base) > 1e-9 || math.Abs(row.Total-total) > 1e-9 || len(row.Features) == 0 {
+		t.Errorf("the call was explained by %+v", answer.Parameters.Explanation)
+	}
+	if !later.Replay.Identical || !reflect.DeepEqual(later.Explanation, answer.Parameters.Explanation) {
+		t.Errorf("the logged decision was explained by %+v, the call by %+v", later, answer.Parameters.Explanation)
+	}
+}
+
 func TestModelsOfTheEnginesAreRegisteredDeployedAndAsked(t *testing.T) {
 	a := start(t, func(c *app.Config) { c.Auth, c.Outbound = "off", []string{"127.0.0.1"} })
 	c, err := client.New(client.Config{Server: a.URL})
@@ -98,6 +129,7 @@ func TestModelsOfTheEnginesAreRegisteredDeployedAndAsked(t *testing.T) {
 		served(t, c, "claims", map[string][]byte{"model.linear.json": []byte(doc)}, "linear",
 			[]tensor.Tensor{tensor.FP64s("age", []int{2}, []float64{1, 2}), tensor.Strings("city", []int{2}, []string{"Ulm", "Bonn"})},
 			[]tensor.Tensor{tensor.FP64s("predict", []int{2, 1}, []float64{1.8221188003905089, 1.6487212707001282})})
+		explained(t, c, "claims.dev", []tensor.Tensor{tensor.FP64s("age", []int{1}, []float64{2}), tensor.Strings("city", []int{1}, []string{"Bonn"})}, "exact", 0.5, 0.5)
 	})
 	t.Run("remote", func(t *testing.T) {
 		peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -118,6 +118,13 @@ func (a *App) wire(ctx context.Context) error {
 		a.closers = append(a.closers, log.Close)
 	}
 	a.Predictions = &prediction.Service{DB: a.DB, Blobs: a.Blobs, Log: a.predictionLog, Logger: a.Log, Now: now}
+	a.Predictions.Version = func(ctx context.Context, model string, version int) (engine.Model, error) {
+		v, err := a.Inventory.Version(ctx, model, version)
+		if err != nil {
+			return nil, err
+		}
+		return a.Inventory.Load(ctx, v)
+	}
 	if len(a.Config.Parts) < 3 { // others read what this process writes only once it is filed
 		a.Predictions.FileAfter, a.Predictions.Settle = 5*time.Second, 15*time.Second
 	}

@@ -16,6 +16,7 @@ import (
 func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/predictions", "prediction.read", "The newest predictions, newest first", s.getList)
 	rest.Get(a, "/api/v1/predictions/{id}", "prediction.read", "One prediction with its outcomes", s.getOne)
+	rest.Get(a, "/api/v1/predictions/{id}/explanation", "prediction.read", "Why one prediction came out as it did, by the version that made it", s.getExplanation)
 	rest.Post(a, "/api/v1/predictions", "prediction.write", "Hand in predictions that were made elsewhere", s.postHandIn, rest.Body(64<<20))
 	rest.Post(a, "/api/v1/outcomes", "prediction.write", "Tell what turned out to be true", s.postOutcomes, rest.Body(16<<20))
 	rest.Get(a, "/api/v1/models/{name}/callers", "prediction.read", "Who called a model", s.getCallers)

@@ -39,10 +39,13 @@ type Service struct {
 	// Settle keeps Scan away from what arrived less than this ago, so that an incremental reader does not step over
 	// records of other processes that are not filed yet. 0 where one process does everything.
 	Settle time.Duration
+	// Version loads the version of a decision to explain it; nil where no models are loaded.
+	Version Loader
 
-	store  store
-	filing sync.Mutex
-	keys   sync.Mutex
+	replays sync.Mutex
+	store   store
+	filing  sync.Mutex
+	keys    sync.Mutex
 }
 
 // Scan calls fn for the records that q selects, in the order of their identifiers, which is the order of arrival. It
