@@ -29,6 +29,8 @@ func FuzzRequest(f *testing.F) {
 		}
 	}
 	f.Add([]byte(oneRow), -1)
+	f.Add([]byte(`{"parameters":{"explain":3},`+oneRow[1:]), -1)
+	f.Add([]byte(`{"parameters":{"explain":true},`+oneRow[1:]), -1)
 	head := `{"id":"é\u00e9","parameters":{"binary_data_output":true,"subject":null},"inputs":[{"name":"a","shape":[2],"datatype":"BYTES","parameters":{"binary_data_size":11}},{"name":"b","shape":[],"datatype":"INT8","data":-7}],"outputs":[{"name":"x","parameters":{"binary_data":true}}]}`
 	f.Add([]byte(head+"\x02\x00\x00\x00ab\x01\x00\x00\x00\xff"), len(head))
 	f.Fuzz(func(t *testing.T, body []byte, head int) {

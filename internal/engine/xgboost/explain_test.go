@@ -1,9 +1,12 @@
 package xgboost
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"math"
 	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 
 	"keelson/internal/engine"
@@ -79,5 +82,94 @@ func TestWhatCannotBePredictedIsNotExplained(t *testing.T) {
 	m.Close()
 	if _, err := m.(engine.Explainer).Explain(ctx, nil); problem.KindOf(err) != problem.Unavailable {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestGoldenContributionsAreMetByTheLoadedModel(t *testing.T) {
+	dir := os.Getenv("KEELSON_GOLDEN")
+	if dir == "" {
+		dir = "../../explain/testdata"
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "explain_expected.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Cases map[string]struct {
+			Model, Rows string
+			Contribs    json.RawMessage `json:"contribs_xgboost_last_is_bias"`
+		}
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for name, c := range doc.Cases {
+		if c.Contribs == nil {
+			continue
+		}
+		compared++
+		t.Run(name, func(t *testing.T) {
+			m := loadFile(t, filepath.Join(dir, c.Model))
+			defer m.Close()
+			width := m.Signature().Inputs[0].Shape[1]
+			file, err := os.Open(filepath.Join(dir, c.Rows))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			lines, err := csv.NewReader(file).ReadAll()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var values []float32
+			for _, line := range lines[1:] {
+				for _, cell := range line[:width] {
+					v := math.NaN()
+					if cell != "" {
+						if v, err = strconv.ParseFloat(cell, 32); err != nil {
+							t.Fatal(err)
+						}
+					}
+					values = append(values, float32(v))
+				}
+			}
+			got, err := m.(engine.Explainer).Explain(ctx, []tensor.Tensor{tensor.FP32s(Input, []int{len(lines) - 1, width}, values)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var nested any
+			if err := json.Unmarshal(c.Contribs, &nested); err != nil {
+				t.Fatal(err)
+			}
+			var want []float64
+			var walk func(any)
+			walk = func(v any) {
+				if list, ok := v.([]any); ok {
+					for _, x := range list {
+						walk(x)
+					}
+				} else {
+					want = append(want, v.(float64))
+				}
+			}
+			walk(nested)
+			if len(want) != (len(lines)-1)*got.Outputs*(width+1) {
+				t.Fatalf("%d values are expected for %d rows", len(want), len(lines)-1)
+			}
+			for i, w := range want {
+				r, g, j := i/(width+1)/got.Outputs, i/(width+1)%got.Outputs, i%(width+1)
+				have := got.Base[g]
+				if j < width {
+					have = got.Contributions[(r*got.Outputs+g)*width+j]
+				}
+				if math.Abs(have-w) > tolerance*math.Max(1, math.Abs(w)) {
+					t.Errorf("row %d, output %d, feature %d contributes %v, want %v", r, g, j, have, w)
+				}
+			}
+		})
+	}
+	if compared != 3 {
+		t.Errorf("%d models were compared, want 3", compared)
 	}
 }
