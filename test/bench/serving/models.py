@@ -37,7 +37,7 @@ put("logistic", "mlserver_sklearn.SKLearnModel", "model.joblib", lambda path: jo
 trees.save_model(os.path.join(folder, "xgboost.json"))
 leaves.save_model(os.path.join(folder, "lightgbm.txt"))
 with open(os.path.join(folder, "model.linear.json"), "w") as f:
-    json.dump({"format": "keelson-linear", "link": "logit", "features": [{"name": f"x{i}"} for i in range(20)],
+    json.dump({"format": "keelson-linear-1", "link": "logit", "features": [{"name": f"x{i}"} for i in range(20)],
                "coefficients": linear.coef_[0].tolist(), "intercept": linear.intercept_.tolist(), "classes": [0, 1]}, f)
 with open(os.path.join(folder, "peer", "settings.json"), "w") as f:
     json.dump({"host": "127.0.0.1", "http_port": port, "grpc_port": port + 1, "metrics_port": port + 2, "debug": False}, f)
