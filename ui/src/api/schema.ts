@@ -1544,6 +1544,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/predictions/{id}/explanation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Why one prediction came out as it did, by the version that made it
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-predictions-id-explanation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/prompts": {
         parameters: {
             query?: never;
@@ -4220,6 +4240,20 @@ export interface components {
             name: string;
             title?: string;
         };
+        PredictionExplained: {
+            /** Format: date-time */
+            at: string;
+            endpoint: string;
+            explanation: components["schemas"]["ReasonExplanation"];
+            model: string;
+            prediction_id: string;
+            replay: components["schemas"]["PredictionReplay"];
+            /**
+             * Format: int64
+             * @description the version that made the decision, loaded again for this
+             */
+            version: number;
+        };
         PredictionFiredView2: {
             fired: components["schemas"]["Item2"][] | null;
             /** Format: int64 */
@@ -4274,6 +4308,17 @@ export interface components {
              * @description on record already with the same value
              */
             duplicates: number;
+        };
+        PredictionReplay: {
+            /** @description in words */
+            detail: string;
+            /**
+             * Format: double
+             * @description largest difference between two numbers of the outputs
+             */
+            difference: number;
+            /** @description every output is the logged one, bit for bit */
+            identical: boolean;
         };
         PredictionTensorView2: {
             data: unknown;
@@ -4428,6 +4473,22 @@ export interface components {
             reference?: components["schemas"]["ReferenceStruct"];
             window?: components["schemas"]["WindowStruct"];
         };
+        ReasonExplanation: {
+            /** @description how the numbers came about, on what sample and with which limits */
+            method: string;
+            rows: components["schemas"]["ReasonRow2"][] | null;
+            /** @description what base and contributions add up to */
+            unit: string;
+        };
+        ReasonFeature2: {
+            /** Format: double */
+            contribution: number;
+            name: string;
+            typical?: unknown;
+            /** @description number or text; null is missing */
+            value: unknown;
+            words: string;
+        };
         ReasonInputBody: {
             reason: string;
         };
@@ -4436,6 +4497,30 @@ export interface components {
         };
         ReasonInputBody3: {
             reason: string;
+        };
+        ReasonRow2: {
+            /**
+             * Format: double
+             * @description the value before anything is known of the row
+             */
+            base: number;
+            /** @description largest contribution first */
+            features: components["schemas"]["ReasonFeature2"][] | null;
+            /**
+             * Format: int64
+             * @description place of the explained output; of several classes the one with the highest score
+             */
+            output: number;
+            output_name?: string;
+            /**
+             * Format: double
+             * @description contributions of the features that are not listed
+             */
+            rest: number;
+            /** Format: int64 */
+            row: number;
+            /** Format: double */
+            total: number;
         };
         ReferenceStruct: {
             /** @description empty: each version's own training data */
@@ -8345,6 +8430,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PredictionView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-predictions-id-explanation": {
+        parameters: {
+            query?: {
+                /** @description features per row, all if left out */
+                top?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionExplained"];
                 };
             };
             /** @description Error */
