@@ -124,7 +124,7 @@ await check("by keyboard: a filter with completion, a sort, a further column, a 
   await page.keyboard.press("Enter");
   await page.keyboard.type(" > 0.9 AND params.optimizer = 'adam'");
   await page.keyboard.press("Enter");
-  await until("the filter to be in the address", () => /accuracy`?\s+> 0\.9 AND params/.test(param("filter") ?? ""));
+  await until(`the filter to be in the address, not ${await page.getByRole("combobox", { name: "Filter runs" }).inputValue()}`, () => /accuracy`?\s+> 0\.9 AND params/.test(param("filter") ?? ""));
   await settled(page);
   const want = (await get(window, `/runs?experiment=${made.experiment}&limit=5&columns=none&filter=${encodeURIComponent(param("filter"))}`)).items.map((r) => r.name);
   await until(`the rows ${want}`, async () => { const names = await page.locator("[role=grid] a.rowlink").allInnerTexts(); return want.every((n, i) => names[i] === n); });

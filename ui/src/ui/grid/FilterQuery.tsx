@@ -1,5 +1,5 @@
 import { CloseButton, TextInput } from "@mantine/core";
-import { useEffect, useId, useRef, useState, type KeyboardEvent } from "react";
+import { useEffect, useId, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
 import { asProblem } from "../../api/problem";
 import { m } from "../../messages";
 import { IconSearch } from "../icons";
@@ -45,6 +45,13 @@ export function FilterQuery({ name, label, placeholder, complete, problem }: Pro
     setFound(c);
     setAt((i) => (i < 0 ? -1 : (c?.items.findIndex((x) => x.text === before?.items[i]?.text) ?? -1)));
   };
+  /** The caret goes behind a taken suggestion before the next key is heard, however slow the page is. */
+  const caretAt = useRef<number>(undefined);
+  useLayoutEffect(() => {
+    if (caretAt.current === undefined) return;
+    box.current?.setSelectionRange(caretAt.current, caretAt.current);
+    caretAt.current = undefined;
+  }, [text]);
   const look = (next: string, caret: number) => {
     asking.current?.abort();
     const mine = new AbortController();
@@ -61,8 +68,8 @@ export function FilterQuery({ name, label, placeholder, complete, problem }: Pro
     if (!found || !item) return;
     const next = text.slice(0, found.from) + item.text + text.slice(found.to);
     const caret = found.from + item.text.length;
+    caretAt.current = caret;
     edit(next, caret);
-    requestAnimationFrame(() => box.current?.setSelectionRange(caret, caret));
   };
   const items = open ? (found?.items ?? []) : [];
   const keys = (e: KeyboardEvent) => {
