@@ -164,6 +164,9 @@ func (b *bench) ingest(database string, rate, tail float64) error {
 				if turn == 0 { // warms up
 					n, into = max(clients, n/8), &sample{}
 				}
+				if err := b.settle(both[len(both)-1-i]); err != nil {
+					return err
+				}
 				if err := b.turn(s, op, experiments[i], runs[i], from[i], n, into); err != nil {
 					return err
 				}

@@ -10,6 +10,7 @@
 // is on at ours (MLflow has none by default). MLflow runs with its default number of workers. Durability is equal as far
 // as settings go: our SQLite is synced at every commit here (?synchronous=full), as MLflow's is by default; PostgreSQL
 // has its own defaults for both. Requests per operation are bounded by count, not by time, so that no latency is cut off.
+// A turn begins when the other server has come to rest.
 package main
 
 import (

@@ -72,6 +72,9 @@ func (b *bench) search() error {
 		for turn := range b.rounds + 1 {
 			for k, s := range [2]*server{ours, theirs} {
 				s.http.CloseIdleConnections() // the server may be about to close them
+				if err := b.settle([2]*server{theirs, ours}[k]); err != nil {
+					return err
+				}
 				body, n := q.body([2]string{experiment, peer}[k]), [2]int{b.scaled(20, 10), b.scaled(6, 3)}[k]
 				for range n {
 					var out bytes.Buffer
