@@ -69,6 +69,9 @@ func (c *Client) PutDataset(ctx context.Context, d Dataset) (out Dataset, err er
 	}
 	name := d.Name
 	body := map[string]any{"description": d.Description, "sensitivity": d.Sensitivity, "source": d.Source, "target": d.Target, "rules": d.Rules}
+	if d.Personal != nil {
+		body["personal"] = d.Personal
+	}
 	if d.Owner != "" {
 		body["owner"] = d.Owner
 	}

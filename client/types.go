@@ -53,14 +53,15 @@ type Rule struct {
 
 // Dataset is a data set with its rules.
 type Dataset struct {
-	Name        string `json:"name"`
-	Description string `json:"description"`
-	Owner       string `json:"owner,omitempty"`
-	Sensitivity string `json:"sensitivity"`
-	Source      string `json:"source"`
-	Target      string `json:"target"`
-	Rules       []Rule `json:"rules"`
-	Versions    int    `json:"versions,omitempty"`
+	Name        string   `json:"name"`
+	Description string   `json:"description"`
+	Owner       string   `json:"owner,omitempty"`
+	Sensitivity string   `json:"sensitivity"`
+	Source      string   `json:"source"`
+	Target      string   `json:"target"`
+	Rules       []Rule   `json:"rules"`
+	Personal    []string `json:"personal,omitempty"` // columns about people; nil leaves those on record
+	Versions    int      `json:"versions,omitempty"`
 }
 
 // DataVersion is one version of a data set.

@@ -169,7 +169,7 @@ func (p project) dataset(name string) *client.Dataset {
 	if !ok {
 		return nil
 	}
-	out := &client.Dataset{Name: name, Description: d.Description, Owner: d.Owner, Sensitivity: d.Sensitivity, Source: d.Source, Target: d.Target, Rules: []client.Rule{}}
+	out := &client.Dataset{Name: name, Description: d.Description, Owner: d.Owner, Sensitivity: d.Sensitivity, Source: d.Source, Target: d.Target, Rules: []client.Rule{}, Personal: d.Personal}
 	for _, r := range d.Rules {
 		out.Rules = append(out.Rules, client.Rule{ID: r.ID, Column: r.Column, Check: r.Check, Type: r.Type, Min: r.Min, Max: r.Max, MaxShare: r.MaxShare, Values: r.Values})
 	}

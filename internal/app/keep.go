@@ -11,6 +11,7 @@ import (
 	"keelson/internal/blob"
 	"keelson/internal/db"
 	"keelson/internal/incident"
+	"keelson/internal/problem"
 	"keelson/internal/release"
 )
 
@@ -90,4 +91,34 @@ func (a *App) altered(ctx context.Context, digest string) error {
 func (a *App) linkKey() []byte {
 	sum := sha256.Sum256([]byte(a.release.Sign("keelson/artifact-links/v1", []byte("key"))))
 	return sum[:]
+}
+
+// hashKey is what redacted values in the prediction log are hashed with; it follows from the release key, so that all
+// processes have it and who holds the log alone cannot try values.
+func (a *App) hashKey() []byte {
+	sum := sha256.Sum256([]byte(a.release.Sign("keelson/prediction-hashes/v1", []byte("key"))))
+	return sum[:]
+}
+
+// personal lists the columns about people of the data sets that a version was made of.
+func (a *App) personal(ctx context.Context, model string, version int) (columns []string, err error) {
+	v, err := a.Inventory.Version(ctx, model, version)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range v.Dependencies {
+		if d.Kind != "data" {
+			continue
+		}
+		set, err := a.Data.Get(ctx, d.Name)
+		if problem.Is(err, problem.NotFound) {
+			continue // a run may name data that is kept elsewhere
+		}
+		if err != nil {
+			return nil, err
+		}
+		columns = append(columns, set.Personal...)
+	}
+	slices.Sort(columns)
+	return slices.Compact(columns), nil
 }

@@ -132,6 +132,7 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.Deployments = &deployment.Service{DB: a.DB, Key: a.release, Log: a.Log, Now: now, Approvals: a.Approvals, Policies: a.Policies, Incidents: a.Incidents,
 		Inventory: a.Inventory, Rows: calls{a}, Callers: calls{a}, History: a.Audit}
+	a.Deployments.Personal = a.personal
 	a.Approvals.Endpoints, a.Approvals.Callers = a.Deployments, calls{a}
 	a.Policies.History = a.Audit
 	a.Incidents.Model = a.Deployments.ModelOf
@@ -178,7 +179,7 @@ func (a *App) wire(ctx context.Context) error {
 func (a *App) serve(set *engine.Set) {
 	a.Serving = &serving.Service{Releases: releases{a}, Key: a.release.Public(), Blobs: a.Blobs, Engines: set, Log: a.predictionLog, Incidents: incidents{a},
 		Logger: a.Log, Now: time.Now, Metrics: serving.NewMetrics(a.metrics.Registry), StateFile: filepath.Join(a.Config.Data, "serving.json"),
-		Background: a.Predictions.Background}
+		Background: a.Predictions.Background, HashKey: a.hashKey()}
 	a.Deployments.Applied = func(ctx context.Context) {
 		if err := a.Serving.Refresh(caller.System(ctx, "deployment")); err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "a new release is loaded a moment later", "error", err)

@@ -87,7 +87,7 @@ type Plan struct {
 	Share      int            `json:"share,omitempty" minimum:"0" maximum:"100" doc:"of a shadow: percent of the calls copied; 0 is all"`
 	Durability string         `json:"durability,omitempty" enum:"group,sync,async" doc:"of the prediction log; empty keeps what is there, group at first"`
 	Limits     release.Limits `json:"limits,omitzero"`
-	Redact     []string       `json:"redact,omitempty" doc:"input columns that the prediction log leaves out"`
+	Redact     []string       `json:"redact,omitempty" doc:"columns that the prediction log leaves out; hash:COLUMN keeps a keyed hash of each value"`
 }
 
 const maxSteps = 20

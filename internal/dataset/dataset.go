@@ -13,7 +13,9 @@
 package dataset
 
 import (
+	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"keelson/internal/problem"
@@ -49,6 +51,7 @@ type Dataset struct {
 	Owner       string    `json:"owner" doc:"who answers for the data"`
 	Sensitivity string    `json:"sensitivity" doc:"public, internal, confidential or restricted"`
 	Source      string    `json:"source" doc:"where the data comes from"`
+	Personal    []string  `json:"personal" doc:"columns about people: the prediction log of models made of the data leaves them out"`
 	Target      string    `json:"target" doc:"the column that a model learns to predict, if there is one"`
 	Rules       []Rule    `json:"rules"`
 	Versions    int       `json:"versions"`
@@ -107,6 +110,13 @@ func (d *Dataset) Check() error {
 	}
 	if !sensitivities[d.Sensitivity] {
 		return problem.New(problem.Invalid, "Sensitivity %q is not known; use public, internal, confidential or restricted.", d.Sensitivity).At("sensitivity")
+	}
+	seen := map[string]bool{}
+	for i, c := range d.Personal {
+		if c == "" || len(c) > 1000 || strings.IndexByte(c, 0) >= 0 || seen[c] {
+			return problem.New(problem.Invalid, "The personal column %q is empty, too long or stands twice.", c[:min(len(c), 80)]).At(fmt.Sprintf("personal[%d]", i))
+		}
+		seen[c] = true
 	}
 	return CheckRules(d.Rules)
 }

@@ -48,13 +48,14 @@ func (s *Service) getOne(ctx context.Context, in *nameInput) (Dataset, error) {
 type putInput struct {
 	Name string `path:"name" doc:"data set"`
 	Body struct {
-		Name        string `json:"name,omitempty" doc:"the name in the path, or nothing"`
-		Description string `json:"description,omitempty" maxLength:"10000"`
-		Owner       string `json:"owner,omitempty" maxLength:"200" doc:"empty: you, or who it was"`
-		Sensitivity string `json:"sensitivity,omitempty" enum:"public,internal,confidential,restricted,"`
-		Source      string `json:"source,omitempty" maxLength:"1000"`
-		Target      string `json:"target,omitempty" maxLength:"1000"`
-		Rules       []Rule `json:"rules,omitempty" maxItems:"10000"`
+		Name        string   `json:"name,omitempty" doc:"the name in the path, or nothing"`
+		Description string   `json:"description,omitempty" maxLength:"10000"`
+		Owner       string   `json:"owner,omitempty" maxLength:"200" doc:"empty: you, or who it was"`
+		Sensitivity string   `json:"sensitivity,omitempty" enum:"public,internal,confidential,restricted,"`
+		Source      string   `json:"source,omitempty" maxLength:"1000"`
+		Target      string   `json:"target,omitempty" maxLength:"1000"`
+		Rules       []Rule   `json:"rules,omitempty" maxItems:"10000"`
+		Personal    []string `json:"personal,omitempty" maxItems:"10000" doc:"columns about people; left out: those on record stay"`
 	}
 }
 
@@ -63,7 +64,7 @@ func (s *Service) putOne(ctx context.Context, in *putInput) (Dataset, error) {
 	if b.Name != "" && b.Name != in.Name {
 		return Dataset{}, problem.New(problem.Invalid, "The body names %q and the path %q; a data set keeps its name.", b.Name, in.Name).At("name")
 	}
-	return s.Put(ctx, Dataset{Name: in.Name, Description: b.Description, Owner: b.Owner, Sensitivity: b.Sensitivity, Source: b.Source, Target: b.Target, Rules: b.Rules})
+	return s.Put(ctx, Dataset{Name: in.Name, Description: b.Description, Owner: b.Owner, Sensitivity: b.Sensitivity, Source: b.Source, Target: b.Target, Rules: b.Rules, Personal: b.Personal})
 }
 
 type versionsInput struct {

@@ -274,15 +274,21 @@ func (s *Service) Put(ctx context.Context, d Dataset) (Dataset, error) {
 			if d.Owner == "" {
 				d.Owner = old.Owner
 			}
+			if d.Personal == nil { // not said: the marks stay, so that no program takes them off that does not know them
+				d.Personal = old.Personal
+			}
 			same := old
-			same.Description, same.Owner, same.Sensitivity, same.Source, same.Target, same.Rules = d.Description, d.Owner, d.Sensitivity, d.Source, d.Target, d.Rules
+			same.Description, same.Owner, same.Sensitivity, same.Source, same.Target, same.Rules, same.Personal = d.Description, d.Owner, d.Sensitivity, d.Source, d.Target, d.Rules, d.Personal
 			if db.ToJSON(same) == db.ToJSON(old) {
 				d = old
 				return nil
 			}
 		}
+		if d.Personal == nil {
+			d.Personal = []string{}
+		}
 		d.UpdatedAt = s.now()
-		detail := map[string]any{"owner": d.Owner, "sensitivity": d.Sensitivity, "source": d.Source, "target": d.Target, "description": d.Description, "rules": d.Rules}
+		detail := map[string]any{"owner": d.Owner, "sensitivity": d.Sensitivity, "source": d.Source, "target": d.Target, "description": d.Description, "rules": d.Rules, "personal": d.Personal}
 		if err := errors.Join(put(tx, d), audit.Record(tx, action, "dataset/"+d.Name, detail), event.Publish(tx, action, "dataset/"+d.Name, detail)); err != nil {
 			return err
 		}

@@ -9,27 +9,30 @@ import (
 	"keelson/internal/problem"
 )
 
-const datasetColumns = `d.name, d.description, d.owner, d.sensitivity, d.source, d.target, d.rules, d.versions, d.created_by, d.created_at, d.updated_at,
+const datasetColumns = `d.name, d.description, d.owner, d.sensitivity, d.source, d.target, d.rules, d.personal, d.versions, d.created_by, d.created_at, d.updated_at,
 	COALESCE(v.version, 0), COALESCE(v.digest, ''), COALESCE(v.rows, 0), COALESCE(v.fields, '[]'), COALESCE(v.created_at, 0)`
 
 const datasetFrom = ` FROM dataset d LEFT JOIN dataset_version v
 	ON v.workspace = d.workspace AND v.dataset = d.name AND v.version = d.versions WHERE d.workspace = $1`
 
 func scanDataset(scan func(...any) error) (d Dataset, err error) {
-	var rules, fields string
+	var rules, personal, fields string
 	var latest Latest
 	var created, updated, at int64
-	err = scan(&d.Name, &d.Description, &d.Owner, &d.Sensitivity, &d.Source, &d.Target, &rules, &d.Versions, &d.CreatedBy, &created, &updated,
+	err = scan(&d.Name, &d.Description, &d.Owner, &d.Sensitivity, &d.Source, &d.Target, &rules, &personal, &d.Versions, &d.CreatedBy, &created, &updated,
 		&latest.Version, &latest.Digest, &latest.Rows, &fields, &at)
 	if err != nil {
 		return d, err
 	}
 	var schema []Field
-	if err = errors.Join(db.FromJSON(rules, &d.Rules), db.FromJSON(fields, &schema)); err != nil {
+	if err = errors.Join(db.FromJSON(rules, &d.Rules), db.FromJSON(personal, &d.Personal), db.FromJSON(fields, &schema)); err != nil {
 		return d, err
 	}
 	if d.Rules == nil {
 		d.Rules = []Rule{}
+	}
+	if d.Personal == nil {
+		d.Personal = []string{}
 	}
 	d.CreatedAt, d.UpdatedAt = db.Time(created), db.Time(updated)
 	if latest.Version > 0 {
@@ -65,11 +68,11 @@ func list(tx db.Scope, after string, limit int) (out []Dataset, err error) {
 
 // put stores everything of a data set but its versions, new or not.
 func put(tx db.Scope, d Dataset) error {
-	_, err := tx.Exec(`INSERT INTO dataset (workspace, name, description, owner, sensitivity, source, target, rules, versions, created_by, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, $11)
+	_, err := tx.Exec(`INSERT INTO dataset (workspace, name, description, owner, sensitivity, source, target, rules, versions, created_by, created_at, updated_at, personal)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, $11, $12)
 		ON CONFLICT (workspace, name) DO UPDATE SET description = excluded.description, owner = excluded.owner, sensitivity = excluded.sensitivity,
-			source = excluded.source, target = excluded.target, rules = excluded.rules, updated_at = excluded.updated_at`,
-		tx.Workspace, d.Name, d.Description, d.Owner, d.Sensitivity, d.Source, d.Target, db.ToJSON(d.Rules), d.CreatedBy, db.Micros(d.CreatedAt), db.Micros(d.UpdatedAt))
+			source = excluded.source, target = excluded.target, rules = excluded.rules, personal = excluded.personal, updated_at = excluded.updated_at`,
+		tx.Workspace, d.Name, d.Description, d.Owner, d.Sensitivity, d.Source, d.Target, db.ToJSON(d.Rules), d.CreatedBy, db.Micros(d.CreatedAt), db.Micros(d.UpdatedAt), db.ToJSON(d.Personal))
 	return err
 }
 

@@ -17,6 +17,7 @@ package deployment
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"keelson/internal/approval"
@@ -123,6 +124,17 @@ func (d *Deployment) deploy(r approval.Request, now time.Time) error {
 		d.State = Rolling
 	}
 	return nil
+}
+
+// redact adds columns to those that the prediction log leaves out, but for those that are there, plain or hashed.
+func (d *Deployment) redact(columns []string) {
+	list := slices.Clone(d.Redact)
+	for _, c := range columns {
+		if !slices.ContainsFunc(list, func(have string) bool { return strings.TrimPrefix(have, "hash:") == c }) {
+			list = append(list, c)
+		}
+	}
+	d.Redact = list
 }
 
 // promote makes next the one live version and remembers the one before.

@@ -73,6 +73,9 @@ type Service struct {
 	Rows      counter
 	Callers   callers
 	History   history
+	// Personal gives the columns about people in the data that a version was made of; the prediction log of every endpoint
+	// it is deployed to leaves them out. nil where the data is not known.
+	Personal func(ctx context.Context, model string, version int) ([]string, error)
 	// Applied is called after an act's release was signed, before the act returns, so that serving in the same process
 	// answers accordingly once the caller hears of it; nil where nothing is served here.
 	Applied func(ctx context.Context)
@@ -113,6 +116,12 @@ func (s *Service) Execute(ctx context.Context, ref string) (Result, error) {
 		return s.executeRetirement(ctx, r)
 	}
 	out := Result{Request: r}
+	var personal []string
+	if r.Kind == approval.Deploy && s.Personal != nil {
+		if personal, err = s.Personal(ctx, r.Model, r.Version); err != nil {
+			return out, fmt.Errorf("find the personal columns of %s: %w", r.VersionName(), err)
+		}
+	}
 	d, err := s.change(ctx, r.Endpoint, "deployment.executed", "", func(tx db.Scope, f *found, exists bool) (string, error) {
 		if f.Lost {
 			if r.Kind != approval.Deploy || r.Plan.Mode != approval.All {
@@ -132,6 +141,7 @@ func (s *Service) Execute(ctx context.Context, ref string) (Result, error) {
 		if err != nil {
 			return "", err
 		}
+		f.redact(personal)
 		f.LastRequest = r.ID
 		_, err = s.Approvals.Execute(tx, r.ID, words)
 		return words, err

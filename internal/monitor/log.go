@@ -37,8 +37,8 @@ func (p *Predictions) Scan(ctx context.Context, endpoint, after string, limit in
 			return err
 		}
 		c.Rows = r.Rows
-		c.Inputs = sig.Columns(r.Inputs)
-		c.Outputs = engine.Signature{Inputs: sig.Outputs}.Columns(r.Outputs)
+		c.Inputs = r.Columns(sig, r.Inputs)
+		c.Outputs = r.Columns(engine.Signature{Inputs: sig.Outputs}, r.Outputs)
 		return fn(c)
 	})
 }

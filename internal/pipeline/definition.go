@@ -56,12 +56,13 @@ type RetrainSpec struct {
 
 // Dataset describes a data set of the project and the rules its versions keep.
 type Dataset struct {
-	Description string `yaml:"description" json:"description"`
-	Owner       string `yaml:"owner" json:"owner,omitempty"`
-	Sensitivity string `yaml:"sensitivity" json:"sensitivity"`
-	Source      string `yaml:"source" json:"source"`
-	Target      string `yaml:"target" json:"target"`
-	Rules       []Rule `yaml:"rules" json:"rules"`
+	Description string   `yaml:"description" json:"description"`
+	Owner       string   `yaml:"owner" json:"owner,omitempty"`
+	Sensitivity string   `yaml:"sensitivity" json:"sensitivity"`
+	Source      string   `yaml:"source" json:"source"`
+	Target      string   `yaml:"target" json:"target"`
+	Rules       []Rule   `yaml:"rules" json:"rules"`
+	Personal    []string `yaml:"personal" json:"personal,omitempty"` // columns about people
 }
 
 // Rule is one rule of a data set, as the dataset noun reads it.
@@ -159,7 +160,7 @@ type Rollout struct {
 	Steps []Increment `yaml:"steps" json:"steps,omitempty"`
 
 	Durability string         `yaml:"durability" json:"durability,omitempty"` // of the prediction log: group, sync, async
-	Redact     []string       `yaml:"redact" json:"redact,omitempty"`         // input columns that the log leaves out
+	Redact     []string       `yaml:"redact" json:"redact,omitempty"`         // columns that the log leaves out; hash:COLUMN keeps a keyed hash
 	Limits     release.Limits `yaml:"limits" json:"limits,omitzero"`
 }
 

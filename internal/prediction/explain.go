@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"keelson/internal/engine"
@@ -26,6 +27,7 @@ type Explained struct {
 // Replay is the same inputs asked again of the same version.
 type Replay struct {
 	Identical  bool    `json:"identical" doc:"every output is the logged one, bit for bit"`
+	Redacted   bool    `json:"redacted" doc:"inputs were left out of the record, so it was not asked again"`
 	Difference float64 `json:"difference" doc:"largest difference between two numbers of the outputs"`
 	Detail     string  `json:"detail" doc:"in words"`
 }
@@ -48,6 +50,10 @@ func (s *Service) Explain(ctx context.Context, id string, top int) (Explained, e
 		return Explained{}, problem.New(problem.Conflict, "Prediction %s was handed in without a version, so it cannot be asked again.", r.ID)
 	case r.Rows > reason.MaxRows:
 		return Explained{}, problem.New(problem.TooLarge, "Prediction %s has %d rows; at most %d are explained at once.", r.ID, r.Rows, reason.MaxRows)
+	}
+	if left := r.Left().Columns; len(left) > 0 {
+		return Explained{Prediction: r.ID, At: r.At, Endpoint: r.Endpoint, Model: r.Model, Version: r.Version, Explanation: reason.Explanation{Rows: []reason.Row{}},
+			Replay: Replay{Redacted: true, Detail: fmt.Sprintf("Redacted, cannot be replayed exactly: the log does not hold the values of %s.", clip(strings.Join(left, ", ")))}}, nil
 	}
 	s.replays.Lock() // a version may be large: one at a time is in memory for this
 	defer s.replays.Unlock()
@@ -88,7 +94,7 @@ func compare(logged, again []tensor.Tensor) Replay {
 		}
 	}
 	if !out.Identical {
-		out.Detail = fmt.Sprintf("Asked again, the version gave another answer; the largest difference of a number is %g. Columns that the release leaves out of the log are missing in the replay, and a model that runs elsewhere may have changed.", out.Difference)
+		out.Detail = fmt.Sprintf("Asked again, the version gave another answer; the largest difference of a number is %g. A model that runs elsewhere may have changed.", out.Difference)
 	}
 	return out
 }
@@ -110,7 +116,7 @@ func (s *Service) earlier(ctx context.Context, q Query) ([][]tensor.Tensor, erro
 	}
 	out := make([][]tensor.Tensor, 0, len(list))
 	for _, r := range list {
-		if r.Error == "" && len(r.Inputs) > 0 {
+		if r.Error == "" && len(r.Inputs) > 0 && len(r.Redacted) == 0 { // what was left out cannot be compared with
 			out = append(out, r.Inputs)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // a version byte, the identifier (26 bytes), the time (8 bytes, microseconds), then texts and numbers behind varints.
 const (
 	frameHead    = 8
-	frameVersion = 1
+	frameVersion = 2 // 1 had no field Redacted
 	idAt         = frameHead + 1
 	timeAt       = idAt + idLen
 	bodyAt       = timeAt + 8
@@ -39,6 +39,8 @@ func appendFrame(dst []byte, r *Record) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(r.Fired)))
 	dst = append(dst, r.Fired...)
+	dst = binary.AppendUvarint(dst, uint64(len(r.Redacted)))
+	dst = append(dst, r.Redacted...)
 	for _, n := range [...]int64{int64(r.Version), int64(r.Rows), r.Latency.Microseconds(), r.Compute.Microseconds()} {
 		dst = binary.AppendUvarint(dst, uint64(max(n, 0)))
 	}
@@ -83,7 +85,7 @@ func nextFrame(b []byte) (payload, rest []byte, err error) {
 		return nil, nil, errFrame
 	}
 	payload = b[frameHead : frameHead+n]
-	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) || payload[0] != frameVersion {
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) || payload[0] < 1 || payload[0] > frameVersion {
 		return nil, nil, errFrame
 	}
 	return payload, b[frameHead+n:], nil
@@ -123,6 +125,15 @@ func decode(payload []byte, tensors bool) (r Record, err error) {
 	}
 	if len(fired) > 0 {
 		r.Fired = append([]byte(nil), fired...)
+	}
+	if payload[0] > 1 {
+		var redacted []byte
+		if redacted, b, err = field(b); err != nil {
+			return r, err
+		}
+		if len(redacted) > 0 {
+			r.Redacted = append([]byte(nil), redacted...)
+		}
 	}
 	var n [4]int64
 	for i := range n {

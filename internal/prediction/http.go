@@ -47,6 +47,7 @@ type View struct {
 	Override    string           `json:"override"`
 	TraceInfo   []FiredView      `json:"trace_info" doc:"rules that fired, row by row"`
 	Outcomes    []OutcomeOfAView `json:"outcomes"`
+	Redacted    *Redacted        `json:"redacted,omitempty" doc:"what was left out of the record; not there when nothing was"`
 }
 
 // TensorView is a protocol tensor with flat data; null is a missing value.
@@ -91,6 +92,10 @@ func view(r Record, outcomes []Outcome) View {
 		Inputs: tensorViews(r.Inputs), Outputs: tensorViews(r.Outputs), LatencyUS: r.Latency.Microseconds(), ComputeUS: r.Compute.Microseconds(),
 		Error: r.Error, Trace: r.Trace, Segment: r.Segment, Override: r.Override, TraceInfo: []FiredView{}, Outcomes: []OutcomeOfAView{}}
 	_ = json.Unmarshal(r.Fired, &v.TraceInfo)
+	if len(r.Redacted) > 0 {
+		left := r.Left()
+		v.Redacted = &left
+	}
 	for _, o := range outcomes {
 		v.Outcomes = append(v.Outcomes, OutcomeOfAView{o.Row, o.Value, o.At})
 	}

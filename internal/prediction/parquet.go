@@ -42,6 +42,7 @@ type row struct {
 	Segment      string `parquet:"segment,dict"`
 	Override     string `parquet:"override"`
 	TraceInfo    string `parquet:"trace_info"` // JSON: rules that fired, by row
+	Redacted     string `parquet:"redacted"`   // JSON: what was left out, see Redacted
 }
 
 // headRow is what tells who called and whether a prediction exists.
@@ -63,7 +64,7 @@ func toRow(r *Record, scratch []byte) (row, []byte) {
 		PredictionID: r.ID, At: r.At.UnixMicro(), Workspace: r.Workspace, Endpoint: r.Endpoint, Model: r.Model, Version: int32(r.Version),
 		Environment: r.Environment, Slot: r.Slot, Caller: r.Caller, Application: r.Application, Purpose: r.Purpose, Subject: r.Subject,
 		Request: r.Request, Rows: int64(r.Rows), LatencyUS: r.Latency.Microseconds(), ComputeUS: r.Compute.Microseconds(),
-		Error: r.Error, Trace: r.Trace, Segment: r.Segment, Override: r.Override, TraceInfo: string(r.Fired),
+		Error: r.Error, Trace: r.Trace, Segment: r.Segment, Override: r.Override, TraceInfo: string(r.Fired), Redacted: string(r.Redacted),
 	}
 	scratch = tensor.AppendList(scratch[:0], r.Inputs)
 	out.Inputs = string(scratch)
@@ -81,6 +82,9 @@ func (w *row) record() (Record, error) {
 	}
 	if w.TraceInfo != "" {
 		r.Fired = []byte(w.TraceInfo)
+	}
+	if w.Redacted != "" {
+		r.Redacted = []byte(w.Redacted)
 	}
 	var err error
 	if r.Inputs, err = tensors(w.Inputs); err == nil {

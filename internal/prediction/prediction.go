@@ -66,6 +66,7 @@ type Record struct {
 	Segment     string          // the group of customers, products or places the caller puts this decision in
 	Override    string          // what a person decided instead, JSON
 	Fired       json.RawMessage // rules that fired, JSON of []engine.Trace, nil when the engine cannot tell
+	Redacted    json.RawMessage // what of the tensors was left out, JSON of Redacted, nil when nothing was
 }
 
 // MaxField is the longest text field that is kept; longer ones are cut.

@@ -166,7 +166,7 @@ func TestTheFileHasEveryColumnFromTheFirstVersionOn(t *testing.T) {
 	for _, c := range f.Schema().Columns() {
 		got = append(got, c[0])
 	}
-	want := "prediction_id at workspace endpoint model version environment slot caller application purpose subject request rows inputs outputs latency_us compute_us error trace segment override trace_info"
+	want := "prediction_id at workspace endpoint model version environment slot caller application purpose subject request rows inputs outputs latency_us compute_us error trace segment override trace_info redacted"
 	if strings.Join(got, " ") != want {
 		t.Errorf("columns %v,\nwant    %s", got, want)
 	}

@@ -132,7 +132,7 @@ type Document struct {
 	Previous    *Slot     `json:"previous,omitempty"` // approved before; loads when a live artifact is found damaged
 	Durability  string    `json:"durability"`
 	Limits      Limits    `json:"limits"`
-	Redact      []string  `json:"redact,omitempty"` // input columns that the prediction log leaves out
+	Redact      []string  `json:"redact,omitempty"` // columns that the prediction log leaves out; hash:COLUMN keeps a keyed hash
 	Policy      Policy    `json:"policy"`
 	Request     string    `json:"request"` // the approved change request
 	PlanDigest  string    `json:"plan_digest"`

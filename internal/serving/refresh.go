@@ -15,6 +15,7 @@ import (
 
 	"keelson/internal/caller"
 	"keelson/internal/engine"
+	"keelson/internal/prediction"
 	"keelson/internal/problem"
 	"keelson/internal/release"
 )
@@ -201,7 +202,7 @@ func (s *Service) slot(ctx context.Context, n name, doc release.Document, want r
 	if len(want.Signature) > 0 && json.Unmarshal(want.Signature, &declared) == nil && declared.Check() == nil {
 		sig = named(sig, declared)
 	}
-	return &slot{Slot: want, version: v, signature: sig, name: strconv.Itoa(want.Version), redact: newRedaction(doc.Redact, sig),
+	return &slot{Slot: want, version: v, signature: sig, name: strconv.Itoa(want.Version), redact: prediction.NewRedaction(doc.Redact, sig, prediction.HashKey(s.HashKey, n.workspace)),
 		batch: newBatcher(v, int(doc.Limits.BatchRows)), metrics: s.Metrics.slot(n.workspace, n.endpoint, strconv.Itoa(want.Version), want.Kind)}, nil
 }
 

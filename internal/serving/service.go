@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -24,8 +23,6 @@ import (
 	"keelson/internal/seal"
 	"keelson/internal/tensor"
 )
-
-var nan = math.NaN()
 
 // Stored is a release as its keeper has it: nothing in it is believed before its signature is checked.
 type Stored struct {
@@ -63,6 +60,8 @@ type Service struct {
 	// Background gives inputs of earlier decisions of a version at an endpoint, newest first, for explaining models that
 	// cannot explain themselves. nil explains only those that can.
 	Background func(ctx context.Context, endpoint string, version int) ([][]tensor.Tensor, error)
+	// HashKey is the installation's key of the hashes that stand in the log for redacted values where the release asks.
+	HashKey []byte
 	// StateFile keeps the envelopes in force across restarts, so that a release that was taken back by removing its row
 	// stays in force and an older one does not come back. Empty keeps nothing.
 	StateFile string
@@ -237,7 +236,7 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 		if k := problem.KindOf(err); k == problem.Invalid || k == problem.TooLarge || errors.Is(err, context.Canceled) {
 			return Answer{}, err // nothing was decided
 		}
-		r.Error = err.Error()
+		r.Error = chosen.words(err)
 	}
 	var why *reason.Explanation
 	if c.Explain != 0 && err == nil {
@@ -252,6 +251,7 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 		chosen.metrics.observe(r.Latency, compute, r.Rows, s.Now())
 		return Answer{Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired, Explanation: why}, nil
 	}
+	chosen.redact.Apply(&r)
 	if logErr := s.Log.Append(ctx, &r, e.doc.Durability); logErr != nil {
 		s.Logger.ErrorContext(ctx, "prediction not logged, answer withheld", "endpoint", e.doc.Endpoint, "error", logErr)
 		return Answer{}, problem.New(problem.Unavailable, "The prediction log of %s cannot be written, so the answer is withheld; try again later.", e.doc.Endpoint).Because(logErr)
@@ -284,11 +284,17 @@ func (s *Service) predict(ctx context.Context, in []tensor.Tensor, e *endpoint, 
 
 // fell reports that a model panicked.
 func (s *Service) fell(ctx context.Context, p any, e *endpoint, chosen *slot) error {
-	s.Logger.ErrorContext(ctx, "an engine panicked", "endpoint", e.doc.Endpoint, "version", chosen.Version, "panic", p, "stack", string(debug.Stack()))
+	said, stack := p, ""
+	if chosen.redact != nil {
+		said, stack = fmt.Sprintf("%T, its words %s", p, leftOut), frames()
+	} else {
+		stack = string(debug.Stack())
+	}
+	s.Logger.ErrorContext(ctx, "an engine panicked", "endpoint", e.doc.Endpoint, "version", chosen.Version, "panic", said, "stack", stack)
 	s.tell(caller.WithWorkspace(ctx, e.doc.Workspace), e.doc.Workspace+" panic "+e.doc.Endpoint, func(ctx context.Context) error {
-		return s.Incidents.Panicked(ctx, e.doc.Endpoint, e.doc.Model, fmt.Sprintf("Version %d took its engine down: %v.", chosen.Version, p))
+		return s.Incidents.Panicked(ctx, e.doc.Endpoint, e.doc.Model, fmt.Sprintf("Version %d took its engine down: %v.", chosen.Version, said))
 	})
-	return panicked(p)
+	return panicked(said)
 }
 
 // reasons explains the answer to a call; a panic becomes an error.
@@ -325,8 +331,19 @@ func (s *Service) failed(ctx context.Context, err error, e *endpoint, chosen *sl
 	case errors.Is(err, context.Canceled):
 		return err
 	}
+	if chosen.redact != nil {
+		err = fmt.Errorf("%T, its words %s", err, leftOut)
+	}
 	s.Logger.ErrorContext(ctx, "a model failed", "endpoint", e.doc.Endpoint, "version", chosen.Version, "error", err)
 	return fmt.Errorf("predict with version %d of %s: %w", chosen.Version, e.doc.Endpoint, err)
+}
+
+// words is what the record says of a failure.
+func (s *slot) words(err error) string {
+	if s.redact == nil || errors.Is(err, context.DeadlineExceeded) {
+		return err.Error()
+	}
+	return fmt.Sprintf("The version failed (%s); its words are %s.", problem.KindOf(err), leftOut)
 }
 
 // shadowCall is a copy of a call for a shadow slot.
@@ -380,11 +397,12 @@ func (s *Service) shadowOne(ctx context.Context, c shadowCall) {
 	r := c.call.record(c.e, c.slot, prediction.SlotShadow)
 	out, fired, compute, err := s.predict(ctx, c.call.Inputs, c.e, c.slot)
 	if err != nil {
-		r.Error = err.Error()
+		r.Error = c.slot.words(err)
 		c.slot.metrics.fail(s.Now().Sub(begin))
 	}
 	r.Outputs, r.Compute, r.Latency = out, compute, s.Now().Sub(begin)
 	r.SetFired(fired)
+	c.slot.redact.Apply(&r)
 	if err := s.Log.Append(ctx, &r, c.e.doc.Durability); err != nil {
 		s.Logger.ErrorContext(ctx, "shadow prediction not logged", "endpoint", c.e.doc.Endpoint, "error", err)
 		return

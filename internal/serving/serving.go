@@ -22,6 +22,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -103,7 +105,7 @@ type slot struct {
 	version   *version
 	signature engine.Signature
 	name      string // the version in text
-	redact    *redaction
+	redact    *prediction.Redaction
 	batch     *batcher // nil when calls are not joined
 	metrics   slotMetrics
 }
@@ -207,80 +209,6 @@ func (e *endpoint) byVersion(version string) (*slot, error) {
 	return nil, problem.New(problem.NotFound, "Version %q does not answer at %s.", clip(version), e.doc.Endpoint)
 }
 
-// redaction leaves columns out of the log.
-type redaction struct {
-	tensors map[string]bool         // by name, whole
-	columns map[string]map[int]bool // places within a tensor
-}
-
-func newRedaction(names []string, sig engine.Signature) *redaction {
-	if len(names) == 0 {
-		return nil
-	}
-	r := &redaction{tensors: map[string]bool{}, columns: map[string]map[int]bool{}}
-	for _, n := range names {
-		r.tensors[n] = true
-		for _, in := range sig.Inputs {
-			for k, c := range in.Columns {
-				if c == n {
-					if r.columns[in.Name] == nil {
-						r.columns[in.Name] = map[int]bool{}
-					}
-					r.columns[in.Name][k] = true
-				}
-			}
-		}
-	}
-	return r
-}
-
-// apply gives the tensors as they may be logged. A redacted number is missing, a redacted text empty; a redacted column
-// of whole numbers takes the tensor's place as FP64.
-func (r *redaction) apply(in []tensor.Tensor) []tensor.Tensor {
-	if r == nil {
-		return in
-	}
-	out := make([]tensor.Tensor, 0, len(in))
-	for i := range in {
-		t := in[i]
-		if r.tensors[t.Name] {
-			continue
-		}
-		places := r.columns[t.Name]
-		if len(places) == 0 && len(in) == 1 && len(r.columns) == 1 {
-			for _, p := range r.columns { // a single matrix may have any name
-				places = p
-			}
-		}
-		if len(places) > 0 {
-			t = blank(t, places)
-		}
-		out = append(out, t)
-	}
-	return out
-}
-
-func blank(t tensor.Tensor, places map[int]bool) tensor.Tensor {
-	n, w := t.Len(), max(t.Width(), 1)
-	if t.Type == tensor.Bytes {
-		s := append([]string(nil), t.S...)
-		for i := range n {
-			if places[i%w] {
-				s[i] = ""
-			}
-		}
-		t.S = s
-		return t
-	}
-	v := make([]float64, n)
-	for i := range n {
-		if v[i] = t.Float64(i); places[i%w] {
-			v[i] = nan
-		}
-	}
-	return tensor.FP64s(t.Name, t.Shape, v)
-}
-
 func (c *Call) record(e *endpoint, s *slot, kind string) prediction.Record {
 	rows := 0
 	if len(c.Inputs) > 0 {
@@ -288,7 +216,7 @@ func (c *Call) record(e *endpoint, s *slot, kind string) prediction.Record {
 	}
 	return prediction.Record{Workspace: c.Workspace, Endpoint: e.doc.Endpoint, Model: e.doc.Model, Version: s.Version, Environment: e.doc.Environment,
 		Slot: kind, Caller: c.Caller, Application: c.Application, Purpose: c.Purpose, Subject: c.Subject, Segment: c.Segment, Request: c.Request,
-		Trace: c.Trace, Rows: rows, Inputs: s.redact.apply(c.Inputs)}
+		Trace: c.Trace, Rows: rows, Inputs: c.Inputs}
 }
 
 func clip(s string) string {
@@ -299,3 +227,20 @@ func clip(s string) string {
 }
 
 func panicked(p any) error { return fmt.Errorf("panic: %v", p) }
+
+// leftOut stands for the words of a model or of its panic where the release redacts columns: they may quote a value.
+const leftOut = "left out, as the release redacts columns"
+
+// frames lists the functions on the stack above the caller with their lines, without arguments.
+func frames() string {
+	var b strings.Builder
+	pc := make([]uintptr, 64)
+	walk := runtime.CallersFrames(pc[:runtime.Callers(3, pc)])
+	for {
+		f, more := walk.Next()
+		fmt.Fprintf(&b, "%s:%d\n", f.Function, f.Line)
+		if !more {
+			return b.String()
+		}
+	}
+}
