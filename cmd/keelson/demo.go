@@ -14,7 +14,7 @@ import (
 	"keelson/cmd/keelson/story"
 	"keelson/examples"
 	"keelson/internal/app"
-	"keelson/internal/pipeline"
+	"keelson/internal/venv"
 )
 
 func (c *cli) demoCmd() *cobra.Command {
@@ -154,7 +154,7 @@ func (c *cli) demoPython(ctx context.Context) (string, error) {
 		cache = os.TempDir()
 	}
 	c.say("the Python environment of the examples is made once, in about a minute …")
-	envs := &pipeline.Environments{Root: filepath.Join(cache, "keelson", "environments")}
+	envs := &venv.Environments{Root: filepath.Join(cache, "keelson", "environments")}
 	bin, err := envs.Ensure(ctx, lock, c.errs)
 	return filepath.Join(bin, "python"), err
 }

@@ -35,6 +35,7 @@ import (
 	"keelson/internal/trace"
 	"keelson/internal/tracking"
 	"keelson/internal/usecase"
+	"keelson/internal/venv"
 	"keelson/internal/webhook"
 )
 
@@ -99,6 +100,7 @@ func (a *App) wire(ctx context.Context) error {
 		Alarms: a.Incidents, People: people{a}, History: a.Audit}
 	a.Policies.Past = a.Approvals
 
+	envs := &venv.Environments{Root: filepath.Join(a.Config.Data, "work", "environments"), Python: a.Config.Python}
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -106,7 +108,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.Pipelines = &pipeline.Service{DB: a.DB, Blobs: a.Blobs, Log: a.Log, Now: now, Data: pipeline.DataSets{Service: a.Data},
 		Registry: registry{a}, Tokens: stepTokens{a}, URL: func() string { return a.URL },
 		Executor: &pipeline.Process{Root: filepath.Join(a.Config.Data, "work", "tasks"), Self: []string{self, "internal-exec"}},
-		Work:     filepath.Join(a.Config.Data, "work"), Python: a.Config.Python,
+		Work:     filepath.Join(a.Config.Data, "work"), Envs: envs,
 		Defaults: pipeline.Limits{Memory: pipeline.Size(a.Config.StepMemory), Time: pipeline.Duration(a.Config.StepTime)}}
 
 	if a.Config.has(PartServing) || a.Config.has(PartAPI) { // calls are logged where they are answered or handed in

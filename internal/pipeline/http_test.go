@@ -142,28 +142,3 @@ func TestBadRequestsAreTheSendersMistake(t *testing.T) {
 		t.Errorf("after all refusals there are %+v %v, want the one version that was good", ps, err)
 	}
 }
-
-func TestAnEnvironmentIsMadeOnceFromItsLockFile(t *testing.T) {
-	e := &Environments{Root: t.TempDir()}
-	lock := []byte("# nothing to install\n")
-	var log bytes.Buffer
-	bin, err := e.Ensure(t.Context(), lock, &log)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, &log)
-	}
-	if !strings.Contains(log.String(), "ready") {
-		t.Errorf("the log %q does not tell of the making", &log)
-	}
-	log.Reset()
-	again, err := e.Ensure(t.Context(), lock, &log)
-	if err != nil || again != bin || log.Len() != 0 {
-		t.Errorf("the second time gave %s %v and said %q, want %s and silence", again, err, &log, bin)
-	}
-	if _, err := e.Ensure(t.Context(), []byte("no-such-package-of-keelson==0.0.1 --hash=broken\n"), &log); err == nil {
-		t.Error("a lock file that cannot be installed gave an environment")
-	}
-	given := &Environments{Python: "/no/such/python"}
-	if _, err := given.Ensure(t.Context(), lock, &log); err == nil || !strings.Contains(err.Error(), "/no/such/python") {
-		t.Errorf("a configured Python that is missing gave %v", err)
-	}
-}

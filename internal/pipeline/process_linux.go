@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"keelson/internal/proc"
 )
 
 // detach puts the watcher into a session of its own: Ctrl-C at the server's terminal and the server's end do not reach it.
@@ -49,57 +50,12 @@ func bootID() string {
 
 // procStart reads start time (clock ticks since boot) and state of a process from /proc/PID/stat.
 func procStart(pid int) (start uint64, state byte, err error) {
-	fields, err := procStat(pid)
+	fields, err := proc.Stat(pid)
 	if err != nil {
 		return 0, 0, err
 	}
 	start, err = strconv.ParseUint(fields[19], 10, 64)
 	return start, fields[0][0], err
-}
-
-// procStat gives the fields of /proc/PID/stat behind the command name; the first is the state.
-func procStat(pid int) ([]string, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return nil, err
-	}
-	_, rest, ok := bytes.Cut(b[bytes.LastIndexByte(b, ')'):], []byte(") "))
-	if fields := strings.Fields(string(rest)); ok && len(fields) > 21 {
-		return fields, nil
-	}
-	return nil, fmt.Errorf("/proc/%d/stat has an unknown form", pid)
-}
-
-// descendants lists the processes below pid and the memory all of them hold, in bytes.
-func descendants(pid int) (pids []int, rss int64) {
-	children := map[int][]int{}
-	memory := map[int]int64{}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, 0
-	}
-	page := int64(os.Getpagesize())
-	for _, e := range entries {
-		p, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		f, err := procStat(p)
-		if err != nil {
-			continue // it ended while we looked
-		}
-		parent, _ := strconv.Atoi(f[1])
-		pages, _ := strconv.ParseInt(f[21], 10, 64)
-		children[parent] = append(children[parent], p)
-		memory[p] = pages * page
-	}
-	for todo := children[pid]; len(todo) > 0; {
-		p := todo[0]
-		todo = append(todo[1:], children[p]...)
-		pids = append(pids, p)
-		rss += memory[p]
-	}
-	return pids, rss
 }
 
 // applyLimits bounds this process and what it will become.
@@ -146,15 +102,6 @@ func lookPath(name string, env []string) (string, error) {
 
 // adoptOrphans makes this process the parent of whatever its descendants leave behind, so that nothing escapes.
 func adoptOrphans() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
-
-// inGroup starts cmd in a process group of its own that dies with its parent thread.
-func inGroup(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}
-
-func killGroup(pgid int) { _ = syscall.Kill(-pgid, syscall.SIGKILL) }
-
-func killOne(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }
 
 // reap collects ended descendants that were handed to us.
 func reap() {

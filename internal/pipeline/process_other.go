@@ -17,11 +17,7 @@ func terminate(int)                   {}
 func destroy(identity)                {}
 func (w identity) alive() bool        { return false }
 func self() (identity, error)         { return identity{PID: os.Getpid()}, errPlatform }
-func descendants(int) ([]int, int64)  { return nil, 0 }
 func applyLimits(Limits) error        { return errPlatform }
 func become(args, env []string) error { return errPlatform }
 func adoptOrphans() error             { return errPlatform }
-func inGroup(*exec.Cmd)               {}
-func killGroup(int)                   {}
-func killOne(int)                     {}
 func reap()                           {}

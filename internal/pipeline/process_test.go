@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"keelson/internal/proc"
 )
 
 // The test binary is its own watcher, as the program is.
@@ -200,7 +202,7 @@ func TestAWatcherKilledByForceTakesItsTaskAlong(t *testing.T) {
 		b, _ := json.Marshal(w)
 		t.Fatalf("watcher file %s, want one with a child", b)
 	}
-	killOne(w.PID)
+	proc.Kill(w.PID)
 	r, err := p.Observe(t.Context(), task.ID)
 	if err != nil || !r.Lost {
 		t.Fatalf("got %+v %v, want a lost task", r, err)

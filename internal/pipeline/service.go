@@ -20,6 +20,7 @@ import (
 	"keelson/internal/event"
 	"keelson/internal/job"
 	"keelson/internal/problem"
+	"keelson/internal/venv"
 )
 
 // Finding is one broken data rule.
@@ -101,14 +102,13 @@ type Service struct {
 	Evaluate Evaluator
 	Tokens   Tokens
 	Executor Executor
-	URL      func() string // address of this server as a child on this machine reaches it
-	Work     string        // folder for work folders and Python environments
-	Defaults Limits        // for steps that name none; zero fields are 4 GiB, 1 h, 1 h, 1 GiB
-	Python   string        // a Python that has everything already; empty builds environments from lock files
+	URL      func() string      // address of this server as a child on this machine reaches it
+	Work     string             // folder for work folders and Python environments
+	Defaults Limits             // for steps that name none; zero fields are 4 GiB, 1 h, 1 h, 1 GiB
+	Envs     *venv.Environments // shared with whoever else builds from lock files; nil: in Work
 
 	once  sync.Once
 	slots chan struct{} // one per command step running at the same time
-	envs  Environments
 	store store
 }
 
@@ -120,7 +120,9 @@ const Queue = "pipeline"
 func (s *Service) setUp() {
 	s.once.Do(func() {
 		s.slots = make(chan struct{}, max(runtime.NumCPU(), 2))
-		s.envs = Environments{Root: path.Join(s.Work, "environments"), Python: s.Python}
+		if s.Envs == nil {
+			s.Envs = &venv.Environments{Root: path.Join(s.Work, "environments")}
+		}
 	})
 }
 

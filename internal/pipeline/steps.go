@@ -334,7 +334,7 @@ func (a *attempt) prepare(ctx context.Context) (t Task, err error) {
 	if err != nil {
 		return t, err
 	}
-	bin, err := a.envs.Ensure(ctx, lock, log)
+	bin, err := a.Envs.Ensure(ctx, lock, log)
 	if err = errors.Join(err, log.Close()); err != nil {
 		return t, err
 	}

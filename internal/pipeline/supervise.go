@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"keelson/internal/proc"
 )
 
 const cancelledText = "It was cancelled."
@@ -97,24 +99,24 @@ func watch(dir string) error {
 	cmd := exec.Command(exe, append(superviseArgs(), "become", dir)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = os.Environ(), out, out
 	cmd.WaitDelay = time.Second // a descendant that keeps the pipe open does not hold us
-	inGroup(cmd)
+	proc.InGroup(cmd)
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return writeFile(filepath.Join(dir, resultName), Result{ExitCode: -1, Reason: err.Error()})
 	}
 	me.Child = cmd.Process.Pid
 	if err := writeFile(filepath.Join(dir, watcherName), me); err != nil {
-		killGroup(me.Child)
+		proc.KillGroup(me.Child)
 		return errors.Join(err, cmd.Wait())
 	}
 
 	var reason atomic.Value
 	stop := func(why string) {
 		reason.CompareAndSwap(nil, why)
-		killGroup(me.Child)
-		pids, _ := descendants(os.Getpid())
+		proc.KillGroup(me.Child)
+		pids, _ := proc.Below(os.Getpid())
 		for _, p := range pids {
-			killOne(p)
+			proc.Kill(p)
 		}
 	}
 	ended := make(chan struct{})
@@ -126,10 +128,10 @@ func watch(dir string) error {
 	waitErr := cmd.Wait()
 	close(ended)
 	<-guarded
-	killGroup(me.Child) // what it left behind
-	pids, _ := descendants(os.Getpid())
+	proc.KillGroup(me.Child) // what it left behind
+	pids, _ := proc.Below(os.Getpid())
 	for _, p := range pids {
-		killOne(p)
+		proc.Kill(p)
 	}
 	reap()
 
@@ -171,7 +173,7 @@ func guard(t taskFile, began time.Time, signals <-chan os.Signal, ended <-chan s
 			if limit := time.Duration(t.Limits.Time); time.Since(began) > limit {
 				stop(fmt.Sprintf("It took longer than its time limit of %s.", limit))
 			}
-			if _, rss := descendants(os.Getpid()); rss > int64(t.Limits.Memory) {
+			if _, rss := proc.Below(os.Getpid()); rss > int64(t.Limits.Memory) {
 				stop(fmt.Sprintf("It used more than its memory limit of %d MiB.", t.Limits.Memory>>20))
 			}
 			if n%10 == 0 && folderSize(int64(t.Limits.Output), t.Output, t.Dir) > int64(t.Limits.Output) {

@@ -1,0 +1,57 @@
+package venv_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"keelson/internal/problem"
+	"keelson/internal/venv"
+)
+
+func TestAnEnvironmentIsMadeOnceFromItsLockFile(t *testing.T) {
+	e := &venv.Environments{Root: t.TempDir()}
+	lock := []byte("# nothing to install\n")
+	var log bytes.Buffer
+	bin, err := e.EnsureWheels(t.Context(), lock, &log)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &log)
+	}
+	if !strings.Contains(log.String(), "ready") {
+		t.Errorf("the log %q does not tell of the making", &log)
+	}
+	log.Reset()
+	again, err := e.Ensure(t.Context(), lock, &log)
+	if err != nil || again != bin || log.Len() != 0 {
+		t.Errorf("the second time gave %s %v and said %q, want %s and silence", again, err, &log, bin)
+	}
+	if got, ok := e.Ready(lock); !ok || got != bin {
+		t.Errorf("it is ready in %q %v, want %s", got, ok, bin)
+	}
+	t.Setenv("PIP_NO_INDEX", "1") // pip's own configuration holds
+	missing := []byte("no-such-package-of-keelson==0.0.1\n")
+	if _, err := e.EnsureWheels(t.Context(), missing, &log); err == nil || !strings.Contains(err.Error(), "no-such-package-of-keelson==0.0.1") {
+		t.Errorf("a lock file that cannot be installed gave %v", err)
+	}
+	if _, ok := e.Ready(missing); ok {
+		t.Error("an environment that was not made to its end is ready")
+	}
+	given := &venv.Environments{Python: "/no/such/python"}
+	if _, err := given.Ensure(t.Context(), lock, &log); err == nil || !strings.Contains(err.Error(), "/no/such/python") {
+		t.Errorf("a configured Python that is missing gave %v", err)
+	}
+}
+
+func TestOnlyPackagesByNameAreTakenFromOthers(t *testing.T) {
+	got, err := venv.Named([]byte("# made by a tool\r\nmlflow==3.17.2\n\nscikit-learn[x,y] >=1.5,<2 ; python_version > '3.9'  # why\nnumpy==2.1.0 \\\n  --hash=sha256:00ff\n"))
+	want := "mlflow==3.17.2\nscikit-learn[x,y] >=1.5,<2 ; python_version > '3.9'\nnumpy==2.1.0    --hash=sha256:00ff\n"
+	if err != nil || string(got) != want {
+		t.Errorf("got %q %v, want %q", got, err, want)
+	}
+	for _, line := range []string{"-r /etc/passwd", "--index-url https://example.com/simple", "git+https://example.com/x.git", "x @ https://example.com/x.whl", "./x.whl", "/tmp/x",
+		"-e .", "x==1 --global-option=y", "x==1; python_version > '3' --hash=md5:xyz", "https://example.com/x.tar.gz", "x==1 @ y", "../x"} {
+		if out, err := venv.Named([]byte("numpy\n" + line + "\n")); problem.KindOf(err) != problem.Unsupported || err == nil {
+			t.Errorf("%q gave %q %v, want a refusal", line, out, err)
+		}
+	}
+}
