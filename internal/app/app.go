@@ -27,6 +27,7 @@ import (
 	"keelson/internal/event"
 	"keelson/internal/identity"
 	"keelson/internal/job"
+	"keelson/internal/journal"
 	"keelson/internal/mlflowapi"
 	"keelson/internal/obs"
 	"keelson/internal/problem"
@@ -54,6 +55,7 @@ type App struct {
 	URL      string // where it answers, once Run has begun to
 
 	node     string
+	lines    *journal.Lines // of the log, those that name an endpoint
 	metrics  *obs.Metrics
 	release  *seal.Key
 	secrets  *seal.Key // encrypts what has to be read again
@@ -77,7 +79,9 @@ func New(ctx context.Context, c Config, logTo io.Writer) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{Config: c, Log: log, node: db.NewID(), metrics: obs.NewMetrics()}
+	lines := &journal.Lines{}
+	log = slog.New(lines.Handler(log.Handler()))
+	a := &App{Config: c, Log: log, node: db.NewID(), metrics: obs.NewMetrics(), lines: lines}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"keelson/internal/evaluation"
 	"keelson/internal/incident"
 	"keelson/internal/inventory"
+	"keelson/internal/journal"
 	"keelson/internal/mlflowapi"
 	"keelson/internal/monitor"
 	"keelson/internal/oip"
@@ -61,6 +63,8 @@ type nouns struct {
 	Evalsets    *evalset.Service
 	Scorers     *scorer.Service
 	Serving     *serving.Service // nil unless this process serves
+
+	recorder *journal.Recorder
 
 	predictionLog *prediction.Log // nil in a process that only works in the background
 
@@ -127,13 +131,17 @@ func (a *App) wire(ctx context.Context) error {
 		}
 		return a.Inventory.Load(ctx, v)
 	}
+	a.Predictions.Signature = func(ctx context.Context, model string, version int) (engine.Signature, error) {
+		v, err := a.Inventory.Version(ctx, model, version)
+		return v.Signature, err
+	}
 	if len(a.Config.Parts) < 3 { // others read what this process writes only once it is filed
 		a.Predictions.FileAfter, a.Predictions.Settle = 5*time.Second, 15*time.Second
 	}
 	a.run = append(a.run, a.Predictions.Run)
 
 	a.Deployments = &deployment.Service{DB: a.DB, Key: a.release, Log: a.Log, Now: now, Approvals: a.Approvals, Policies: a.Policies, Incidents: a.Incidents,
-		Inventory: a.Inventory, Rows: calls{a}, Callers: calls{a}, History: a.Audit}
+		Inventory: a.Inventory, Rows: calls{a}, Callers: calls{a}, History: a.Audit, Materials: materials{a}}
 	a.Deployments.Personal = a.personal
 	a.Approvals.Endpoints, a.Approvals.Callers = a.Deployments, calls{a}
 	a.Policies.History = a.Audit
@@ -171,9 +179,13 @@ func (a *App) wire(ctx context.Context) error {
 	}
 	a.throwAway()
 	a.react()
+	host, _ := os.Hostname() // a process without a name is told apart by its identifier
+	a.recorder = &journal.Recorder{DB: a.DB, Log: a.Log, Now: now, Node: a.node, Name: cmp.Or(host, a.node), Lines: a.lines}
+	(&journal.Service{DB: a.DB, Now: now}).Routes(a.API)
 	if a.Config.has(PartServing) {
 		a.serve(set)
 	}
+	a.run = append(a.run, a.recorder.Run)
 	return nil
 }
 
@@ -182,6 +194,7 @@ func (a *App) serve(set *engine.Set) {
 	a.Serving = &serving.Service{Releases: releases{a}, Key: a.release.Public(), Blobs: a.Blobs, Engines: set, Log: a.predictionLog, Incidents: incidents{a},
 		Logger: a.Log, Now: time.Now, Metrics: serving.NewMetrics(a.metrics.Registry), StateFile: filepath.Join(a.Config.Data, "serving.json"),
 		Background: a.Predictions.Background, HashKey: a.hashKey()}
+	a.recorder.Readings, a.recorder.Standings = a.Serving.Metrics.Readings, a.Serving.Standings
 	a.Deployments.Applied = func(ctx context.Context) {
 		if err := a.Serving.Refresh(caller.System(ctx, "deployment")); err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "a new release is loaded a moment later", "error", err)

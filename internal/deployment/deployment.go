@@ -77,6 +77,14 @@ type Deployment struct {
 	LastRequest string         `json:"last_request"` // the newest executed one
 	ExpiresAt   time.Time      `json:"expires_at"`   // of the newest release
 	UpdatedAt   time.Time      `json:"updated_at"`
+	Change      *Change        `json:"change,omitempty"` // the last one; nil in records from before it was kept
+}
+
+// Change says who changed what runs and when. Signing a release anew is none.
+type Change struct {
+	At  time.Time `json:"at"`
+	By  string    `json:"by" doc:"who asked for it; the platform's own acts have its part's name"`
+	Act string    `json:"act" doc:"executed, advanced, rolled-back, suspended, resumed, version-retired"`
 }
 
 // Subject is the deployment as audit and events name it.

@@ -59,6 +59,7 @@ type View struct {
 	Limits      release.Limits `json:"limits"`
 	Request     string         `json:"request" doc:"the newest executed change request"`
 	UpdatedAt   time.Time      `json:"updated_at"`
+	Change      Change         `json:"change" doc:"the last one"`
 	ExpiresAt   time.Time      `json:"expires_at" doc:"of the newest release; it is signed anew before"`
 	URL         string         `json:"url"`
 	Words       string         `json:"words" doc:"where it stands, in one sentence"`
@@ -73,6 +74,10 @@ func (s *Service) view(tx db.Scope, f found) (View, error) {
 		ID: f.ID, Endpoint: f.Endpoint, Environment: f.Environment, Model: f.Model, State: f.State, Slots: brief(f.slots()), Serial: f.Serial,
 		Durability: f.Durability, Limits: f.Limits, Request: f.LastRequest, UpdatedAt: f.UpdatedAt, ExpiresAt: f.ExpiresAt,
 		URL: url(tx.Workspace, f.Endpoint), Sealed: f.Broken == "", Broken: f.Broken,
+	}
+	v.Change = Change{At: f.UpdatedAt}
+	if f.Change != nil {
+		v.Change = *f.Change
 	}
 	if v.Durability == "" {
 		v.Durability = release.Group
@@ -182,6 +187,7 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/deployments", "deployment.read", "List deployments", s.getList)
 	rest.Post(a, "/api/v1/deployments", "deployment.operate", "Execute an approved change request", s.postExecute, rest.Status(http.StatusCreated))
 	rest.Get(a, "/api/v1/deployments/{endpoint}", "deployment.read", "Read a deployment", s.getOne)
+	rest.Get(a, "/api/v1/deployments/{endpoint}/form", "deployment.read", "How to call a deployment: fields, an example and golden rows", s.getForm)
 	for _, act := range []struct {
 		verb, summary string
 		do            func(context.Context, string, string) (Deployment, error)

@@ -54,6 +54,9 @@ type (
 	callers interface {
 		Callers(ctx context.Context, model string, version int, since time.Time) ([]approval.Caller, error)
 	}
+	materials interface {
+		Material(ctx context.Context, model string, version int) (Material, error)
+	}
 	history interface {
 		List(ctx context.Context, q audit.Query) ([]audit.Entry, error)
 	}
@@ -76,6 +79,7 @@ type Service struct {
 	// Personal gives the columns about people in the data that a version was made of; the prediction log of every endpoint
 	// it is deployed to leaves them out. nil where the data is not known.
 	Personal func(ctx context.Context, model string, version int) ([]string, error)
+	Materials materials // what forms are made of; nil makes none
 	// Applied is called after an act's release was signed, before the act returns, so that serving in the same process
 	// answers accordingly once the caller hears of it; nil where nothing is served here.
 	Applied func(ctx context.Context)
@@ -142,7 +146,7 @@ func (s *Service) Execute(ctx context.Context, ref string) (Result, error) {
 			return "", err
 		}
 		f.redact(personal)
-		f.LastRequest = r.ID
+		f.LastRequest, f.asked = r.ID, r.Author
 		_, err = s.Approvals.Execute(tx, r.ID, words)
 		return words, err
 	}, r.ID)
@@ -241,6 +245,7 @@ func (s *Service) executeRetirement(ctx context.Context, r approval.Request) (Re
 			if f.State == Retired {
 				f.LastRequest = r.ID
 			}
+			f.asked = r.Author
 			if err := s.issue(tx, &f, "deployment.version-retired", f.words(), r.ID, ""); err != nil {
 				return err
 			}
@@ -376,7 +381,15 @@ func (s *Service) issue(tx db.Scope, f *found, action, words, request, reason st
 			return err
 		}
 	}
-	digest, err := s.store().issue(tx, &f.Deployment, s.now())
+	now := s.now()
+	if action != "deployment.renewed" {
+		who := caller.From(tx.Ctx)
+		f.Change = &Change{At: now, By: who.Name, Act: strings.TrimPrefix(action, "deployment.")}
+		if who.Kind == caller.Process && f.asked != "" {
+			f.Change.By = f.asked
+		}
+	}
+	digest, err := s.store().issue(tx, &f.Deployment, now)
 	if err != nil {
 		return err
 	}

@@ -390,6 +390,16 @@ func TestReleasesAreRenewedBeforeTheyExpire(t *testing.T) {
 		if got.Serial != 2 || got.Expired(b.now()) || got.Slots[0].Version != first.Slots[0].Version || got.Request != first.Request {
 			t.Fatalf("%+v", got)
 		}
+		view, err := b.Get(context.Background(), "screening")
+		if c := view.Change; err != nil || c.Act != "executed" || c.By == "" || !c.At.Equal(first.IssuedAt) {
+			t.Fatalf("signing anew counts as a change: %+v (%v), the change was at %s", c, err, first.IssuedAt)
+		}
+		if _, err := b.Suspend(otto, "screening", "smoke"); err != nil {
+			t.Fatal(err)
+		}
+		if view, err = b.Get(context.Background(), "screening"); err != nil || view.Change.Act != "suspended" || view.Change.By != "otto" {
+			t.Fatalf("%+v (%v)", view.Change, err)
+		}
 	})
 }
 

@@ -26,6 +26,7 @@ type found struct {
 	Deployment
 	Broken string
 	Lost   bool
+	asked  string // the author of the request that is being executed
 }
 
 type raw struct {

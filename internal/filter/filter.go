@@ -35,11 +35,13 @@ const (
 // Type says what a key is compared with.
 type Type int
 
-// Types of values. Either takes a number with < <= > >= and a text with the other comparators.
+// Types of values. Either takes a number with < <= > >= and a text with the other comparators; Value likewise, and a number
+// with = and != as well.
 const (
 	Text Type = iota
 	Number
 	Either
+	Value
 )
 
 // Comparators, as a Clause has them.
@@ -262,7 +264,8 @@ func (p *parser) clause() (Clause, error) {
 	}
 	v := p.words[0]
 	p.words = p.words[1:]
-	c.Numeric = k.Type == Number || k.Type == Either && slices.Contains([]string{Lt, Le, Gt, Ge}, op)
+	c.Numeric = k.Type == Number || k.Type >= Either && slices.Contains([]string{Lt, Le, Gt, Ge}, op) ||
+		k.Type == Value && (op == Eq || op == Ne) && v.kind == number
 	subject := e.Name
 	if c.Numeric {
 		if e == &p.g.Entities[0] {

@@ -51,6 +51,12 @@ func Match(clauses []Clause, t Thing) bool {
 	return true
 }
 
+// MeetsNumber says whether a number meets a clause that compares with one.
+func (c Clause) MeetsNumber(v float64) bool { return matchNumber(v, c.Op, c.Number) }
+
+// MeetsText says whether a text meets a clause that compares with one.
+func (c Clause) MeetsText(v string) bool { return matchText(v, c) }
+
 func matchNumber(a float64, op string, b float64) bool {
 	switch op {
 	case Ne:

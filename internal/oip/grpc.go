@@ -254,9 +254,15 @@ func (g *rpc) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.ModelIn
 	}
 }
 
-func (g *rpc) infer(ctx context.Context, in *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+func (g *rpc) infer(ctx context.Context, in *inference.ModelInferRequest) (_ *inference.ModelInferResponse, err error) {
 	var q request
 	c := &q.call
+	asked := false
+	defer func() {
+		if err != nil && !asked {
+			g.h.Models.Missed(c.Workspace, c.Endpoint, err)
+		}
+	}()
 	c.Start, c.Workspace, c.Endpoint, c.Version, c.Request = g.h.now(), caller.Workspace(ctx), in.ModelName, in.ModelVersion, in.Id
 	if strings.IndexByte(in.Id, 0) >= 0 {
 		return nil, invalid("The id holds a zero byte; take it out.").At("id")
@@ -276,6 +282,7 @@ func (g *rpc) infer(ctx context.Context, in *inference.ModelInferRequest) (*infe
 	if err := g.h.outputsExist(c, q.outputs); err != nil {
 		return nil, err
 	}
+	asked = true
 	answer, err := g.h.Models.Infer(ctx, c)
 	if err != nil {
 		return nil, err

@@ -22,12 +22,14 @@ type exchange struct {
 	request request
 	body    []byte
 	answer  []byte
+	asked   bool // the request was read, and Models counts what comes of it
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 func (x *exchange) release() {
 	x.request.reset()
+	x.asked = false
 	if cap(x.body) > keptBuffer {
 		x.body = nil
 	}
@@ -41,7 +43,15 @@ func (h *Handler) infer(w http.ResponseWriter, r *http.Request) {
 	x := exchanges.Get().(*exchange)
 	defer x.release()
 	if err := h.exchange(w, r, x); err != nil {
+		h.missed(r, x, err)
 		h.fail(w, r, err)
+	}
+}
+
+// missed counts a call that came no further than here.
+func (h *Handler) missed(r *http.Request, x *exchange, err error) {
+	if !x.asked {
+		h.Models.Missed(caller.Workspace(r.Context()), r.PathValue("name"), err)
 	}
 }
 
@@ -69,6 +79,7 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, x *exchange) 
 	if err = h.outputsExist(c, q.outputs); err != nil {
 		return err
 	}
+	x.asked = true
 	answer, err := h.Models.Infer(ctx, c)
 	if err != nil {
 		return err

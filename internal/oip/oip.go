@@ -36,6 +36,8 @@ import (
 // not the Call itself.
 type Models interface {
 	Infer(ctx context.Context, c *serving.Call) (serving.Answer, error)
+	// Missed counts a call that could not be read and so never came to Infer.
+	Missed(workspace, endpoint string, err error)
 	// Describe fails as Infer would: NotFound for an unknown endpoint or version, Unavailable for one that does not answer.
 	Describe(workspace, endpoint, version string) (serving.Described, error)
 	// MaxBytes is the endpoint's own limit of a body, 0 for none.

@@ -41,6 +41,7 @@ func (h *Handler) invocations(w http.ResponseWriter, r *http.Request) {
 	x := exchanges.Get().(*exchange)
 	defer x.release()
 	if err := h.score(w, r, x); err != nil {
+		h.missed(r, x, err)
 		h.fail(w, r, err)
 	}
 }
@@ -75,6 +76,7 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 		}
 	}
 	h.context(ctx, c, func(name string) []string { return r.Header[name] })
+	x.asked = true
 	answer, err := h.Models.Infer(ctx, c)
 	if err != nil {
 		return err

@@ -111,6 +111,7 @@ type listInput struct {
 	Slot     string    `query:"slot" doc:"live, canary, shadow or external"`
 	Since    time.Time `query:"since" doc:"inclusive"`
 	Until    time.Time `query:"until" doc:"exclusive"`
+	Filter   string    `query:"filter" maxLength:"4000" doc:"clauses joined by AND, such as caller = 'bank' AND input.age > 60 AND output.score < 0.2; values of inputs and outputs must hold for the same row. A page then may hold fewer items than the limit and still have a next one."`
 }
 
 func (s *Service) getList(ctx context.Context, in *listInput) (rest.Page[View], error) {
@@ -119,8 +120,8 @@ func (s *Service) getList(ctx context.Context, in *listInput) (rest.Page[View], 
 			return rest.Page[View]{}, problem.New(problem.Invalid, "The cursor is not one that a page of predictions gave.").At("cursor")
 		}
 	}
-	list, err := s.List(ctx, Query{Endpoint: in.Endpoint, Model: in.Model, Version: in.Version, Caller: in.Caller, Slot: in.Slot,
-		Since: in.Since, Until: in.Until, After: in.Cursor, Limit: in.Limit + 1})
+	q := Query{Endpoint: in.Endpoint, Model: in.Model, Version: in.Version, Caller: in.Caller, Slot: in.Slot, Since: in.Since, Until: in.Until, After: in.Cursor}
+	list, next, err := s.Search(ctx, q, in.Filter, in.Limit)
 	if err != nil {
 		return rest.Page[View]{}, err
 	}
@@ -136,7 +137,7 @@ func (s *Service) getList(ctx context.Context, in *listInput) (rest.Page[View], 
 	for i, r := range list {
 		views[i] = view(r, known[r.ID])
 	}
-	return rest.Paged(views, in.Limit, func(v View) string { return v.ID }), nil
+	return rest.Page[View]{Items: views, Next: next}, nil
 }
 
 type oneInput struct {

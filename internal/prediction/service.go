@@ -17,6 +17,7 @@ import (
 	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/db"
+	"keelson/internal/engine"
 	"keelson/internal/event"
 	"keelson/internal/problem"
 )
@@ -41,6 +42,8 @@ type Service struct {
 	Settle time.Duration
 	// Version loads the version of a decision to explain it; nil where no models are loaded.
 	Version Loader
+	// Signature tells what the columns of a version's inputs are called; nil leaves them known by place only.
+	Signature func(ctx context.Context, model string, version int) (engine.Signature, error)
 
 	replays sync.Mutex
 	store   store

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"keelson/internal/engine"
+	"keelson/internal/journal"
 	"keelson/internal/tensor"
 )
 
@@ -20,6 +21,7 @@ import (
 type batcher struct {
 	model   engine.Model
 	maxRows int
+	meter   *journal.Meter
 
 	mu      sync.Mutex
 	busy    bool
@@ -37,11 +39,11 @@ type waiter struct {
 }
 
 // newBatcher gives nil when calls are not to be joined.
-func newBatcher(v *version, maxRows int) *batcher {
+func newBatcher(v *version, maxRows int, meter *journal.Meter) *batcher {
 	if maxRows <= 1 || v.tracer != nil {
 		return nil
 	}
-	return &batcher{model: v.model, maxRows: maxRows}
+	return &batcher{model: v.model, maxRows: maxRows, meter: meter}
 }
 
 func (b *batcher) predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tensor, error) {
@@ -131,6 +133,9 @@ func (b *batcher) compute(ctx context.Context, group []*waiter) {
 	}
 	out, err := b.caught(alone, join(group))
 	whole := err == nil && split(group, out)
+	if whole {
+		b.meter.Joined(len(group) - 1)
+	}
 	for i, w := range group {
 		if !whole {
 			w.out, w.err = b.caught(context.WithoutCancel(ctx), w.in)

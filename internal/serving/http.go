@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"keelson/internal/caller"
+	"keelson/internal/journal"
+	"keelson/internal/release"
 	"keelson/internal/rest"
 )
 
@@ -55,6 +57,31 @@ func (s *Service) Status(ctx context.Context) []Status {
 			v.Problem = detail(err)
 		}
 		out = append(out, v)
+	}
+	return out
+}
+
+// Standings tells what is in force in every workspace, for the journal.
+func (s *Service) Standings() map[string][]journal.Standing {
+	s.init()
+	out := map[string][]journal.Standing{}
+	t := *s.table.Load()
+	byName := map[name][]Stored{}
+	for n := range t {
+		byName[n] = nil
+	}
+	for _, n := range sortedNames(byName) {
+		e := t[n]
+		v := journal.Standing{Endpoint: n.endpoint, Release: e.doc.Serial, State: e.doc.State, Slots: []journal.StandingSlot{}, Substitute: e.substitute, Since: e.since.UTC()}
+		for _, list := range [][]*slot{e.routed, e.shadows} {
+			for _, sl := range list {
+				v.Slots = append(v.Slots, journal.StandingSlot{Version: sl.Version, Kind: sl.Kind, Share: sl.Share, Engine: sl.version.engine, Format: sl.Format})
+			}
+		}
+		if err := e.ready(s.Now()); err != nil && e.doc.State == release.Live {
+			v.Problem = detail(err)
+		}
+		out[n.workspace] = append(out[n.workspace], v)
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"keelson/internal/journal"
 	"keelson/internal/problem"
 )
 
@@ -22,6 +23,7 @@ func (e *endpoint) protect(now func() time.Time) {
 		queue = defaultQueue
 	}
 	e.gate = newTurnstile(e.doc.Endpoint, int(at), queue)
+	e.gate.meter = e.meter
 	if l.CallerRate > 0 || l.CallerQuota > 0 {
 		e.callers = &callers{endpoint: e.doc.Endpoint, rate: l.CallerRate, quota: l.CallerQuota, now: now}
 	}
@@ -34,6 +36,7 @@ type turnstile struct {
 	free     chan struct{} // holds one token for each call that may start
 	waiting  atomic.Int64
 	queue    int64
+	meter    *journal.Meter // hears how long the queue is
 }
 
 func newTurnstile(endpoint string, concurrent int, queue int64) *turnstile {
@@ -52,7 +55,9 @@ func (t *turnstile) enter(ctx context.Context) error {
 	default:
 	}
 	defer t.waiting.Add(-1)
-	if t.waiting.Add(1) > t.queue {
+	n := t.waiting.Add(1)
+	t.meter.Waiting(min(n, t.queue))
+	if n > t.queue {
 		return problem.New(problem.Exhausted, "%s has %d calls waiting, as many as it lets wait; try again in a second.", t.endpoint, t.queue)
 	}
 	select {

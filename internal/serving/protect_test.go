@@ -58,7 +58,7 @@ func column(v ...float64) []tensor.Tensor {
 
 func TestCallsThatWaitAreJoinedAndNobodyGetsAnothersAnswer(t *testing.T) {
 	d := &doubler{hold: make(chan struct{}), started: make(chan struct{}, 1)}
-	b := newBatcher(&version{model: d}, 40)
+	b := newBatcher(&version{model: d}, 40, nil)
 	var done sync.WaitGroup
 	type result struct {
 		in  []float64
@@ -124,7 +124,7 @@ func TestCallsThatWaitAreJoinedAndNobodyGetsAnothersAnswer(t *testing.T) {
 
 func TestACallThatGivesUpWaitingLeavesTheOthersAlone(t *testing.T) {
 	d := &doubler{hold: make(chan struct{}), started: make(chan struct{}, 1)}
-	b := newBatcher(&version{model: d}, 8)
+	b := newBatcher(&version{model: d}, 8, nil)
 	first := make(chan error, 1)
 	go func() { _, err := b.predict(context.Background(), column(1)); first <- err }()
 	<-d.started

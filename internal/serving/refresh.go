@@ -15,6 +15,7 @@ import (
 
 	"keelson/internal/caller"
 	"keelson/internal/engine"
+	"keelson/internal/journal"
 	"keelson/internal/prediction"
 	"keelson/internal/problem"
 	"keelson/internal/release"
@@ -89,6 +90,7 @@ type candidate struct {
 
 // decide gives what is in force at n from now on: the newest release that holds and loads, else what is in force.
 func (s *Service) decide(ctx context.Context, n name, have *endpoint, stored []Stored) *endpoint {
+	ctx = caller.WithWorkspace(ctx, n.workspace)
 	slices.SortStableFunc(stored, func(a, b Stored) int { return int(max(min(b.Serial-a.Serial, 1), -1)) })
 	var good []candidate
 	for _, r := range stored {
@@ -144,7 +146,7 @@ func (s *Service) decide(ctx context.Context, n name, have *endpoint, stored []S
 // substitute loads the previous approved version in the place of a damaged one; without one the endpoint is broken. It
 // is tried again at every look.
 func (s *Service) substitute(ctx context.Context, n name, c candidate, cause error) *endpoint {
-	e := &endpoint{doc: c.doc, payload: c.payload, since: s.Now(), substitute: true}
+	e := &endpoint{doc: c.doc, payload: c.payload, since: s.Now(), substitute: true, meter: s.Metrics.meterOf(journal.Key{Workspace: n.workspace, Endpoint: n.endpoint})}
 	e.protect(s.Now)
 	if prev := c.doc.Previous; prev != nil {
 		p := *prev
@@ -173,7 +175,7 @@ func live(d release.Document) release.Slot {
 // load loads every slot of a document. A canary or shadow that does not load fails the whole release: what runs must be
 // what was approved.
 func (s *Service) load(ctx context.Context, n name, doc release.Document) (*endpoint, error) {
-	e := &endpoint{doc: doc, since: s.Now()}
+	e := &endpoint{doc: doc, since: s.Now(), meter: s.Metrics.meterOf(journal.Key{Workspace: n.workspace, Endpoint: n.endpoint})}
 	e.protect(s.Now)
 	if doc.State != release.Live {
 		return e, nil
@@ -193,7 +195,7 @@ func (s *Service) load(ctx context.Context, n name, doc release.Document) (*endp
 }
 
 func (s *Service) slot(ctx context.Context, n name, doc release.Document, want release.Slot) (*slot, error) {
-	v, err := s.version(ctx, want)
+	v, err := s.version(ctx, n, want)
 	if err != nil {
 		return nil, err
 	}
@@ -202,8 +204,9 @@ func (s *Service) slot(ctx context.Context, n name, doc release.Document, want r
 	if len(want.Signature) > 0 && json.Unmarshal(want.Signature, &declared) == nil && declared.Check() == nil {
 		sig = named(sig, declared)
 	}
+	counts := s.Metrics.slot(journal.Key{Workspace: n.workspace, Endpoint: n.endpoint, Version: want.Version, Slot: want.Kind})
 	return &slot{Slot: want, version: v, signature: sig, name: strconv.Itoa(want.Version), redact: prediction.NewRedaction(doc.Redact, sig, prediction.HashKey(s.HashKey, n.workspace)),
-		batch: newBatcher(v, int(doc.Limits.BatchRows)), metrics: s.Metrics.slot(n.workspace, n.endpoint, strconv.Itoa(want.Version), want.Kind)}, nil
+		batch: newBatcher(v, int(doc.Limits.BatchRows), counts.meter), metrics: counts}, nil
 }
 
 // named takes column names that the version's record knows and the file does not.
@@ -220,7 +223,7 @@ func named(own, declared engine.Signature) engine.Signature {
 }
 
 // version gives the loaded version with exactly these files, loading it if there is none.
-func (s *Service) version(ctx context.Context, want release.Slot) (*version, error) {
+func (s *Service) version(ctx context.Context, n name, want release.Slot) (*version, error) {
 	var b strings.Builder
 	b.WriteString(want.Format)
 	for _, f := range want.Files {
@@ -238,14 +241,14 @@ func (s *Service) version(ctx context.Context, want release.Slot) (*version, err
 		return nil, err
 	}
 	begin := time.Now()
-	m, _, err := s.Engines.Load(ctx, files, want.Format, s.Limits)
+	m, found, err := s.Engines.Load(ctx, files, want.Format, s.Limits)
 	if err != nil {
 		return nil, err
 	}
-	v := &version{key: key, model: m}
+	v := &version{key: key, model: m, engine: found.Engine}
 	v.tracer, _ = m.(engine.Tracer)
 	s.versions[key] = v
-	s.Logger.InfoContext(ctx, "version loaded", "version", want.Version, "artifact", want.ArtifactDigest, "took", time.Since(begin))
+	s.Logger.InfoContext(ctx, "version loaded", "endpoint", n.endpoint, "version", want.Version, "engine", found.Engine, "artifact", want.ArtifactDigest, "took", time.Since(begin))
 	return v, nil
 }
 
@@ -278,6 +281,7 @@ func (s *Service) VerifyLoaded(ctx context.Context) {
 	s.init()
 	ctx = caller.System(ctx, "serving")
 	for n, e := range *s.table.Load() {
+		ctx := caller.WithWorkspace(ctx, n.workspace)
 		for _, sl := range append(slices.Clone(e.routed), e.shadows...) {
 			files, err := openArtifact(ctx, s.Blobs, sl.Files, 0)
 			if err == nil {

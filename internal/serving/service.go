@@ -17,6 +17,7 @@ import (
 	"keelson/internal/engine"
 	"keelson/internal/engine/reason"
 	"keelson/internal/event"
+	"keelson/internal/journal"
 	"keelson/internal/prediction"
 	"keelson/internal/problem"
 	"keelson/internal/release"
@@ -162,12 +163,14 @@ func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
 			return Answer{}, err
 		}
 		if err := e.ready(s.Now()); err != nil {
+			e.meter.Missed(journal.Unavailable)
 			return Answer{}, err
 		}
 		var chosen *slot
 		place := s.place(c)
 		if c.Version != "" {
 			if chosen, err = e.byVersion(c.Version); err != nil {
+				e.meter.Missed(journal.Invalid)
 				return Answer{}, err
 			}
 		} else {
@@ -202,6 +205,7 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 	if limit := e.doc.Limits.MaxRows; limit > 0 {
 		for i := range c.Inputs {
 			if rows := c.Inputs[i].Rows(); int64(rows) > limit {
+				chosen.metrics.meter.Missed(journal.Invalid)
 				return Answer{}, problem.New(problem.TooLarge, "The request has %d rows; %s takes %d at once.", rows, e.doc.Endpoint, limit).At(fmt.Sprintf("inputs[%d].shape", i))
 			}
 		}
@@ -219,10 +223,11 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 	}
 	if err := e.callers.admit(c.Caller); err != nil {
 		chosen.metrics.refused.Inc()
+		chosen.metrics.meter.Missed(journal.Quota)
 		return Answer{}, err
 	}
 	if err := e.gate.enter(ctx); err != nil {
-		chosen.metrics.refused.Inc()
+		chosen.metrics.refuse(err)
 		return Answer{}, err
 	}
 	defer e.gate.leave()
@@ -232,7 +237,7 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 	r.SetFired(fired)
 	if err != nil {
 		err = s.failed(ctx, err, e, chosen)
-		chosen.metrics.fail(s.Now().Sub(c.Start))
+		chosen.metrics.fail(s.Now().Sub(c.Start), causeOf(err))
 		if k := problem.KindOf(err); k == problem.Invalid || k == problem.TooLarge || errors.Is(err, context.Canceled) {
 			return Answer{}, err // nothing was decided
 		}
@@ -241,8 +246,9 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 	var why *reason.Explanation
 	if c.Explain != 0 && err == nil {
 		if why, err = s.reasons(ctx, c, e, chosen); err != nil {
-			chosen.metrics.fail(s.Now().Sub(c.Start))
-			return Answer{}, s.failed(ctx, err, e, chosen) // the caller got no answer, so nothing was decided
+			err = s.failed(ctx, err, e, chosen)
+			chosen.metrics.fail(s.Now().Sub(c.Start), causeOf(err))
+			return Answer{}, err // the caller got no answer, so nothing was decided
 		}
 	}
 	r.Outputs = outputs
@@ -253,6 +259,7 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 	}
 	chosen.redact.Apply(&r)
 	if logErr := s.Log.Append(ctx, &r, e.doc.Durability); logErr != nil {
+		chosen.metrics.meter.Missed(journal.Log)
 		s.Logger.ErrorContext(ctx, "prediction not logged, answer withheld", "endpoint", e.doc.Endpoint, "error", logErr)
 		return Answer{}, problem.New(problem.Unavailable, "The prediction log of %s cannot be written, so the answer is withheld; try again later.", e.doc.Endpoint).Because(logErr)
 	}
@@ -367,6 +374,7 @@ func (s *Service) shadow(c *Call, e *endpoint, place int, answer string) {
 		default:
 			sh.version.leave()
 			sh.metrics.dropped.Inc()
+			sh.metrics.meter.Dropped()
 		}
 	}
 }
@@ -398,7 +406,7 @@ func (s *Service) shadowOne(ctx context.Context, c shadowCall) {
 	out, fired, compute, err := s.predict(ctx, c.call.Inputs, c.e, c.slot)
 	if err != nil {
 		r.Error = c.slot.words(err)
-		c.slot.metrics.fail(s.Now().Sub(begin))
+		c.slot.metrics.fail(s.Now().Sub(begin), causeOf(err))
 	}
 	r.Outputs, r.Compute, r.Latency = out, compute, s.Now().Sub(begin)
 	r.SetFired(fired)
@@ -449,6 +457,15 @@ func (s *Service) Describe(workspace, endpoint, version string) (Described, erro
 		}
 	}
 	return d, nil
+}
+
+// Missed counts a call that never reached Infer because it could not be read. An unknown endpoint counts nothing.
+func (s *Service) Missed(workspace, endpoint string, err error) {
+	if t := s.table.Load(); t != nil {
+		if e := (*t)[name{workspace, endpoint}]; e != nil {
+			e.meter.Missed(causeOf(err))
+		}
+	}
 }
 
 // MaxBytes is the release's limit of a body, 0 for none or an unknown endpoint.

@@ -29,6 +29,7 @@ import (
 
 	"keelson/internal/engine"
 	"keelson/internal/engine/reason"
+	"keelson/internal/journal"
 	"keelson/internal/prediction"
 	"keelson/internal/problem"
 	"keelson/internal/release"
@@ -73,6 +74,7 @@ type Answer struct {
 type version struct {
 	key     string
 	model   engine.Model
+	engine  string // its name
 	tracer  engine.Tracer
 	closing atomic.Bool
 	active  atomic.Int64 // calls under way
@@ -123,6 +125,7 @@ type endpoint struct {
 	since      time.Time
 	gate       *turnstile
 	callers    *callers // nil when there is no limit per caller
+	meter      *journal.Meter
 }
 
 type name struct{ workspace, endpoint string }
