@@ -78,7 +78,7 @@ type Service struct {
 	History   history
 	// Personal gives the columns about people in the data that a version was made of; the prediction log of every endpoint
 	// it is deployed to leaves them out. nil where the data is not known.
-	Personal func(ctx context.Context, model string, version int) ([]string, error)
+	Personal  func(ctx context.Context, model string, version int) ([]string, error)
 	Materials materials // what forms are made of; nil makes none
 	// Applied is called after an act's release was signed, before the act returns, so that serving in the same process
 	// answers accordingly once the caller hears of it; nil where nothing is served here.

@@ -74,4 +74,3 @@ func TestTheMetersTellWhatBecameOfEachCall(t *testing.T) {
 		t.Errorf("in force: %+v", got)
 	}
 }
-
