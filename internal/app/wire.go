@@ -155,7 +155,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.Pipelines.Evaluate = pipeline.Evaluations{Service: a.Evaluations}
 
 	a.Monitors = &monitor.Service{DB: a.DB, Log: a.Log, Now: now, Data: a.Data, Versions: a.Inventory,
-		Calls: &monitor.Predictions{Service: a.Predictions, Versions: a.Inventory}}
+		Calls: &monitor.Predictions{Service: a.Predictions, Versions: a.Inventory}, Rehearsals: a.Evaluations, Tiers: a.Inventory}
 	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now}
 
 	isExperiment := func(ctx context.Context, id string) error { _, err := a.Tracking.Experiment(ctx, id); return err }

@@ -28,6 +28,42 @@ type buffer struct {
 	rows        int
 	inputs      frame
 	outputs     frame
+	calls       []callRows
+	begin, end  time.Time // of a window of time
+	late        int       // rows whose time lies before begin
+	early       []Early
+}
+
+// callRows is one call in a buffer.
+type callRows struct {
+	id   string
+	rows int
+}
+
+// where is the prediction and row of a row of the buffer.
+func (b *buffer) where(i int) (string, int) {
+	for _, c := range b.calls {
+		if i < c.rows {
+			return c.id, i
+		}
+		i -= c.rows
+	}
+	return "", 0
+}
+
+// outcomes lays what is known of the calls beside the rows; nil when nothing is.
+func (b *buffer) outcomes(known map[string]map[int]any) []any {
+	if len(known) == 0 {
+		return nil
+	}
+	out := make([]any, 0, b.rows)
+	for _, c := range b.calls {
+		told := known[c.id]
+		for i := range c.rows {
+			out = append(out, told[i])
+		}
+	}
+	return out
 }
 
 func (b *buffer) add(c *Call, after string) {
@@ -41,6 +77,10 @@ func (b *buffer) add(c *Call, after string) {
 	if c.At.After(b.to) {
 		b.to = c.At
 	}
+	if !b.begin.IsZero() && c.At.Before(b.begin) {
+		b.late += c.Rows
+	}
+	b.calls = append(b.calls, callRows{c.ID, c.Rows})
 	b.inputs.add(c.Inputs, c.Rows)
 	b.outputs.add(c.Outputs, c.Rows)
 	b.rows += c.Rows

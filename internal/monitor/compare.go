@@ -56,9 +56,22 @@ func (c *column) compareNumbers(f *Feature, values []float64, l Limits, features
 			if out, err := drift.OutOfRange(ref.Min, ref.Max, sorted); err == nil {
 				f.OutOfRange = &out
 			}
+			if mean, _ := drift.Moments(sorted); finite(mean) {
+				was := ref.Mean
+				f.Mean, f.MeanWas = &mean, &was
+			}
 		}
 	}
 	d.judge(l, c, len(sorted), len(values), features)
+	// Which way it went is said where the mean moved by more than a tenth of a standard deviation.
+	if f.Shift == "moved" && (f.Metric == "psi" || f.Metric == "ks") && f.Mean != nil {
+		switch d := *f.Mean - *f.MeanWas; {
+		case d > 0.1*c.SD:
+			f.Direction = "up"
+		case d < -0.1*c.SD:
+			f.Direction = "down"
+		}
+	}
 }
 
 func (c *column) compareWords(f *Feature, values []string, l Limits, features int) {

@@ -83,8 +83,10 @@ type putInput struct {
 			Version int    `json:"version,omitempty" minimum:"0" doc:"0 is the latest"`
 		} `json:"reference,omitempty"`
 		Window *struct {
-			Rows    int `json:"rows,omitempty" minimum:"0"`
-			MinRows int `json:"min_rows,omitempty" minimum:"0"`
+			Rows    int    `json:"rows,omitempty" minimum:"0"`
+			MinRows int    `json:"min_rows,omitempty" minimum:"0"`
+			Every   string `json:"every,omitempty" doc:"cut by time, such as 1h"`
+			Labels  int    `json:"labels,omitempty" minimum:"0" doc:"cut by outcomes"`
 		} `json:"window,omitempty"`
 		Limits *struct {
 			PSIWarn  float64  `json:"psi_warn,omitempty"`
@@ -95,9 +97,15 @@ type putInput struct {
 			New      float64  `json:"new,omitempty"`
 			Accuracy *float64 `json:"accuracy,omitempty"`
 			RMSE     *float64 `json:"rmse,omitempty"`
+			By       string   `json:"by,omitempty" enum:"constant,reference,tier"`
 		} `json:"limits,omitempty" doc:"what is left out stays as it is; an accuracy or rmse of 0 takes that limit away"`
-		Features *[]string `json:"features,omitempty" doc:"empty: all"`
-		OnBreach *OnBreach `json:"on_breach,omitempty" doc:"an empty object: nothing"`
+		Features   *[]string    `json:"features,omitempty" doc:"empty: all"`
+		Against    *Against     `json:"against,omitempty" doc:"what windows are compared with"`
+		Segments   *[]Segment   `json:"segments,omitempty"`
+		Metrics    *[]Metric    `json:"metrics,omitempty"`
+		Rules      *[]Rule      `json:"rules,omitempty"`
+		Indicators *[]Indicator `json:"indicators,omitempty"`
+		OnBreach   *OnBreach    `json:"on_breach,omitempty" doc:"an empty object: nothing"`
 	}
 }
 
@@ -106,15 +114,15 @@ func (s *Service) putOne(ctx context.Context, in *putInput) (Monitor, error) {
 	if b.Endpoint != "" && b.Endpoint != in.Endpoint {
 		return Monitor{}, problem.New(problem.Invalid, "The body names %q and the path %q; a monitor belongs to one endpoint.", b.Endpoint, in.Endpoint).At("endpoint")
 	}
-	c := Change{Model: b.Model, Features: b.Features}
+	c := Change{Model: b.Model, Features: b.Features, Against: b.Against, Segments: b.Segments, Metrics: b.Metrics, Rules: b.Rules, Indicators: b.Indicators}
 	if r := b.Reference; r != nil {
 		c.Reference = &dataset.Ref{Dataset: r.Dataset, Version: r.Version}
 	}
 	if w := b.Window; w != nil {
-		c.Window = &Window{Rows: w.Rows, MinRows: w.MinRows}
+		c.Window = &Window{Rows: w.Rows, MinRows: w.MinRows, Every: w.Every, Labels: w.Labels}
 	}
 	if l := b.Limits; l != nil {
-		c.Limits = &Limits{PSIWarn: l.PSIWarn, PSI: l.PSI, KSWarn: l.KSWarn, KS: l.KS, Missing: l.Missing, New: l.New, Accuracy: l.Accuracy, RMSE: l.RMSE}
+		c.Limits = &Limits{PSIWarn: l.PSIWarn, PSI: l.PSI, KSWarn: l.KSWarn, KS: l.KS, Missing: l.Missing, New: l.New, Accuracy: l.Accuracy, RMSE: l.RMSE, By: l.By}
 	}
 	if b.OnBreach != nil {
 		to := b.OnBreach

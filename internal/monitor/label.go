@@ -5,8 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"keelson/internal/dataset"
 	"keelson/internal/db"
-	"keelson/internal/engine"
 )
 
 // label counts the outcomes that have arrived since the last look and those of windows just closed.
@@ -92,50 +92,30 @@ var errDone = errors.New("the window has been read")
 
 // measure reads a window's rows again with what is known of their outcomes and stores what that changes.
 func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) error {
-	var calls []*Call
-	var ids []string
-	err := s.Calls.Scan(ctx, m.Endpoint, r.after, 0, func(c *Call) error {
-		if c.ID > r.until {
-			return errDone
-		}
-		if c.Version == r.Version && c.Rows > 0 {
-			c.Inputs = nil
-			calls, ids = append(calls, c), append(ids, c.ID)
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errDone) {
+	b, err := s.rowsOf(ctx, m, r, true)
+	if err != nil {
 		return err
 	}
-	known := map[string]map[int]any{}
-	for part := range slices.Chunk(ids, 500) {
-		some, err := s.Calls.Outcomes(ctx, part)
-		if err != nil {
-			return err
-		}
-		for id, rows := range some {
-			known[id] = rows
-		}
+	known, err := s.outcomesOf(ctx, b.calls)
+	if err != nil {
+		return err
 	}
-	var rows []labelled
-	for _, c := range calls {
-		for i := range c.Rows {
-			if truth, ok := known[c.ID][i]; ok && truth != nil {
-				rows = append(rows, labelled{outputs: outputsOf(c.Outputs, i), truth: truth})
-			}
-		}
+	state := t.versions[r.Version]
+	if state == nil {
+		state = &versionState{}
 	}
-	p := evaluate(rows, r.Rows)
+	inputs, _, err := s.reference(ctx, m, state, &Result{})
+	if err != nil {
+		return err
+	}
+	w := &rows{n: b.rows, inputs: named(b.inputs.columns, inputs), outputs: b.outputs.columns, outcomes: b.outcomes(known)}
+	p := evaluate(w.labelled(), r.Rows)
 	if p == nil {
 		return nil
 	}
-	var base baseline
-	state := t.versions[r.Version]
-	if state != nil {
-		base = state.baseline
-	}
+	base := state.baseline
 	metric, value, ok := p.measure()
-	first := ok && base.Yardstick == nil && state != nil
+	first := ok && base.Yardstick == nil && t.versions[r.Version] != nil
 	if first {
 		base.Yardstick = &yardstick{Metric: metric, Value: value, N: p.N, Window: r.ID}
 	}
@@ -147,19 +127,42 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 		}
 		yard = nil // it is not held against itself
 	}
+	told := *r
+	told.Performance = p
+	told.judgeRows(m, w, &lore{estimator: state.estimator})
+	var learnt *estimator
+	if state.estimator == nil || state.estimator.Method == "" { // no data to rehearse on: outcomes will do
+		if e := learn(w, "outcomes", dataset.Ref{}); e.Method != "" {
+			learnt = e
+		}
+	}
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
 		now, err := window(tx, m.Endpoint, r.ID)
 		if err != nil {
 			return err
 		}
 		old := now.Causes
-		now.Performance = p
-		now.settle(m.Limits, yard)
+		now.Performance, now.Metrics, now.Segments, now.Worst, now.Early = p, told.Metrics, told.Segments, told.Worst, told.Early
+		now.Estimate.confirm(p)
 		if first {
 			if err := setBaseline(tx, m.Endpoint, r.Version, base); err != nil {
 				return err
 			}
 		}
+		if learnt != nil {
+			if err := putEstimator(tx, m.Endpoint, r.Version, learnt, s.now()); err != nil {
+				return err
+			}
+		}
+		before, err := windows(tx, m.Endpoint, r.Version, r.ID, 1)
+		if err != nil {
+			return err
+		}
+		var last *Result
+		if len(before) == 1 {
+			last = &before[0]
+		}
+		now.settle(m, yard, last)
 		begun := gone(now.Causes, old)
 		var over []Cause
 		if newest, err := windows(tx, m.Endpoint, r.Version, "", 1); err != nil {
@@ -167,13 +170,9 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 		} else if len(newest) == 1 && newest[0].ID == r.ID {
 			over = gone(old, now.Causes)
 			// The window before may have been worse; its trouble is over when this one's outcomes say so.
-			before, err := windows(tx, m.Endpoint, r.Version, r.ID, 1)
-			if err != nil {
-				return err
-			}
-			if _, _, ok := p.measure(); ok && len(before) == 1 {
-				for _, c := range gone(before[0].Causes, now.Causes) {
-					if c.Kind == "result" && r.Performance == nil {
+			if _, _, ok := p.measure(); ok && last != nil {
+				for _, c := range gone(last.Causes, now.Causes) {
+					if c.Kind == "result" && !c.Estimated && r.Performance == nil {
 						over = append(over, c)
 					}
 				}
@@ -184,24 +183,11 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 	if err != nil {
 		return err
 	}
-	if state != nil {
+	if t.versions[r.Version] != nil {
 		state.baseline.Yardstick = base.Yardstick
+		if learnt != nil {
+			state.estimator = learnt
+		}
 	}
 	return nil
-}
-
-// outputsOf takes one row of a call's outputs.
-func outputsOf(columns []engine.Column, row int) []outputValue {
-	out := make([]outputValue, 0, len(columns))
-	for i := range columns {
-		v := outputValue{name: columns[i].Name, number: nan}
-		switch c := &columns[i]; {
-		case c.Texts != nil && row < len(c.Texts):
-			v.word = c.Texts[row]
-		case row < len(c.Numbers):
-			v.number = c.Numbers[row]
-		}
-		out = append(out, v)
-	}
-	return out
 }

@@ -15,11 +15,9 @@
 package monitor
 
 import (
-	"fmt"
 	"time"
 
 	"keelson/internal/dataset"
-	"keelson/internal/problem"
 )
 
 // Monitor says how an endpoint is watched.
@@ -32,15 +30,19 @@ type Monitor struct {
 	Window    Window      `json:"window"`
 	Limits    Limits      `json:"limits"`
 	Features  []string    `json:"features" doc:"inputs to compare; empty means all"`
-	OnBreach  *OnBreach   `json:"on_breach"`
-	CreatedAt time.Time   `json:"created_at"`
-	UpdatedAt time.Time   `json:"updated_at"`
+	Plan
+	OnBreach  *OnBreach `json:"on_breach"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // Window says how the log is cut.
 type Window struct {
 	Rows    int `json:"rows" minimum:"200" maximum:"100000" doc:"rows of one window"`
-	MinRows int `json:"min_rows" minimum:"200" maximum:"100000" doc:"a window that stays open for a day is closed when it has this many"`
+	MinRows int `json:"min_rows" minimum:"50" maximum:"100000" doc:"a window that stays open for a day is closed when it has this many; a window of time with fewer is stored and not judged"`
+	// Every and Labels cut by time and by outcomes instead; rows is then the most that a window holds.
+	Every  string `json:"every,omitempty" doc:"cut by time instead: 1m to 744h; windows begin at whole multiples of it since 1970, UTC"`
+	Labels int    `json:"labels,omitempty" doc:"cut by outcomes instead: a window is closed when this many rows of it have one"`
 }
 
 // Limits are effect sizes. What chance alone gives for the rows and features of a window is always
@@ -54,6 +56,7 @@ type Limits struct {
 	New      float64  `json:"new" doc:"share of values the reference does not know, 0..1"`
 	Accuracy *float64 `json:"accuracy,omitempty" doc:"lowest accuracy; without it the result is held against the first labelled window"`
 	RMSE     *float64 `json:"rmse,omitempty" doc:"largest root mean squared error of a model of numbers"`
+	By       string   `json:"by" enum:"constant,reference,tier" doc:"constant: the numbers here; reference: of each column, the mean over chunks of the reference plus three standard deviations; tier: the numbers of the model's risk tier"`
 }
 
 // OnBreach says what a breach leads to beside the alert.
@@ -98,6 +101,9 @@ func (l *Limits) set(c Limits) {
 	if d := DefaultLimits(); c.PSI != 0 && c.PSIWarn == 0 {
 		l.PSIWarn = min(c.PSI, d.PSIWarn)
 	}
+	if c.By != "" {
+		l.By = c.By
+	}
 	if d := DefaultLimits(); c.KS != 0 && c.KSWarn == 0 {
 		l.KSWarn = min(c.KS, d.KSWarn)
 	}
@@ -122,7 +128,19 @@ func (w *Window) set(c Window) {
 	case w.Rows < w.MinRows:
 		w.MinRows = w.Rows
 	}
+	if c.Every != "" {
+		w.Every, w.Labels = c.Every, 0
+	}
+	if c.Labels != 0 {
+		w.Labels, w.Every = c.Labels, ""
+	}
+	if c.Rows != 0 && c.Every == "" && c.Labels == 0 {
+		w.Every, w.Labels = "", 0
+	}
 }
+
+// byRows reports whether windows hold equally many rows.
+func (w *Window) byRows() bool { return w.Every == "" && w.Labels == 0 }
 
 // fill sets what was left at zero to its default.
 func (m *Monitor) fill() {
@@ -141,25 +159,20 @@ func (m *Monitor) fill() {
 	if m.Window.MinRows == 0 {
 		m.Window.MinRows = min(DefaultMinRows, m.Window.Rows)
 	}
+	if m.Limits.By == "" {
+		m.Limits.By = Constant
+	}
 	if m.Features == nil {
 		m.Features = []string{}
 	}
+	m.Plan.fill()
 }
 
 // Check refuses settings that cannot work, naming the field.
 func (m *Monitor) Check() error {
-	invalid := func(field, format string, a ...any) error {
-		return problem.New(problem.Invalid, format, a...).At(field)
-	}
 	switch {
 	case m.Endpoint == "" || len(m.Endpoint) > 200:
 		return invalid("endpoint", "A monitor needs the name of an endpoint, up to 200 bytes.")
-	case m.Window.MinRows < DefaultMinRows:
-		return invalid("window.min_rows", "Windows of fewer than %d rows say little: chance alone moves them. Use %d or more.", DefaultMinRows, DefaultMinRows)
-	case m.Window.Rows < m.Window.MinRows:
-		return invalid("window.rows", "A window of %d rows is smaller than min_rows, %d.", m.Window.Rows, m.Window.MinRows)
-	case m.Window.Rows > 100_000:
-		return invalid("window.rows", "A window may have up to 100,000 rows.")
 	case len(m.Features) > maxFeatures:
 		return invalid("features", "A monitor compares up to %d features.", maxFeatures)
 	case m.OnBreach != nil && m.OnBreach.Retrain != nil && m.OnBreach.Retrain.Pipeline == "":
@@ -180,119 +193,11 @@ func (m *Monitor) Check() error {
 	if r := m.Limits.RMSE; r != nil && !(*r >= 0 && *r < 1e300) {
 		return invalid("limits.rmse", "The limit of RMSE must be a number from 0 up.")
 	}
-	return nil
-}
-
-// Result is one window and what was found in it.
-type Result struct {
-	ID          string       `json:"id"`
-	Endpoint    string       `json:"endpoint"`
-	Model       string       `json:"model"`
-	Version     int          `json:"version"`
-	From        time.Time    `json:"from" doc:"time of the first row"`
-	To          time.Time    `json:"to" doc:"time of the last row"`
-	Rows        int          `json:"rows"`
-	First       string       `json:"first_prediction"`
-	Last        string       `json:"last_prediction"`
-	Reference   dataset.Ref  `json:"reference" doc:"what it was compared with; an empty name means the version's first quiet window"`
-	Features    []Feature    `json:"features"`
-	Predictions []Feature    `json:"predictions" doc:"the outputs, compared with the version's first quiet window"`
-	Performance *Performance `json:"performance" doc:"null until outcomes arrive"`
-	Breached    bool         `json:"breached"`
-	Causes      []Cause      `json:"causes" doc:"what exceeded its limit"`
-	Verdict     string       `json:"verdict" enum:"yes,watch,no,unknown"`
-	Reasons     []string     `json:"reasons"`
-	CreatedAt   time.Time    `json:"created_at"`
-
-	after string // place in the log before the first row
-	until string // place of the last row
-}
-
-// Feature is one column of a window held against its reference. Numbers are null where they are undefined;
-// Why says the reason.
-type Feature struct {
-	Name        string     `json:"name"`
-	Kind        string     `json:"kind" enum:"number,word"`
-	PSI         *float64   `json:"psi"`
-	KS          *float64   `json:"ks" doc:"numbers only"`
-	KSPValue    *float64   `json:"ks_p_value,omitempty" doc:"for information; no decision rests on it"`
-	JS          *float64   `json:"js"`
-	Wasserstein *float64   `json:"wasserstein,omitempty" doc:"in standard deviations of the reference"`
-	CramersV    *float64   `json:"cramers_v,omitempty" doc:"words only"`
-	Missing     float64    `json:"missing" doc:"share of missing or infinite values"`
-	MissingWas  float64    `json:"missing_reference"`
-	OutOfRange  *float64   `json:"out_of_range,omitempty" doc:"share outside the range of the reference"`
-	New         *float64   `json:"new,omitempty" doc:"share of words the reference does not know"`
-	Shift       string     `json:"shift" enum:"none,slight,moved,unknown"`
-	Metric      string     `json:"metric,omitempty" doc:"the measure that decided the shift"`
-	Value       float64    `json:"value,omitempty" doc:"its value"`
-	Limit       float64    `json:"limit" doc:"its limit, or that of psi when nothing moved"`
-	Why         string     `json:"why,omitempty" doc:"why something is undefined"`
-	Histogram   *Histogram `json:"histogram,omitempty"`
-}
-
-// Histogram counts reference and window on the same bins: bin i of numbers lies between Edges[i] and
-// Edges[i+1], upper edge included; bin i of words is Labels[i].
-type Histogram struct {
-	Edges         []float64 `json:"edges,omitempty"`
-	Labels        []string  `json:"labels,omitempty"`
-	Reference     []float64 `json:"reference"`
-	Current       []float64 `json:"current"`
-	ReferenceRows int       `json:"reference_rows"`
-	CurrentRows   int       `json:"current_rows"`
-}
-
-// Cause is one thing that exceeded its limit.
-type Cause struct {
-	Kind    string  `json:"kind" enum:"data,prediction,result"`
-	Feature string  `json:"feature" doc:"empty for the result"`
-	Metric  string  `json:"metric"`
-	Value   float64 `json:"value"`
-	Limit   float64 `json:"limit"`
-}
-
-// Key tells causes apart: the same key in two windows is the same trouble.
-func (c Cause) Key() string { return c.Kind + ":" + c.Feature }
-
-// Text writes the cause for a person.
-func (c Cause) Text() string {
-	what := map[string]string{"psi": "PSI", "ks": "KS", "missing": "missing values", "new": "unknown values"}[c.Metric]
-	if what == "" {
-		what = c.Metric
+	if b := m.Limits.By; b != Constant && b != FromReference && b != ByTier {
+		return invalid("limits.by", "Limits are set by constant, reference or tier, not %q.", clip(b))
 	}
-	name := c.Feature
-	if c.Kind == "result" {
-		name = "the result"
+	if err := m.Window.check(); err != nil {
+		return err
 	}
-	return fmt.Sprintf("%s (%s %.3g, limit %.3g)", name, what, c.Value, c.Limit)
-}
-
-// Breach is the data of the events monitor.breached and monitor.recovered.
-type Breach struct {
-	Endpoint string    `json:"endpoint"`
-	Model    string    `json:"model"`
-	Version  int       `json:"version"`
-	Window   string    `json:"window"`
-	From     time.Time `json:"from"`
-	To       time.Time `json:"to"`
-	Features []string  `json:"features"`
-	Causes   []Cause   `json:"causes"`
-	Retrain  *Retrain  `json:"retrain,omitempty"`
-}
-
-// Types of events. Closed and Labelled tell pages that there is something new to show.
-const (
-	Breached  = "monitor.breached"
-	Recovered = "monitor.recovered"
-	Closed    = "monitor.window-closed"
-	Labelled  = "monitor.window-labelled"
-)
-
-// News is the data of the events monitor.window-closed and monitor.window-labelled.
-type News struct {
-	Endpoint string `json:"endpoint"`
-	Model    string `json:"model"`
-	Version  int    `json:"version"`
-	Window   string `json:"window"`
-	Verdict  string `json:"verdict"`
+	return m.Plan.Check()
 }

@@ -15,9 +15,9 @@ func some(v float64) *float64 { return &v }
 
 func TestVerdictsFollowTheRules(t *testing.T) {
 	at := time.Date(2026, 3, 3, 12, 0, 0, 0, time.UTC)
-	data := []Cause{{"data", "income", "psi", 0.4, 0.25}}
-	moved := []Cause{{"prediction", "score", "ks", 0.4, 0.25}}
-	worse := []Cause{{"result", "", "accuracy", 0.8, 0.9}}
+	data := []Cause{{Kind: "data", Feature: "income", Metric: "psi", Value: 0.4, Limit: 0.25}}
+	moved := []Cause{{Kind: "prediction", Feature: "score", Metric: "ks", Value: 0.4, Limit: 0.25}}
+	worse := []Cause{{Kind: "result", Metric: "accuracy", Value: 0.8, Limit: 0.9}}
 	good := func(n int) *Performance { return evaluate(answers(n, 0), n) }
 	for _, c := range []struct {
 		name    string
@@ -234,9 +234,9 @@ func TestA32BitModelIsNotMovedByItsRounding(t *testing.T) {
 }
 
 func TestAnonymousColumnsTakeTheReferencesNames(t *testing.T) {
-	p := fromTable(&dataset.Table{Rows: 2, Columns: []dataset.Column{
+	p := profileOf(columnsOf(&dataset.Table{Rows: 2, Columns: []dataset.Column{
 		{Name: "id", Type: dataset.String, Words: []string{"a", "b"}}, {Name: "radius", Type: dataset.Float, Numbers: []float64{1, 2}},
-		{Name: "age", Type: dataset.Int, Numbers: []float64{3, 4}}, {Name: "ill", Type: dataset.Int, Numbers: []float64{0, 1}}}}, "ill")
+		{Name: "age", Type: dataset.Int, Numbers: []float64{3, 4}}, {Name: "ill", Type: dataset.Int, Numbers: []float64{0, 1}}}}, "ill"))
 	got := named([]series{{name: "f0"}, {name: "f1"}}, p)
 	if got[0].name != "radius" || got[1].name != "age" {
 		t.Errorf("%v", got)

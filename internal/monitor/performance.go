@@ -17,6 +17,8 @@ type Performance struct {
 	Coverage float64                `json:"label_coverage" doc:"share of the window's rows with an outcome, 0..1"`
 	Metrics  map[string]score.Value `json:"metrics" doc:"all measures; null where undefined"`
 	Why      map[string]string      `json:"why,omitempty" doc:"why a measure is undefined"`
+	// Intervals say how far chance alone may have moved a measure, at 95 %.
+	Intervals map[string]score.Interval `json:"intervals,omitempty" doc:"95 % intervals: Wilson for shares, DeLong for ROC AUC, the bootstrap for errors"`
 }
 
 // labelled is one row whose outcome is known.
@@ -109,10 +111,7 @@ func (p *Performance) binary(rows []labelled) {
 	var truth []bool
 	var scores []float64
 	for _, r := range rows {
-		y, s := truthNumber(r.truth), r.outputs[0].number
-		if len(r.outputs) == 2 && isDistribution(r.outputs) {
-			s = r.outputs[1].number
-		}
+		y, s := truthNumber(r.truth), scoreOf(r.outputs)
 		if math.IsNaN(y) || math.IsNaN(s) || math.IsInf(s, 0) {
 			continue
 		}
@@ -125,6 +124,11 @@ func (p *Performance) binary(rows []labelled) {
 		return
 	}
 	p.Metrics = b.Metrics()
+	p.Intervals = map[string]score.Interval{"accuracy": b.AccuracyInterval(level), "precision": b.PrecisionInterval(level), "recall": b.RecallInterval(level),
+		"specificity": b.SpecificityInterval(level)}
+	if len(truth) <= 20_000 { // DeLong's deviation ranks every pair of classes
+		p.Intervals["roc_auc"] = b.ROCAUCInterval(level)
+	}
 }
 
 func (p *Performance) multiclass(rows []labelled) {
@@ -134,31 +138,7 @@ func (p *Performance) multiclass(rows []labelled) {
 		if len(r.outputs) == 0 {
 			continue
 		}
-		y := ""
-		switch t := r.truth.(type) {
-		case string:
-			y = t
-		case bool:
-			y = strconv.FormatBool(t)
-		case float64:
-			y = strconv.FormatFloat(t, 'g', -1, 64)
-		}
-		guess := r.outputs[0].word
-		switch {
-		case isDistribution(r.outputs) && len(r.outputs) > 1:
-			best := 0
-			for i, o := range r.outputs {
-				if o.number > r.outputs[best].number {
-					best = i
-				}
-			}
-			guess = strconv.Itoa(best)
-		case !math.IsNaN(r.outputs[0].number):
-			guess = strconv.FormatFloat(r.outputs[0].number, 'g', -1, 64)
-			if _, isBool := r.truth.(bool); isBool {
-				guess = strconv.FormatBool(r.outputs[0].number != 0)
-			}
-		}
+		y, guess := r.classes()
 		truth, predicted = append(truth, y), append(predicted, guess)
 	}
 	p.N = len(truth)
@@ -168,6 +148,49 @@ func (p *Performance) multiclass(rows []labelled) {
 		return
 	}
 	p.Metrics = m.Metrics()
+	if v, ok, _ := m.Accuracy().Get(); ok {
+		p.Intervals = map[string]score.Interval{"accuracy": score.Wilson(int(math.Round(v*float64(p.N))), p.N, level)}
+	}
+}
+
+// scoreOf is the score of a two-class answer: the first output, or the second of two that add up to 1; NaN when it is a word.
+func scoreOf(outputs []outputValue) float64 {
+	switch {
+	case len(outputs) == 0:
+		return nan
+	case len(outputs) == 2 && isDistribution(outputs):
+		return outputs[1].number
+	}
+	return outputs[0].number
+}
+
+// classes are the true and the answered class of a row, as words.
+func (r labelled) classes() (truth, guess string) {
+	switch t := r.truth.(type) {
+	case string:
+		truth = t
+	case bool:
+		truth = strconv.FormatBool(t)
+	case float64:
+		truth = strconv.FormatFloat(t, 'g', -1, 64)
+	}
+	guess = r.outputs[0].word
+	switch {
+	case isDistribution(r.outputs) && len(r.outputs) > 1:
+		best := 0
+		for i, o := range r.outputs {
+			if o.number > r.outputs[best].number {
+				best = i
+			}
+		}
+		guess = strconv.Itoa(best)
+	case !math.IsNaN(r.outputs[0].number):
+		guess = strconv.FormatFloat(r.outputs[0].number, 'g', -1, 64)
+		if _, isBool := r.truth.(bool); isBool {
+			guess = strconv.FormatBool(r.outputs[0].number != 0)
+		}
+	}
+	return truth, guess
 }
 
 func (p *Performance) regression(rows []labelled) {
@@ -186,6 +209,19 @@ func (p *Performance) regression(rows []labelled) {
 		return
 	}
 	p.Metrics = r.Metrics()
+	if p.N < 2 || p.N > 20_000 {
+		return // of one row chance says nothing, of very many it hardly matters
+	}
+	draw := func(measure func(*score.Regression) score.Value) score.Interval {
+		return score.Bootstrap(p.N, 200, level, uint64(p.N), func(rows []int) score.Value {
+			one, err := score.NewRegression(score.Pick(truth, rows), score.Pick(predicted, rows))
+			if err != nil {
+				return score.Undefined(err.Error())
+			}
+			return measure(one)
+		})
+	}
+	p.Intervals = map[string]score.Interval{"mae": draw((*score.Regression).MAE), "rmse": draw((*score.Regression).RMSE)}
 }
 
 func truthNumber(t any) float64 {

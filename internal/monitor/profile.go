@@ -8,6 +8,9 @@ import (
 	"keelson/internal/drift"
 )
 
+// profileFormat is the version of the stored form of a profile; profiles of another one are made again.
+const profileFormat = 2
+
 // profile is the reference of one version: what its columns looked like, made once and stored.
 type profile struct {
 	Columns []column `json:"columns"`
@@ -24,6 +27,8 @@ type column struct {
 	Infinite int     `json:"infinite,omitempty"`
 	Min      float64 `json:"min,omitempty"`
 	Max      float64 `json:"max,omitempty"`
+	Mean     float64 `json:"mean,omitempty"`
+	SD       float64 `json:"sd,omitempty"` // of the population
 
 	Edges  []float64 `json:"edges,omitempty"`  // inner edges of the bins
 	Counts []float64 `json:"counts,omitempty"` // per bin, or per word
@@ -75,6 +80,9 @@ func (c *column) numbers(values []float64, sampleSize int) {
 		return
 	}
 	c.Min, c.Max = sorted[0], sorted[len(sorted)-1]
+	if c.Mean, c.SD = drift.Moments(sorted); !finite(c.Mean) || !finite(c.SD) {
+		c.Mean, c.SD = 0, 0
+	}
 	c.Edges = drift.Edges(sorted, bins)
 	c.Counts = drift.Count(c.Edges, sorted)
 	c.Sample = thin(sorted, sampleSize)
@@ -151,10 +159,9 @@ func (p *profile) find(name string) *column {
 	return nil
 }
 
-// fromTable takes the columns of a data version that a model may take as inputs: all but the target.
-func fromTable(t *dataset.Table, target string) *profile {
-	var all []series
-	types := map[string]string{}
+// columnsOf takes the columns of a data version that a model may take as inputs: all but the target.
+func columnsOf(t *dataset.Table, target string) (all []series, types map[string]string) {
+	types = map[string]string{}
 	for i := range t.Columns {
 		c := &t.Columns[i]
 		if c.Name == target {
@@ -175,7 +182,7 @@ func fromTable(t *dataset.Table, target string) *profile {
 		}
 		all = append(all, s)
 	}
-	return profileOf(all, types)
+	return all, types
 }
 
 // narrowed is the column as a model of 32-bit inputs sees it: 0.1 becomes 0.10000000149…, which lies above

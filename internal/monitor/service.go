@@ -43,7 +43,7 @@ type versions interface {
 	Version(ctx context.Context, model string, number int) (inventory.Version, error)
 }
 
-// Service watches endpoints. All fields but Versions are required; without it a version's training data is
+// Service watches endpoints. Versions, Rehearsals and Tiers may be nil; without it a version's training data is
 // known only to those who tell EnsureFor.
 type Service struct {
 	DB       *db.DB
@@ -52,9 +52,14 @@ type Service struct {
 	Calls    Log
 	Data     data
 	Versions versions
+	// Rehearsals lets a version answer data whose outcomes are known; without it estimates are learnt from outcomes only.
+	Rehearsals rehearsals
+	// Tiers tells risk tiers; without it limits by tier are those of tier 2.
+	Tiers tiers
 
-	mu    sync.Mutex
-	tails map[[2]string]*tail // by workspace and endpoint
+	mu       sync.Mutex
+	tails    map[[2]string]*tail    // by workspace and endpoint
+	profiles map[string][2]*profile // of windows that others are compared with
 }
 
 // every is the pause between two looks at the log. Requests are in a window within this and the time the
@@ -145,12 +150,17 @@ func (s *Service) trainedOn(ctx context.Context, v inventory.Version) dataset.Re
 
 // Change is what may be set of a monitor; nil leaves a thing as it is.
 type Change struct {
-	Model     *string
-	Reference *dataset.Ref // an empty data set: each version's own training data
-	Window    *Window      // fields that are 0 stay as they are
-	Limits    *Limits      // likewise; an accuracy or RMSE of 0 takes that limit away
-	Features  *[]string
-	OnBreach  **OnBreach
+	Model      *string
+	Reference  *dataset.Ref // an empty data set: each version's own training data
+	Window     *Window      // fields that are 0 stay as they are
+	Limits     *Limits      // likewise; an accuracy or RMSE of 0 takes that limit away
+	Features   *[]string
+	Against    *Against
+	Segments   *[]Segment
+	Metrics    *[]Metric
+	Rules      *[]Rule
+	Indicators *[]Indicator
+	OnBreach   **OnBreach
 }
 
 // Put makes a monitor or changes it. A reference that is set here holds for every version.
@@ -198,15 +208,35 @@ func (s *Service) Put(ctx context.Context, endpoint string, c Change) (m Monitor
 		if c.OnBreach != nil {
 			m.OnBreach = *c.OnBreach
 		}
+		c.plan(&m.Plan)
 		m.fill()
 		if err := m.Check(); err != nil {
 			return err
 		}
 		m.UpdatedAt = s.now()
 		return errors.Join(put(tx, m), audit.Record(tx, action, "monitor/"+endpoint, map[string]any{"model": m.Model, "reference": m.Reference, "pinned": m.Pinned,
-			"window": m.Window, "limits": m.Limits, "features": m.Features, "on_breach": m.OnBreach}))
+			"window": m.Window, "limits": m.Limits, "features": m.Features, "plan": m.Plan, "on_breach": m.OnBreach}))
 	})
 	return m, err
+}
+
+// plan sets what is given of a plan.
+func (c *Change) plan(p *Plan) {
+	if c.Against != nil {
+		p.Against = *c.Against
+	}
+	if c.Segments != nil {
+		p.Segments = *c.Segments
+	}
+	if c.Metrics != nil {
+		p.Metrics = *c.Metrics
+	}
+	if c.Rules != nil {
+		p.Rules = *c.Rules
+	}
+	if c.Indicators != nil {
+		p.Indicators = *c.Indicators
+	}
 }
 
 // Get returns a monitor; NotFound when there is none.

@@ -478,7 +478,7 @@ func TestTheRoutesSpeakAsPlanned(t *testing.T) {
 		}
 		var m Monitor
 		if code := call("PUT", "/screening", `{"reference":{"dataset":"patients"},"window":{"rows":200},"limits":{"psi":0.3,"accuracy":0.9},"features":["mean_radius"],"on_breach":{"retrain":{"pipeline":"screening"}}}`, &m); code != 200 ||
-			m.Reference.Version != 1 || !m.Pinned || m.Window != (Window{200, 200}) || m.Limits.PSI != 0.3 || m.Limits.KS != 0.25 || *m.Limits.Accuracy != 0.9 || m.OnBreach.Retrain.Pipeline != "screening" {
+			m.Reference.Version != 1 || !m.Pinned || m.Window != (Window{Rows: 200, MinRows: 200}) || m.Limits.PSI != 0.3 || m.Limits.KS != 0.25 || *m.Limits.Accuracy != 0.9 || m.OnBreach.Retrain.Pipeline != "screening" {
 			t.Fatalf("%d %+v", code, m)
 		}
 		w.send("screening", 1, w.large(200), false)
@@ -517,7 +517,7 @@ func TestTheRoutesSpeakAsPlanned(t *testing.T) {
 		}
 		m = Monitor{}
 		if code := call("PUT", "/screening", `{"on_breach":{},"reference":{},"limits":{"accuracy":0,"ks":0.5},"window":{"rows":500}}`, &m); code != 200 || m.OnBreach != nil || m.Pinned || m.Limits.PSI != 0.3 ||
-			m.Limits.KS != 0.5 || m.Limits.Accuracy != nil || m.Window != (Window{500, 200}) {
+			m.Limits.KS != 0.5 || m.Limits.Accuracy != nil || m.Window != (Window{Rows: 500, MinRows: 200}) {
 			t.Errorf("%d %+v", code, m)
 		}
 	})

@@ -3,6 +3,7 @@ package monitor
 import (
 	"database/sql"
 	"errors"
+	"time"
 
 	"keelson/internal/dataset"
 	"keelson/internal/db"
@@ -16,7 +17,8 @@ type settings struct {
 	Window    Window      `json:"window"`
 	Limits    Limits      `json:"limits"`
 	Features  []string    `json:"features"`
-	OnBreach  *OnBreach   `json:"on_breach"`
+	Plan
+	OnBreach *OnBreach `json:"on_breach"`
 }
 
 // progress is how far a monitor has come.
@@ -30,6 +32,13 @@ type versionState struct {
 	ref      dataset.Ref
 	place    string
 	baseline baseline
+
+	estimator *estimator // nil until one is learnt
+	// In memory: what was learnt of the reference's rows, of which reference, for windows of how many rows.
+	together *together
+	usual    map[string]usual
+	learnt   dataset.Ref
+	chunk    int
 }
 
 // baseline is what was learned from the version's own traffic.
@@ -49,7 +58,7 @@ func scanMonitor(scan func(...any) error) (m Monitor, p progress, err error) {
 	}
 	var s settings
 	err = db.FromJSON(config, &s)
-	m.Reference, m.Pinned, m.Window, m.Limits, m.Features, m.OnBreach = s.Reference, s.Pinned, s.Window, s.Limits, s.Features, s.OnBreach
+	m.Reference, m.Pinned, m.Window, m.Limits, m.Features, m.Plan, m.OnBreach = s.Reference, s.Pinned, s.Window, s.Limits, s.Features, s.Plan, s.OnBreach
 	m.CreatedAt, m.UpdatedAt = db.Time(created), db.Time(updated)
 	m.fill()
 	return m, p, err
@@ -78,7 +87,26 @@ func states(tx db.Scope, endpoint string) (map[int]*versionState, error) {
 			out[n] = v
 			return db.FromJSON(base, &v.baseline)
 		})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, tx.Each("SELECT version, document FROM monitor_estimator WHERE workspace = $1 AND endpoint = $2", []any{tx.Workspace, endpoint}, func(scan func(...any) error) error {
+		var n int
+		var text string
+		if err := scan(&n, &text); err != nil || out[n] == nil {
+			return err
+		}
+		out[n].estimator = &estimator{}
+		return db.FromJSON(text, out[n].estimator)
+	})
+}
+
+// putEstimator stores what the result of a version is estimated from; an older one gives way.
+func putEstimator(tx db.Scope, endpoint string, version int, e *estimator, at time.Time) error {
+	_, err := tx.Exec(`INSERT INTO monitor_estimator (workspace, endpoint, version, document, created_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (workspace, endpoint, version) DO UPDATE SET document = excluded.document, created_at = excluded.created_at`,
+		tx.Workspace, endpoint, version, db.ToJSON(e), db.Micros(at))
+	return err
 }
 
 // list reads up to limit monitors by endpoint; a model narrows it.
@@ -97,7 +125,7 @@ func list(tx db.Scope, model, after string, limit int) (out []Monitor, err error
 
 // put stores a monitor and makes workers start over from what is stored.
 func put(tx db.Scope, m Monitor) error {
-	config := db.ToJSON(settings{m.Reference, m.Pinned, m.Window, m.Limits, m.Features, m.OnBreach})
+	config := db.ToJSON(settings{m.Reference, m.Pinned, m.Window, m.Limits, m.Features, m.Plan, m.OnBreach})
 	_, err := tx.Exec(`INSERT INTO monitor (workspace, endpoint, model, version, config, generation, low, outcomes, created_at, updated_at)
 		VALUES ($1, $2, $3, $4, $5, 1, '', '', $6, $7)
 		ON CONFLICT (workspace, endpoint) DO UPDATE SET model = excluded.model, version = excluded.version, config = excluded.config,
@@ -145,7 +173,7 @@ func setOutcomes(tx db.Scope, endpoint, place string) error {
 // storedProfile reads the profile of a data version; nil when it was not made yet.
 func storedProfile(tx db.Scope, ref dataset.Ref) (*profile, error) {
 	var text string
-	err := tx.QueryRow("SELECT profile FROM monitor_profile WHERE workspace = $1 AND dataset = $2 AND revision = $3", tx.Workspace, ref.Dataset, ref.Version).Scan(&text)
+	err := tx.QueryRow("SELECT profile FROM monitor_profile WHERE workspace = $1 AND dataset = $2 AND revision = $3 AND format = $4", tx.Workspace, ref.Dataset, ref.Version, profileFormat).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -157,8 +185,9 @@ func storedProfile(tx db.Scope, ref dataset.Ref) (*profile, error) {
 }
 
 func storeProfile(tx db.Scope, ref dataset.Ref, p *profile, at int64) error {
-	_, err := tx.Exec("INSERT INTO monitor_profile (workspace, dataset, revision, profile, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-		tx.Workspace, ref.Dataset, ref.Version, db.ToJSON(p), at)
+	_, err := tx.Exec(`INSERT INTO monitor_profile (workspace, dataset, revision, profile, created_at, format) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (workspace, dataset, revision) DO UPDATE SET profile = excluded.profile, created_at = excluded.created_at, format = excluded.format`,
+		tx.Workspace, ref.Dataset, ref.Version, db.ToJSON(p), at, profileFormat)
 	return err
 }
 
@@ -194,17 +223,17 @@ func (r *Result) split() (summary, pictures) {
 func insertWindow(tx db.Scope, r *Result) error {
 	s, p := r.split()
 	_, err := tx.Exec(`INSERT INTO monitor_window (workspace, id, endpoint, model, version, from_at, to_at, rows, first, last, place, until, dataset, revision,
-			breached, verdict, causes, reasons, summary, histograms, performance, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`,
+			breached, verdict, causes, reasons, summary, histograms, performance, created_at, findings)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`,
 		tx.Workspace, r.ID, r.Endpoint, r.Model, r.Version, db.Micros(r.From), db.Micros(r.To), r.Rows, r.First, r.Last, r.after, r.until, r.Reference.Dataset, r.Reference.Version,
-		flag(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(s), db.ToJSON(p), db.ToJSON(r.Performance), db.Micros(r.CreatedAt))
+		flag(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(s), db.ToJSON(p), db.ToJSON(r.Performance), db.Micros(r.CreatedAt), db.ToJSON(r.Findings))
 	return err
 }
 
 // updateWindow stores what outcomes changed.
 func updateWindow(tx db.Scope, r *Result) error {
-	_, err := tx.Exec("UPDATE monitor_window SET breached = $3, verdict = $4, causes = $5, reasons = $6, performance = $7 WHERE workspace = $1 AND id = $2",
-		tx.Workspace, r.ID, flag(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(r.Performance))
+	_, err := tx.Exec("UPDATE monitor_window SET breached = $3, verdict = $4, causes = $5, reasons = $6, performance = $7, findings = $8 WHERE workspace = $1 AND id = $2",
+		tx.Workspace, r.ID, flag(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(r.Performance), db.ToJSON(r.Findings))
 	return err
 }
 
@@ -215,7 +244,7 @@ func flag(b bool) int {
 	return 0
 }
 
-const briefColumns = "id, endpoint, model, version, from_at, to_at, rows, first, last, place, until, dataset, revision, breached, verdict, causes, reasons, performance, created_at"
+const briefColumns = "id, endpoint, model, version, from_at, to_at, rows, first, last, place, until, dataset, revision, breached, verdict, causes, reasons, performance, created_at, findings"
 
 const windowColumns = briefColumns + ", summary"
 
@@ -223,14 +252,14 @@ const windowColumns = briefColumns + ", summary"
 func scanBrief(scan func(...any) error, more ...any) (r Result, err error) {
 	var from, to, created int64
 	var breached int
-	var causes, reasons, performance string
+	var causes, reasons, performance, findings string
 	err = scan(append([]any{&r.ID, &r.Endpoint, &r.Model, &r.Version, &from, &to, &r.Rows, &r.First, &r.Last, &r.after, &r.until, &r.Reference.Dataset, &r.Reference.Version,
-		&breached, &r.Verdict, &causes, &reasons, &performance, &created}, more...)...)
+		&breached, &r.Verdict, &causes, &reasons, &performance, &created, &findings}, more...)...)
 	if err != nil {
 		return r, err
 	}
 	r.From, r.To, r.CreatedAt, r.Breached = db.Time(from), db.Time(to), db.Time(created), breached != 0
-	return r, errors.Join(db.FromJSON(causes, &r.Causes), db.FromJSON(reasons, &r.Reasons), db.FromJSON(performance, &r.Performance))
+	return r, errors.Join(db.FromJSON(causes, &r.Causes), db.FromJSON(reasons, &r.Reasons), db.FromJSON(performance, &r.Performance), db.FromJSON(findings, &r.Findings))
 }
 
 func scanWindow(scan func(...any) error, more ...any) (r Result, err error) {

@@ -22,8 +22,9 @@ type Verdict struct {
 // silence is how long an endpoint may be without a window before its verdict becomes unknown.
 const silence = 7 * 24 * time.Hour
 
-// causes lists what exceeded its limit: data, predictions, result; of each, what exceeds it most comes first.
-func (r *Result) causes(worse *Cause) []Cause {
+// causes lists what exceeded its limit: data, predictions, rules, custom metrics, segments, result; of shifts, what exceeds
+// its limit most comes first.
+func (r *Result) causes(m *Monitor, worse *Cause) []Cause {
 	out := []Cause{}
 	for _, part := range []struct {
 		kind    string
@@ -32,20 +33,45 @@ func (r *Result) causes(worse *Cause) []Cause {
 		from := len(out)
 		for _, f := range part.columns {
 			if f.Shift == "moved" {
-				out = append(out, Cause{part.kind, f.Name, f.Metric, f.Value, f.Limit})
+				out = append(out, Cause{Kind: part.kind, Feature: f.Name, Metric: f.Metric, Value: f.Value, Limit: f.Limit, Direction: f.Direction})
 			}
 		}
 		slices.SortStableFunc(out[from:], func(a, b Cause) int { return cmp.Compare(b.Value/b.Limit, a.Value/a.Limit) })
 	}
-	if worse != nil {
-		out = append(out, *worse)
+	add := func(c *Cause) {
+		if c != nil {
+			out = append(out, *c)
+		}
+	}
+	for i := range r.Rules {
+		add(r.Rules[i].cause())
+	}
+	for _, v := range r.Metrics {
+		for i := range m.Metrics {
+			if m.Metrics[i].Name == v.Name {
+				add(m.Metrics[i].cause(v))
+			}
+		}
+	}
+	for i := range r.Segments {
+		for k := range m.Segments {
+			if m.Segments[k].Name == r.Segments[i].Name {
+				add(r.Segments[i].cause(&m.Segments[k]))
+			}
+		}
+	}
+	add(worse)
+	if worse == nil {
+		add(r.Estimate.cause(r.Performance))
 	}
 	return out
 }
 
-// settle draws the window's own verdict from its measures.
-func (r *Result) settle(l Limits, y *yardstick) {
-	r.Causes = r.causes(r.Performance.worse(l, y))
+// settle draws the window's own verdict from its measures. before is the window of the same version before it, nil if there
+// is none.
+func (r *Result) settle(m *Monitor, y *yardstick, before *Result) {
+	r.Causes = r.causes(m, r.Performance.worse(m.Limits, y))
+	r.follow(before)
 	r.Breached = len(r.Causes) > 0
 	v := judge([]Result{*r}, r.To)
 	r.Verdict, r.Reasons = v.Verdict, v.Reasons
@@ -60,6 +86,9 @@ func judge(windows []Result, now time.Time) Verdict {
 	w := windows[0]
 	if now.Sub(w.To) > silence {
 		return Verdict{"unknown", []string{fmt.Sprintf("There has been no full window of traffic since %s.", day(w.To))}}
+	}
+	if w.TooFew != "" && len(w.Causes) == 0 {
+		return Verdict{"unknown", []string{fmt.Sprintf("There is too little traffic: %s.", w.TooFew)}}
 	}
 	reasons, moved := []string{}, false
 	for _, kind := range []string{"data", "prediction"} {
@@ -80,6 +109,11 @@ func judge(windows []Result, now time.Time) Verdict {
 			}
 			since = old.From
 		}
+		for _, c := range w.Causes {
+			if c.Kind == kind && !c.Since.IsZero() && c.Since.Before(since) {
+				since = c.Since
+			}
+		}
 		what := map[string]string{"data": "The data moved", "prediction": "The predictions moved"}[kind]
 		more := ""
 		if len(names) > 3 {
@@ -90,14 +124,20 @@ func judge(windows []Result, now time.Time) Verdict {
 	}
 	if !moved {
 		reasons = append(reasons, "Neither the data nor the predictions moved.")
+		if w.Together != nil && w.Together.Moved {
+			reasons = append(reasons, "The columns move together otherwise than in the reference, although none of them moved by itself.")
+		}
+	}
+	if len(w.Early) > 0 {
+		reasons = append(reasons, fmt.Sprintf("An early sign: the mean of the %ss went from %.3g to %.3g within the newest window.", w.Early[0].Signal, w.Early[0].Before, w.Early[0].After))
 	}
 	for _, old := range windows {
 		if old.Version != w.Version {
 			continue
 		}
 		for _, c := range old.Causes {
-			if c.Kind == "result" {
-				return Verdict{"no", append([]string{fmt.Sprintf("The result got worse: %s %.3g, limit %.3g, by outcomes of %d rows up to %s.", c.Metric, c.Value, c.Limit, old.Performance.N, day(old.To))}, reasons...)}
+			if c.Kind == "result" && !c.Estimated {
+				return Verdict{"no", append([]string{worseText(&old, c)}, append(reasons, worstText(old.Worst)...)...)}
 			}
 		}
 		if old.Performance == nil {
@@ -106,17 +146,63 @@ func judge(windows []Result, now time.Time) Verdict {
 		if _, _, ok := old.Performance.measure(); !ok {
 			continue
 		}
-		reasons = append(reasons, "The result holds: "+old.Performance.text()+".")
-		if moved {
+		reasons = append(append(reasons, "The result holds: "+old.Performance.text()+"."), worstText(old.Worst)...)
+		if old.ID != w.ID && w.Estimate != nil {
+			reasons = append(reasons, fmt.Sprintf("The newest window is not confirmed yet (%s)%s.", labels(w.Performance), w.Estimate.text()))
+		}
+		if moved || estimatedWorse(&w) {
 			return Verdict{"watch", reasons}
 		}
 		return Verdict{"yes", reasons}
 	}
-	reasons = append(reasons, "The result is not known yet: "+coverage(w.Performance)+".")
+	if w.Estimate != nil {
+		reasons = append(reasons, fmt.Sprintf("The result is not confirmed yet (%s)%s.", labels(w.Performance), w.Estimate.text()))
+		if estimatedWorse(&w) {
+			return Verdict{"watch", append([]string{"The result has probably got worse."}, reasons...)}
+		}
+	} else {
+		reasons = append(reasons, "The result is not known yet: "+coverage(w.Performance)+".")
+	}
 	if moved {
 		return Verdict{"watch", reasons}
 	}
 	return Verdict{"unknown", reasons}
+}
+
+func estimatedWorse(w *Result) bool {
+	return slices.ContainsFunc(w.Causes, func(c Cause) bool { return c.Estimated })
+}
+
+// worseText says what outcomes say against a result.
+func worseText(w *Result, c Cause) string {
+	n := 0
+	if w.Performance != nil {
+		n = w.Performance.N
+	}
+	what := measureName(c.Metric)
+	if c.Feature != "" {
+		what = c.Feature + " (" + what + ")"
+	}
+	if c.Segment != "" {
+		what += " of " + c.Segment
+	}
+	return fmt.Sprintf("The result got worse: %s %.3g, limit %.3g, by outcomes of %d rows up to %s.", what, c.Value, c.Limit, n, day(w.To))
+}
+
+// worstText names the slice where the result is worst.
+func worstText(p *Part) []string {
+	if p == nil || p.Value == nil || p.Overall == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("It is worst where %s: %s %.3g on %d rows, over all rows %.3g.", p.Name, measureName(p.Metric), *p.Value, p.Labelled, *p.Overall)}
+}
+
+// labels says how many outcomes there are, in a word.
+func labels(p *Performance) string {
+	if p == nil {
+		return "no labels"
+	}
+	return fmt.Sprintf("labels %.0f %%", 100*p.Coverage)
 }
 
 func coverage(p *Performance) string {

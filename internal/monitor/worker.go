@@ -7,11 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"keelson/internal/audit"
 	"keelson/internal/caller"
-	"keelson/internal/dataset"
 	"keelson/internal/db"
-	"keelson/internal/event"
 	"keelson/internal/problem"
 )
 
@@ -22,13 +19,24 @@ type tail struct {
 	scanned    string
 	pending    map[int]*buffer
 	versions   map[int]*versionState
-	low        string // as stored
-	relabel    bool   // windows were closed whose outcomes may have come before
+	low        string    // as stored
+	relabel    bool      // windows were closed whose outcomes may have come before
+	counted    time.Time // when outcomes of the open windows were last counted
+	watchers   map[int]*watcher
+	looked     time.Time // when the log was last read to its end
 }
 
 const (
 	batch   = 500
 	openFor = 24 * time.Hour // a window with at least MinRows rows is closed after that
+	// settle is how long after its end a window of time waits for rows that other processes are still filing.
+	settle = 15 * time.Second
+	// patience is how long one monitor that is far behind may keep the others waiting.
+	patience = 10 * time.Second
+	// recount is the pause between two counts of the outcomes of open windows that are cut by outcomes.
+	recount = 5 * time.Second
+	// most is the largest window, whatever cuts it.
+	most = 100_000
 )
 
 // errMoved says that another worker has stored what this one was about to.
@@ -108,23 +116,44 @@ func (s *Service) drop(at [2]string) {
 
 // read goes through what is new in the log and closes windows.
 func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
+	begun := time.Now()
+	full := most
+	if m.Window.byRows() {
+		full = m.Window.Rows
+	}
 	for {
 		n := 0
 		err := s.Calls.Scan(ctx, m.Endpoint, t.scanned, batch, func(c *Call) error {
 			n++
 			before := t.scanned
-			t.scanned = c.ID
 			v := t.versions[c.Version]
 			if c.Rows == 0 || v != nil && c.ID <= v.place {
+				t.scanned = c.ID
 				return nil
 			}
 			b := t.pending[c.Version]
+			if b != nil && !b.end.IsZero() && !c.At.Before(b.end) && b.rows > 0 { // the row begins the next window of time
+				if err := s.close(ctx, m, t, c.Version); err != nil {
+					return err
+				}
+				b = nil
+			}
+			t.scanned = c.ID
 			if b == nil {
 				b = &buffer{}
+				if span := m.Window.length(); span > 0 {
+					at := c.At
+					if now := s.now(); at.After(now) { // a clock that is ahead does not keep the window open
+						at = now
+					}
+					b.begin = at.Truncate(span)
+					b.end = b.begin.Add(span)
+				}
 				t.pending[c.Version] = b
 			}
 			b.add(c, before)
-			if b.rows < m.Window.Rows {
+			t.watch(c, b)
+			if b.rows < full {
 				return nil
 			}
 			return s.close(ctx, m, t, c.Version)
@@ -133,17 +162,99 @@ func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
 			return err
 		}
 		if n < batch {
+			t.looked = s.now()
 			break
 		}
+		if time.Since(begun) > patience {
+			return nil // the rest is read at the next look
+		}
+	}
+	if err := s.countOutcomes(ctx, m, t); err != nil {
+		return err
 	}
 	for version, b := range t.pending {
-		if b.rows >= m.Window.MinRows && s.now().Sub(b.from) > openFor {
+		due := m.Window.Every == "" && b.rows >= m.Window.MinRows && s.now().Sub(b.from) > openFor
+		if due = due || !b.end.IsZero() && b.rows > 0 && s.now().Sub(b.end) >= settle; due {
 			if err := s.close(ctx, m, t, version); err != nil {
 				return err
 			}
 		}
 	}
 	return s.settleLow(ctx, m, t)
+}
+
+// countOutcomes closes the windows that are cut by outcomes and have enough of them.
+func (s *Service) countOutcomes(ctx context.Context, m *Monitor, t *tail) error {
+	if m.Window.Labels == 0 || s.now().Sub(t.counted) < recount {
+		return nil
+	}
+	t.counted = s.now()
+	for version, b := range t.pending {
+		if b.rows < m.Window.Labels {
+			continue
+		}
+		known, err := s.outcomesOf(ctx, b.calls)
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, rows := range known {
+			n += len(rows)
+		}
+		if n >= m.Window.Labels {
+			if err := s.close(ctx, m, t, version); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// outcomesOf reads what is known of calls.
+func (s *Service) outcomesOf(ctx context.Context, calls []callRows) (map[string]map[int]any, error) {
+	known := map[string]map[int]any{}
+	ids := make([]string, len(calls))
+	for i, c := range calls {
+		ids[i] = c.id
+	}
+	for part := range slices.Chunk(ids, 500) {
+		some, err := s.Calls.Outcomes(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for id, rows := range some {
+			known[id] = rows
+		}
+	}
+	return known, nil
+}
+
+// watch lets the online detector see the first output of a call's rows.
+func (t *tail) watch(c *Call, b *buffer) {
+	if len(c.Outputs) == 0 || c.Outputs[0].Numbers == nil {
+		return
+	}
+	if t.watchers == nil {
+		t.watchers = map[int]*watcher{}
+	}
+	w := t.watchers[c.Version]
+	if w == nil {
+		w = &watcher{signal: "prediction"}
+		t.watchers[c.Version] = w
+	}
+	if v := t.versions[c.Version]; v != nil && v.baseline.Outputs != nil && len(v.baseline.Outputs.Columns) > 0 {
+		if o := &v.baseline.Outputs.Columns[0]; o.Kind == numberKind && (o.Min < 0 || o.Max > 1) && w.adwin == nil {
+			w.low, w.top = o.Min, o.Max
+		}
+	}
+	from := b.rows - c.Rows
+	for i, v := range c.Outputs[0].Numbers {
+		if i < c.Rows && finite(v) {
+			w.see(v, from+i)
+		}
+	}
+	b.early = append(b.early, w.found...)
+	w.found = nil
 }
 
 // lowest is the place up to which every row is in a window.
@@ -168,201 +279,4 @@ func (s *Service) settleLow(ctx context.Context, m *Monitor, t *tail) error {
 	}
 	t.low = low
 	return nil
-}
-
-// close makes a window of what is pending of a version and stores it with its place in the log.
-func (s *Service) close(ctx context.Context, m *Monitor, t *tail, version int) error {
-	b := t.pending[version]
-	state := t.versions[version]
-	if state == nil {
-		state = &versionState{}
-	}
-	r := Result{ID: db.NewID(), Endpoint: m.Endpoint, Model: b.model, Version: version, From: b.from, To: b.to, Rows: b.rows, First: b.first, Last: b.last,
-		CreatedAt: s.now(), after: b.after, until: b.last}
-	base := state.baseline
-	inputs, err := s.reference(ctx, m, state, &r)
-	if err != nil {
-		return err
-	}
-	columns := named(b.inputs.columns, inputs)
-	learns := inputs == nil // nothing to compare with: this window may become the reference
-	if learns {
-		inputs = base.Inputs
-	}
-	r.Features = compareAll(columns, inputs, m.Limits, m.Features)
-	r.Predictions = compareAll(b.outputs.columns, base.Outputs, m.Limits, nil)
-	r.settle(m.Limits, base.Yardstick)
-	changed := false
-	if !has(r.Causes, "data") {
-		if learns && base.Inputs == nil {
-			base.Inputs, changed = profileOf(columns, nil), true
-		}
-		if base.Outputs == nil {
-			base.Outputs, changed = profileOf(b.outputs.columns, nil), true
-		}
-	}
-	next := &versionState{ref: state.ref, place: b.last, baseline: base}
-	low := t.scanned
-	for v, other := range t.pending {
-		if v != version && other.rows > 0 && other.after < low {
-			low = other.after
-		}
-	}
-	err = s.DB.Write(ctx, func(tx db.Scope) error {
-		if t.versions[version] == nil {
-			if err := firstSeen(tx, m.Endpoint, version); err != nil {
-				return err
-			}
-		}
-		moved, err := advance(tx, m.Endpoint, version, state.place, b.last)
-		if err != nil {
-			return err
-		}
-		if !moved {
-			return errMoved
-		}
-		if changed {
-			if err := setBaseline(tx, m.Endpoint, version, base); err != nil {
-				return err
-			}
-		}
-		before, err := windows(tx, m.Endpoint, version, "", 1)
-		if err == nil && len(before) == 0 { // what the version before had is over with the first window of this one
-			before, err = windows(tx, m.Endpoint, anyVersion, "", 1)
-		}
-		if err != nil {
-			return err
-		}
-		var old []Cause
-		if len(before) > 0 {
-			old = slices.DeleteFunc(before[0].Causes, func(c Cause) bool { return c.Kind == "result" }) // outcomes settle these
-		}
-		return errors.Join(setLow(tx, m.Endpoint, low), insertWindow(tx, &r), s.tell(tx, m, &r, Closed, r.Causes, gone(old, r.Causes)))
-	})
-	if err != nil {
-		return err
-	}
-	t.versions[version], t.low, t.relabel = next, low, true
-	delete(t.pending, version)
-	s.Log.InfoContext(ctx, "window closed", "endpoint", m.Endpoint, "model", r.Model, "version", version, "rows", r.Rows, "breached", r.Breached, "causes", len(r.Causes))
-	return nil
-}
-
-// compareAll holds the columns of a window against a reference. only narrows them when it is not empty.
-func compareAll(columns []series, p *profile, l Limits, only []string) []Feature {
-	out := []Feature{}
-	var chosen []series
-	for _, s := range columns {
-		if len(only) == 0 || slices.Contains(only, s.name) {
-			chosen = append(chosen, s)
-		}
-	}
-	for _, name := range only {
-		if !slices.ContainsFunc(chosen, func(s series) bool { return s.name == name }) {
-			out = append(out, Feature{Name: name, Kind: numberKind, Shift: "unknown", Limit: l.PSI, Why: "the logged inputs have no column of this name"})
-		}
-	}
-	for _, s := range chosen {
-		if p == nil {
-			out = append(out, Feature{Name: s.name, Kind: kindOfSeries(s), Shift: "unknown", Limit: l.PSI, Why: "there is no reference yet; the first quiet window becomes it"})
-			continue
-		}
-		c := p.find(s.name)
-		if c == nil {
-			out = append(out, Feature{Name: s.name, Kind: kindOfSeries(s), Shift: "unknown", Limit: l.PSI, Why: "the reference has no column of this name"})
-			continue
-		}
-		out = append(out, c.compare(s, l, len(chosen)))
-	}
-	return out
-}
-
-func kindOfSeries(s series) string {
-	if s.words != nil {
-		return wordKind
-	}
-	return numberKind
-}
-
-// reference returns the profile of a version's training data, made on first use; nil when it is not known
-// or cannot be read, in which case the version's first quiet window stands for it.
-func (s *Service) reference(ctx context.Context, m *Monitor, state *versionState, r *Result) (*profile, error) {
-	ref := state.ref
-	if m.Pinned || ref.Dataset == "" && m.Version == 0 {
-		ref = m.Reference
-	}
-	if ref.Dataset == "" {
-		return nil, nil
-	}
-	var p *profile
-	err := s.DB.Read(ctx, func(tx db.Scope) (err error) { p, err = storedProfile(tx, ref); return err })
-	if err != nil {
-		return nil, err
-	}
-	if p == nil {
-		if p, err = s.profile(ctx, ref); err != nil {
-			switch problem.KindOf(err) {
-			case problem.NotFound, problem.Conflict, problem.Invalid, problem.TooLarge:
-				s.Log.ErrorContext(ctx, "the reference cannot be read; the first quiet window stands for it", "endpoint", m.Endpoint, "dataset", ref.Dataset, "version", ref.Version, "error", err)
-				return nil, nil
-			}
-			return nil, err
-		}
-		err = s.DB.Write(ctx, func(tx db.Scope) error { return storeProfile(tx, ref, p, db.Micros(s.now())) })
-		if err != nil {
-			return nil, err
-		}
-	}
-	r.Reference = ref
-	return p, nil
-}
-
-// profile reads a data version and sums up its columns.
-func (s *Service) profile(ctx context.Context, ref dataset.Ref) (*profile, error) {
-	d, err := s.Data.Get(ctx, ref.Dataset)
-	if err != nil {
-		return nil, err
-	}
-	table, err := s.Data.Open(ctx, ref.Dataset, ref.Version)
-	if err != nil {
-		return nil, err
-	}
-	return fromTable(table, d.Target), nil
-}
-
-// gone lists the causes of the window before that are no longer there.
-func gone(before, now []Cause) (out []Cause) {
-	for _, c := range before {
-		if !slices.ContainsFunc(now, func(n Cause) bool { return n.Key() == c.Key() }) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// tell publishes that there is news of a window, and records and publishes what began and what is over.
-func (s *Service) tell(tx db.Scope, m *Monitor, r *Result, news string, begun, over []Cause) error {
-	errs := []error{event.Publish(tx, news, "monitor/"+m.Endpoint, News{m.Endpoint, r.Model, r.Version, r.ID, r.Verdict})}
-	for _, turn := range []struct {
-		typ    string
-		causes []Cause
-	}{{Breached, begun}, {Recovered, over}} {
-		if len(turn.causes) == 0 {
-			continue
-		}
-		b := Breach{Endpoint: m.Endpoint, Model: r.Model, Version: r.Version, Window: r.ID, From: r.From, To: r.To, Causes: turn.causes}
-		for _, c := range turn.causes {
-			name := c.Feature
-			if c.Kind == "result" {
-				name = c.Metric
-			}
-			b.Features = append(b.Features, name)
-		}
-		if m.OnBreach != nil && turn.typ == Breached {
-			b.Retrain = m.OnBreach.Retrain
-		}
-		object := "monitor/" + m.Endpoint
-		errs = append(errs, audit.Record(tx, turn.typ, object, b), event.Publish(tx, turn.typ, object, b))
-	}
-	return errors.Join(errs...)
 }
