@@ -64,6 +64,7 @@ func (c *cli) purgeCmd() *cobra.Command {
 	f.StringVar(&age, "older-than", "30d", "30d, 12h; 0s is everything in the bin")
 	f.StringSliceVar(&kinds, "kind", nil, "only these: experiment, run, logged-model, model, version; may be repeated")
 	f.BoolVar(&dry, "dry-run", false, "only say what would go")
+	cmd.AddCommand(c.purgePredictions())
 	return cmd
 }
 

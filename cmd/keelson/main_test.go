@@ -158,13 +158,15 @@ func sample(t *testing.T, cmd *cobra.Command) []string {
 			args = append(args, file)
 		case strings.Contains(a, "/VERSION"):
 			args = append(args, "thing/1")
+		case a == "DAYS":
+			args = append(args, "30")
 		case strings.HasPrefix(a, "["):
 		default:
 			args = append(args, "thing")
 		}
 	}
-	need := map[string]string{"reason": "because", "to": "dev", "role": "auditor", "field": "owner=bo", "data": `{"inputs":[]}`, "name": "thing", "until": "2030-01-01T00:00:00Z", "from": "http://127.0.0.1:9"}
-	for _, name := range []string{"reason", "to", "from", "field", "data", "name", "until", "role"} {
+	need := map[string]string{"reason": "because", "to": "dev", "role": "auditor", "field": "owner=bo", "data": `{"inputs":[]}`, "name": "thing", "until": "2030-01-01T00:00:00Z", "before": "2026-01-01", "from": "http://127.0.0.1:9"}
+	for _, name := range []string{"reason", "to", "from", "field", "data", "name", "until", "before", "role"} {
 		if f := cmd.LocalFlags().Lookup(name); f != nil && !(name == "data" && cmd.Name() == "run") && !(name == "to" && (cmd.Name() == "pull" || cmd.Name() == "export")) {
 			args = append(args, "--"+name, need[name])
 		}

@@ -39,7 +39,8 @@ func (c *cli) predictionCmd() *cobra.Command {
 	return c.noun("prediction", "The log of every answer", []string{"predictions"},
 		c.listCommand("prediction", "List predictions, newest first", "/api/v1/predictions", predictionColumns, "id", "endpoint=only of this endpoint", "model=only of this model", "version=only of this version", "caller=only of this caller",
 			"since=from this time on", "until=before this time"),
-		c.getCommand("prediction", "Show a prediction with inputs, outputs, fired rules and outcomes", "ID", "06gzw2", func(id string) (string, error) { return "/api/v1/predictions/" + escape(id), nil }, nil, "id"))
+		c.getCommand("prediction", "Show a prediction with inputs, outputs, fired rules and outcomes", "ID", "06gzw2", func(id string) (string, error) { return "/api/v1/predictions/" + escape(id), nil }, nil, "id"),
+		c.exportPredictions(), c.erasePredictions())
 }
 
 func (c *cli) predictCmd() *cobra.Command {

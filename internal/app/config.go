@@ -38,12 +38,13 @@ type Config struct {
 	LogFormat string   `yaml:"log_format" doc:"text or json"`
 	LogLevel  string   `yaml:"log_level" doc:"debug, info, warn or error"`
 
-	MaxUpload    int64         `yaml:"max_upload" doc:"largest data file or artifact, in bytes"`
-	MaxInfer     int64         `yaml:"max_infer" doc:"largest request to a model, in bytes"`
-	StepMemory   int64         `yaml:"step_memory" doc:"memory limit of a pipeline step that names none, in bytes"`
-	StepTime     time.Duration `yaml:"step_time" doc:"time limit of a pipeline step that names none"`
-	BinRetention time.Duration `yaml:"bin_retention" doc:"how long deleted things can be restored before they are purged, like 720h (30 days); 0 keeps them until somebody purges them"`
-	StopTimeout  time.Duration `yaml:"stop_timeout" doc:"how long requests in flight may take when the server stops"`
+	MaxUpload      int64         `yaml:"max_upload" doc:"largest data file or artifact, in bytes"`
+	MaxInfer       int64         `yaml:"max_infer" doc:"largest request to a model, in bytes"`
+	StepMemory     int64         `yaml:"step_memory" doc:"memory limit of a pipeline step that names none, in bytes"`
+	StepTime       time.Duration `yaml:"step_time" doc:"time limit of a pipeline step that names none"`
+	BinRetention   time.Duration `yaml:"bin_retention" doc:"how long deleted things can be restored before they are purged, like 720h (30 days); 0 keeps them until somebody purges them"`
+	PredictionKeep time.Duration `yaml:"prediction_keep" doc:"how long predictions are kept where neither their endpoint nor their workspace says, like 365d; 0 keeps them"`
+	StopTimeout    time.Duration `yaml:"stop_timeout" doc:"how long requests in flight may take when the server stops"`
 }
 
 // Parts of the program.

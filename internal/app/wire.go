@@ -123,7 +123,7 @@ func (a *App) wire(ctx context.Context) error {
 		a.predictionLog = log
 		a.closers = append(a.closers, log.Close)
 	}
-	a.Predictions = &prediction.Service{DB: a.DB, Blobs: a.Blobs, Log: a.predictionLog, Logger: a.Log, Now: now}
+	a.Predictions = &prediction.Service{DB: a.DB, Blobs: a.Blobs, Log: a.predictionLog, Logger: a.Log, Now: now, KeepDays: int(a.Config.PredictionKeep / (24 * time.Hour)), HashKey: a.hashKey(), Metrics: a.metrics.Registry}
 	a.Predictions.Version = func(ctx context.Context, model string, version int) (engine.Model, error) {
 		v, err := a.Inventory.Version(ctx, model, version)
 		if err != nil {
@@ -174,7 +174,7 @@ func (a *App) wire(ctx context.Context) error {
 		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Traces: a.Traces, Webhooks: a.Webhooks, Prompts: a.Prompts, Evalsets: a.Evalsets, Scorers: a.Scorers, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
-	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Monitors, a.Evaluations, a.Webhooks} {
+	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Webhooks} {
 		n.Jobs(a.Jobs)
 	}
 	a.throwAway()

@@ -68,7 +68,7 @@ func (s *Service) getHolds(ctx context.Context, _ *struct{}) (rest.Page[Hold], e
 
 func (s *Service) putHold(ctx context.Context, in *struct {
 	Body struct {
-		Kind   string `json:"kind" enum:"experiment,run,logged-model,model,version"`
+		Kind   string `json:"kind" enum:"experiment,run,logged-model,model,version,endpoint"`
 		Name   string `json:"name" minLength:"1" maxLength:"500"`
 		Reason string `json:"reason" minLength:"1" maxLength:"2000"`
 		Until  string `json:"until,omitempty" format:"date-time" doc:"empty: until it is lifted"`

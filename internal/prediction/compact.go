@@ -134,6 +134,22 @@ func (s *Service) fileSegment(ctx context.Context, seg *segment) error {
 	return s.Log.drop(seg)
 }
 
+// cover widens what is known of a file to one more record.
+func (f *file) cover(r *Record, first bool) {
+	if first {
+		f.First, f.From, f.To = r.ID, r.At, r.At
+	}
+	f.Last = r.ID
+	if r.At.Before(f.From) {
+		f.From = r.At
+	}
+	if r.At.After(f.To) {
+		f.To = r.At
+	}
+	f.DataRows += int64(r.Rows)
+	f.Models = addModel(f.Models, r.Model, r.Version)
+}
+
 // isFiled tells whether a crash came between filing the segment and removing it. All workspaces are filed at once, so
 // the first one tells.
 func (s *Service) isFiled(ctx context.Context, places []place, segment string) (done bool, err error) {
@@ -162,17 +178,7 @@ func (s *Service) fileGroups(ctx context.Context, seg *segment, places []place, 
 			if err != nil {
 				return r, err
 			}
-			if k == 0 {
-				f.First, f.From, f.To = r.ID, r.At, r.At
-			}
-			f.Last = r.ID
-			if r.At.Before(f.From) {
-				f.From = r.At
-			}
-			if r.At.After(f.To) {
-				f.To = r.At
-			}
-			f.DataRows += int64(r.Rows)
+			f.cover(&r, k == 0)
 			count(uses[i], &r)
 			return r, nil
 		})

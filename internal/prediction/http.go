@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"keelson/internal/problem"
@@ -18,6 +19,12 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/predictions/{id}", "prediction.read", "One prediction with its outcomes", s.getOne)
 	rest.Get(a, "/api/v1/predictions/{id}/explanation", "prediction.read", "Why one prediction came out as it did, by the version that made it", s.getExplanation)
 	rest.Post(a, "/api/v1/predictions", "prediction.write", "Hand in predictions that were made elsewhere", s.postHandIn, rest.Body(64<<20))
+	a.Handle("GET", "/api/v1/predictions/export", "prediction.export", rest.REST, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.getExport(a, w, r) }))
+	rest.Post(a, "/api/v1/predictions/purge", "bin.purge", "Remove old predictions for good", s.postPurge)
+	rest.Post(a, "/api/v1/predictions/erase", "bin.purge", "Remove every prediction about a person for good", s.postErase)
+	rest.Get(a, "/api/v1/prediction-retention", "bin.read", "How long predictions are kept", s.getRetentions)
+	rest.Put(a, "/api/v1/prediction-retention", "policy.write", "Say how long predictions are kept", s.putRetention)
+	rest.Delete(a, "/api/v1/prediction-retention", "policy.write", "Take back how long predictions are kept", s.deleteRetention, rest.Status(http.StatusOK))
 	rest.Post(a, "/api/v1/outcomes", "prediction.write", "Tell what turned out to be true", s.postOutcomes, rest.Body(16<<20))
 	rest.Get(a, "/api/v1/models/{name}/callers", "prediction.read", "Who called a model", s.getCallers)
 }

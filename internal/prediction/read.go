@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/db"
 )
@@ -231,6 +232,9 @@ func (r *reading) chunk(f file, i int) *source {
 	}
 	src.open = func() ([]*source, error) {
 		rows, err := fetch[row](r.ctx, r.s, f, i)
+		if errors.Is(err, blob.ErrNotFound) {
+			rows, err = r.again(f, i, err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -244,6 +248,36 @@ func (r *reading) chunk(f file, i int) *source {
 		return []*source{out}, nil
 	}
 	return src
+}
+
+// again reads row group i of a file whose bytes are gone since its row was read: purged, or written again without a
+// person.
+func (r *reading) again(f file, i int, cause error) (out []row, err error) {
+	var now []file
+	if err := r.s.DB.Read(r.ctx, func(tx db.Scope) (err error) { now, err = r.s.store.sameSegment(tx, f); return err }); err != nil {
+		return nil, err
+	}
+	old := f.Chunks[i]
+	for _, g := range now {
+		if g.Name == f.Name {
+			return nil, cause // it should be there
+		}
+		for k, c := range g.Chunks {
+			if c.Last < old.First || c.First > old.Last {
+				continue
+			}
+			rows, err := fetch[row](r.ctx, r.s, g, k)
+			if err != nil {
+				return nil, err
+			}
+			for _, w := range rows {
+				if w.PredictionID >= old.First && w.PredictionID <= old.Last {
+					out = append(out, w)
+				}
+			}
+		}
+	}
+	return out, nil
 }
 
 // fetch reads a row group of a file in the blob store.
@@ -324,6 +358,9 @@ func (s *Service) heads(ctx context.Context, ids []string) (map[string]head, err
 					continue
 				}
 				rows, err := fetch[headRow](ctx, s, f, i)
+				if errors.Is(err, blob.ErrNotFound) {
+					continue // purged since its row was read
+				}
 				if err != nil {
 					return nil, err
 				}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/db"
@@ -40,11 +42,19 @@ type Service struct {
 	// Settle keeps Scan away from what arrived less than this ago, so that an incremental reader does not step over
 	// records of other processes that are not filed yet. 0 where one process does everything.
 	Settle time.Duration
+	// KeepDays is how long predictions are kept where neither endpoint nor workspace says; 0 keeps them.
+	KeepDays int
+	// Metrics counts what was removed; nil counts nothing.
+	Metrics prometheus.Registerer
+	// HashKey hashes subjects in the audit entries of erasures.
+	HashKey []byte
 	// Version loads the version of a decision to explain it; nil where no models are loaded.
 	Version Loader
 	// Signature tells what the columns of a version's inputs are called; nil leaves them known by place only.
 	Signature func(ctx context.Context, model string, version int) (engine.Signature, error)
 
+	counter sync.Once
+	purged  prometheus.Counter
 	replays sync.Mutex
 	store   store
 	filing  sync.Mutex

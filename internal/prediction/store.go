@@ -16,6 +16,7 @@ type file struct {
 	Bytes                       int64
 	Digest                      string
 	Chunks                      []chunk
+	Models                      []string // "model/3" of every version in it; nil when its row does not say
 	Created                     time.Time
 }
 
@@ -46,10 +47,10 @@ func (store) filed(tx db.Scope, segment string) (bool, error) {
 }
 
 func (store) insertFile(tx db.Scope, f file) error {
-	_, err := tx.Exec(`INSERT INTO prediction_file (id, workspace, endpoint, name, segment, first_id, last_id, from_at, to_at, predictions, data_rows, bytes, digest, chunks, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+	_, err := tx.Exec(`INSERT INTO prediction_file (id, workspace, endpoint, name, segment, first_id, last_id, from_at, to_at, predictions, data_rows, bytes, digest, chunks, created_at, models)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
 		f.ID, tx.Workspace, f.Endpoint, f.Name, f.Segment, f.First, f.Last, db.Micros(f.From), db.Micros(f.To),
-		f.Predictions, f.DataRows, f.Bytes, f.Digest, db.ToJSON(f.Chunks), db.Micros(f.Created))
+		f.Predictions, f.DataRows, f.Bytes, f.Digest, db.ToJSON(f.Chunks), db.Micros(f.Created), db.ToJSON(f.Models))
 	return err
 }
 
@@ -66,8 +67,7 @@ type bounds struct {
 // files gives one page of the files that may hold records within b: ascending by first identifier behind from, or
 // descending by last identifier before from.
 func (store) files(tx db.Scope, b bounds, descending bool, from string) (out []file, err error) {
-	text := `SELECT id, endpoint, name, segment, first_id, last_id, from_at, to_at, predictions, data_rows, bytes, digest, chunks, created_at
-		FROM prediction_file WHERE workspace = $1 AND ($2 = '' OR endpoint = $2) AND last_id > $3 AND ($4 = '' OR first_id < $4) AND to_at >= $5 AND from_at < $6 `
+	text := selectFile + `WHERE workspace = $1 AND ($2 = '' OR endpoint = $2) AND last_id > $3 AND ($4 = '' OR first_id < $4) AND to_at >= $5 AND from_at < $6 `
 	if descending {
 		text += `AND ($7 = '' OR last_id < $7) ORDER BY last_id DESC LIMIT $8`
 	} else {
@@ -80,18 +80,32 @@ func (store) files(tx db.Scope, b bounds, descending bool, from string) (out []f
 	if !b.until.IsZero() {
 		until = db.Micros(b.until)
 	}
-	err = tx.Each(text, []any{tx.Workspace, b.endpoint, b.above, b.below, since, until, from, pageFiles}, func(scan func(...any) error) error {
+	err = tx.Each(text, []any{tx.Workspace, b.endpoint, b.above, b.below, since, until, from, pageFiles}, into(&out))
+	return out, err
+}
+
+const selectFile = `SELECT id, endpoint, name, segment, first_id, last_id, from_at, to_at, predictions, data_rows, bytes, digest, chunks, models, created_at
+	FROM prediction_file `
+
+// into gathers rows of selectFile.
+func into(out *[]file) func(scan func(...any) error) error {
+	return func(scan func(...any) error) error {
 		var f file
 		var from, to, created int64
-		var chunks string
-		if err := scan(&f.ID, &f.Endpoint, &f.Name, &f.Segment, &f.First, &f.Last, &from, &to, &f.Predictions, &f.DataRows, &f.Bytes, &f.Digest, &chunks, &created); err != nil {
+		var chunks, models string
+		if err := scan(&f.ID, &f.Endpoint, &f.Name, &f.Segment, &f.First, &f.Last, &from, &to, &f.Predictions, &f.DataRows, &f.Bytes, &f.Digest, &chunks, &models, &created); err != nil {
 			return err
 		}
 		f.From, f.To, f.Created = db.Time(from), db.Time(to), db.Time(created)
-		out = append(out, f)
-		return db.FromJSON(chunks, &out[len(out)-1].Chunks)
-	})
-	return out, err
+		if models != "" {
+			if err := db.FromJSON(models, &f.Models); err != nil {
+				return err
+			}
+		}
+		err := db.FromJSON(chunks, &f.Chunks)
+		*out = append(*out, f)
+		return err
+	}
 }
 
 func (store) addUse(tx db.Scope, k useKey, c useCount) error {

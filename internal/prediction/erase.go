@@ -1,0 +1,165 @@
+package prediction
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"keelson/internal/audit"
+	"keelson/internal/db"
+	"keelson/internal/problem"
+)
+
+// subjectRow is what tells whose a prediction is.
+type subjectRow struct {
+	PredictionID string `parquet:"prediction_id"`
+	Subject      string `parquet:"subject"`
+}
+
+// Erased is what the erasure of a person removed.
+type Erased struct {
+	Subject     string `json:"subject_hash" doc:"the keyed hash under which the erasure is in the audit log"`
+	Predictions int64  `json:"predictions"`
+	Outcomes    int64  `json:"outcomes"`
+	Files       int    `json:"files" doc:"files that were written again without the person"`
+	Kept        int    `json:"kept" doc:"predictions that stay because of a hold"`
+	Hold        string `json:"hold,omitempty" doc:"why they stay"`
+}
+
+// Erase removes every prediction about a subject, with its outcomes: the files that hold any are written again without
+// it, and the audit log gets the digest before and after. Counts of calls stay. It can be broken off and repeated; what
+// another process has not filed yet is erased by repeating it once that is filed.
+func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, error) {
+	if subject == "" || len(subject) > MaxField {
+		return Erased{}, problem.New(problem.Invalid, "Name the subject whose predictions are to be erased, in at most %d bytes.", MaxField).At("subject")
+	}
+	if strings.TrimSpace(reason) == "" {
+		return Erased{}, problem.New(problem.Invalid, "Say why: who asked, under which right.").At("reason")
+	}
+	if err := s.File(ctx); err != nil {
+		return Erased{}, err
+	}
+	mac := hmac.New(sha256.New, s.HashKey)
+	mac.Write([]byte("subject\x00" + subject))
+	out := Erased{Subject: hex.EncodeToString(mac.Sum(nil)[:16])}
+	s.filing.Lock() // no file is written while files are written again
+	defer s.filing.Unlock()
+	for from := ""; ; {
+		var page []file
+		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
+			page, err = s.store.files(tx, bounds{}, false, from)
+			return err
+		}); err != nil {
+			return out, err
+		}
+		for _, f := range page {
+			if err := s.eraseIn(ctx, f, subject, reason, &out); err != nil {
+				return out, fmt.Errorf("erase a subject from %s: %w", f.Name, err)
+			}
+		}
+		if len(page) < pageFiles {
+			s.count(out.Predictions)
+			return out, s.sweep(ctx)
+		}
+		from = page[len(page)-1].First
+	}
+}
+
+func (s *Service) eraseIn(ctx context.Context, f file, subject, reason string, out *Erased) error {
+	var gone []string
+	for i := range f.Chunks {
+		rows, err := fetch[subjectRow](ctx, s, f, i)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if r.Subject == subject {
+				gone = append(gone, r.PredictionID)
+			}
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	if err := s.nameModels(ctx, &f); err != nil {
+		return err
+	}
+	next, err := s.without(ctx, f, gone)
+	if err != nil {
+		return err
+	}
+	var outcomes int64
+	why := ""
+	err = s.DB.Write(ctx, func(tx db.Scope) (err error) {
+		outcomes = 0
+		if why, err = held(tx, f); err != nil || why != "" {
+			return err
+		}
+		if err := s.store.removeFile(tx, f); err != nil {
+			return err
+		}
+		if next.Predictions > 0 {
+			if err := s.store.insertFile(tx, next); err != nil {
+				return err
+			}
+		}
+		for _, id := range gone {
+			n, err := s.store.forget(tx, f.Endpoint, id)
+			if err != nil {
+				return err
+			}
+			outcomes += n
+		}
+		return audit.Record(tx, "prediction.erased", "prediction-file/"+f.ID, map[string]any{"endpoint": f.Endpoint, "subject": out.Subject, "why": reason,
+			"predictions": len(gone), "outcomes": outcomes, "digest": f.Digest, "new_digest": next.Digest, "file": f.Name, "new_file": next.Name})
+	})
+	switch {
+	case err != nil:
+		return err
+	case why != "":
+		out.Kept += len(gone)
+		out.Hold = why
+	default:
+		out.Files++
+		out.Predictions += int64(len(gone))
+		out.Outcomes += outcomes
+	}
+	return nil
+}
+
+// without writes a file again, without some predictions, under a new name.
+func (s *Service) without(ctx context.Context, f file, gone []string) (file, error) {
+	var keep []row
+	for i := range f.Chunks {
+		rows, err := fetch[row](ctx, s, f, i)
+		if err != nil {
+			return file{}, err
+		}
+		keep = append(keep, slices.DeleteFunc(rows, func(r row) bool { return slices.Contains(gone, r.PredictionID) })...)
+	}
+	next := file{ID: db.NewID(), Endpoint: f.Endpoint, Segment: f.Segment, Predictions: int64(len(keep)), Created: s.Now(), Models: []string{}}
+	if len(keep) == 0 {
+		return next, nil
+	}
+	next.Name = f.Name[:strings.LastIndexByte(f.Name, '/')+1] + next.ID + ".parquet"
+	data, digest, chunks, err := writeParquet(len(keep), func(i int) (Record, error) {
+		r, err := keep[i].record()
+		if err == nil {
+			next.cover(&r, i == 0)
+		}
+		return r, err
+	})
+	if err != nil {
+		return file{}, err
+	}
+	next.Bytes, next.Digest, next.Chunks = int64(len(data)), digest, chunks
+	if err := s.Blobs.PutNamed(ctx, next.Name, bytes.NewReader(data)); err != nil {
+		return file{}, fmt.Errorf("store %s: %w", next.Name, err)
+	}
+	return next, nil
+}
