@@ -17,6 +17,7 @@ import (
 
 	"keelson/client"
 	"keelson/internal/app"
+	"keelson/internal/runtime"
 )
 
 // diagnosis is one line of the doctor: a fact, and what to do when it is not as it should be.
@@ -100,6 +101,7 @@ func (c *cli) examine(ctx context.Context) ([]diagnosis, error) {
 		all = append(all, diagnosis{"login", "ok", fmt.Sprintf("signed in as %s (%s)", me.Name, strings.Join(me.Roles, ", ")), ""})
 	}
 	all = append(all, diagnosis{"rights", "ok", fmt.Sprintf("%d permissions in workspace %s", len(me.Permissions), me.Workspace), ""}, c.stream(ctx, cl))
+	all = append(all, runtimesThere(ctx, cl)...)
 	v, err := cl.VerifyAudit(ctx)
 	switch {
 	case err != nil:
@@ -153,6 +155,29 @@ print(platform.python_version(), v("mlflow") or v("mlflow-skinny") or "none")`).
 		return diagnosis{"python", "warning", "Python " + words[0] + ", mlflow client " + words[1], "the server is tested with mlflow 3.17"}
 	}
 	return diagnosis{"python", "ok", "Python " + words[0] + ", mlflow client " + words[1], ""}
+}
+
+// runtimesThere says which libraries the server may open.
+func runtimesThere(ctx context.Context, cl *client.Client) (out []diagnosis) {
+	var list struct {
+		Items []runtime.Status `json:"items"`
+	}
+	if err := cl.Get(ctx, "/api/v1/runtimes", &list); err != nil {
+		return []diagnosis{{"runtime", "warning", "the server does not say which libraries it has: " + err.Error(), ""}}
+	}
+	for _, r := range list.Items {
+		d := diagnosis{"runtime", "ok", r.Name + " " + r.Version + " is " + r.State + " on the server", ""}
+		switch r.State {
+		case runtime.Missing:
+			d.Fact, d.Fix = r.Name+" is not installed on the server; it "+r.Purpose, "when you have such models, on the server's machine: keelson runtime install "+r.Name
+		case runtime.Damaged:
+			d.State, d.Fix = "failed", "on the server's machine: keelson runtime install "+r.Name
+		case runtime.Unsupported:
+			d.Fact = r.Name + " is not published for the server's machine"
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
 // clock compares this machine's clock with the server's.

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"keelson/internal/engine/onnxruntime"
 	"keelson/internal/pipeline"
 )
 
@@ -17,6 +18,9 @@ func main() { os.Exit(program(os.Args[1:])) }
 func program(args []string) int {
 	if len(args) > 0 && args[0] == "internal-exec" { // the watcher of a pipeline step, started by the server
 		return pipeline.Supervise(args[1:])
+	}
+	if len(args) > 0 && args[0] == onnxruntime.Word { // the process of a model, started by the server
+		return onnxruntime.Child()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -20,9 +20,10 @@ import (
 	"keelson/internal/app"
 )
 
-// The test binary is the program: for the scripts, and for the watchers of pipeline steps that its servers start.
+// The test binary is the program: for the scripts, for the watchers of pipeline steps and for the processes of models that
+// its servers start.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "internal-exec" {
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "internal-") {
 		os.Exit(program(os.Args[1:]))
 	}
 	testscript.Main(m, map[string]func(){"keelson": func() { os.Exit(program(os.Args[1:])) }})
@@ -137,7 +138,7 @@ func remote(cmd *cobra.Command) bool {
 		"keelson pipeline graph", "keelson pipeline push", "keelson version evaluate":
 		return false
 	}
-	return !strings.HasPrefix(cmd.CommandPath(), "keelson completion")
+	return !strings.HasPrefix(cmd.CommandPath(), "keelson completion") && !strings.HasPrefix(cmd.CommandPath(), "keelson runtime")
 }
 
 // sample fills a command's arguments and the flags it cannot do without.

@@ -79,6 +79,18 @@ func (m *meter) add(n int64) {
 	m.done += n
 }
 
+// at says how many of how many bytes are done.
+func (m *meter) at(done, total int64) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done, m.total = done, total
+	m.text = transfer(done, total, m.now().Sub(m.begin))
+	m.draw(false)
+}
+
 // Close shows the last state; it may be called twice.
 func (m *meter) Close() {
 	if m == nil {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,10 +12,12 @@ import (
 
 	"keelson/internal/access"
 	"keelson/internal/approval"
+	"keelson/internal/audit"
 	"keelson/internal/caller"
 	"keelson/internal/dataset"
 	"keelson/internal/db"
 	"keelson/internal/deployment"
+	"keelson/internal/engine/onnx"
 	"keelson/internal/event"
 	"keelson/internal/incident"
 	"keelson/internal/inventory"
@@ -25,6 +28,7 @@ import (
 	"keelson/internal/problem"
 	"keelson/internal/release"
 	"keelson/internal/rest"
+	runtimes "keelson/internal/runtime"
 	"keelson/internal/serving"
 	"keelson/internal/tracking"
 )
@@ -132,6 +136,31 @@ func number64(v *float64) float64 {
 		return math.NaN()
 	}
 	return *v
+}
+
+// newRuntimes tests versions that had no engine again when an operator installs a library. No restart is needed. What is
+// there at the start was recorded before, or is with the versions that it makes ready.
+func (a *App) newRuntimes(installed *runtimes.Store) func(context.Context) error {
+	return func(ctx context.Context) error {
+		begin := time.Now()
+		return installed.Watch(ctx, 2*time.Second, func(ctx context.Context, name string, is bool) {
+			ctx = caller.System(ctx, "runtime")
+			a.Log.InfoContext(ctx, "runtime found", "name", name, "installed", is)
+			var err error
+			if time.Since(begin) > 2*time.Second {
+				err = a.DB.Write(ctx, func(tx db.Scope) error {
+					return audit.Record(tx, "runtime.changed", "runtime/"+name, map[string]any{"name": name, "installed": is, "node": a.node})
+				})
+			}
+			if is { // when it went, what is loaded goes on
+				_, again := a.Inventory.Recheck(ctx, onnx.Format)
+				err = errors.Join(err, again)
+			}
+			if err != nil && ctx.Err() == nil {
+				a.Log.ErrorContext(ctx, "a change of the runtimes could not be followed", "error", err)
+			}
+		})
+	}
 }
 
 // releases hands serving the signed documents and nothing else.

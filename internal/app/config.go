@@ -25,18 +25,19 @@ import (
 // Config is everything that can be set. The defaults work on a laptop. A file, the environment (KEELSON_LISTEN, …) and
 // flags fill it, in that order.
 type Config struct {
-	Listen    string   `yaml:"listen" doc:"host:port to serve on"`
-	Data      string   `yaml:"data" doc:"folder for the database, the files and the keys"`
-	Database  string   `yaml:"database" secret:"url" doc:"postgres://… or sqlite:///file?synchronous=full ; empty: SQLite in the data folder"`
-	Blobs     string   `yaml:"blobs" secret:"url" doc:"s3://key:secret@host:port/bucket ; empty: a folder in the data folder"`
-	Keys      string   `yaml:"keys" doc:"folder of the signing keys; empty: keys in the data folder"`
-	Parts     []string `yaml:"parts" doc:"what this process does: api, worker, serving"`
-	Auth      string   `yaml:"auth" doc:"on, or off (loopback only: everybody is local and nobody can vote)"`
-	Hosts     []string `yaml:"hosts" doc:"host names the server answers to, beside its own address; guards against DNS rebinding"`
-	Outbound  []string `yaml:"outbound_allow" doc:"addresses, networks (10.0.0.0/8) and host names (*.internal) inside that webhooks and other users' addresses may lead to, also over plain http; empty: public ones over https only"`
-	Python    string   `yaml:"python" doc:"python that pipelines use; empty: a private environment per requirements file"`
-	LogFormat string   `yaml:"log_format" doc:"text or json"`
-	LogLevel  string   `yaml:"log_level" doc:"debug, info, warn or error"`
+	Listen      string   `yaml:"listen" doc:"host:port to serve on"`
+	Data        string   `yaml:"data" doc:"folder for the database, the files and the keys"`
+	Database    string   `yaml:"database" secret:"url" doc:"postgres://… or sqlite:///file?synchronous=full ; empty: SQLite in the data folder"`
+	Blobs       string   `yaml:"blobs" secret:"url" doc:"s3://key:secret@host:port/bucket ; empty: a folder in the data folder"`
+	Keys        string   `yaml:"keys" doc:"folder of the signing keys; empty: keys in the data folder"`
+	Parts       []string `yaml:"parts" doc:"what this process does: api, worker, serving"`
+	Auth        string   `yaml:"auth" doc:"on, or off (loopback only: everybody is local and nobody can vote)"`
+	Hosts       []string `yaml:"hosts" doc:"host names the server answers to, beside its own address; guards against DNS rebinding"`
+	Outbound    []string `yaml:"outbound_allow" doc:"addresses, networks (10.0.0.0/8) and host names (*.internal) inside that webhooks and other users' addresses may lead to, also over plain http; empty: public ones over https only"`
+	Python      string   `yaml:"python" doc:"python that pipelines use; empty: a private environment per requirements file"`
+	OnnxThreads int64    `yaml:"onnx_threads" doc:"threads that compute one call of a model on the onnxruntime engine; with 1 answers do not depend on the machine's cores"`
+	LogFormat   string   `yaml:"log_format" doc:"text or json"`
+	LogLevel    string   `yaml:"log_level" doc:"debug, info, warn or error"`
 
 	MaxUpload      int64         `yaml:"max_upload" doc:"largest data file or artifact, in bytes"`
 	MaxInfer       int64         `yaml:"max_infer" doc:"largest request to a model, in bytes"`
@@ -57,7 +58,7 @@ const (
 // Default is the configuration of a laptop.
 func Default() Config {
 	return Config{Listen: "127.0.0.1:5000", Data: "keelson-data", Parts: []string{PartAPI, PartWorker, PartServing}, Auth: "on",
-		LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, StopTimeout: 10 * time.Second}
+		OnnxThreads: 1, LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, StopTimeout: 10 * time.Second}
 }
 
 // EnvPrefix begins the environment variables that set fields: KEELSON_MAX_UPLOAD.

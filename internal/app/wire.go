@@ -17,6 +17,7 @@ import (
 	"keelson/internal/engine/lightgbm"
 	"keelson/internal/engine/linear"
 	"keelson/internal/engine/onnx"
+	"keelson/internal/engine/onnxruntime"
 	"keelson/internal/engine/remote"
 	"keelson/internal/engine/xgboost"
 	"keelson/internal/evalset"
@@ -32,6 +33,7 @@ import (
 	"keelson/internal/policy"
 	"keelson/internal/prediction"
 	"keelson/internal/prompt"
+	runtimes "keelson/internal/runtime"
 	"keelson/internal/scorer"
 	"keelson/internal/serving"
 	"keelson/internal/trace"
@@ -73,8 +75,8 @@ type nouns struct {
 }
 
 // engines is every engine of this build; two that read one format stop the start.
-func engines(calls remote.Caller) (*engine.Set, error) {
-	return engine.NewSet(xgboost.Engine{}, lightgbm.Engine{}, onnx.Engine{}, linear.Engine{}, cel.Engine{}, remote.Engine{Calls: calls})
+func engines(calls remote.Caller, native onnxruntime.Engine) (*engine.Set, error) {
+	return engine.NewSet(xgboost.Engine{}, lightgbm.Engine{}, onnx.Engine{}, native, linear.Engine{}, cel.Engine{}, remote.Engine{Calls: calls})
 }
 
 // wire builds the nouns from the cellar up and hands each what it needs.
@@ -85,7 +87,13 @@ func (a *App) wire(ctx context.Context) error {
 	}
 	elsewhere := outbound.New(outbound.Options{Rules: rules, Time: time.Minute, Answer: 64 << 20}) // models that answer large batches
 	a.closers = append(a.closers, func() error { elsewhere.Close(); return nil })
-	set, err := engines(elsewhere)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	installed := &runtimes.Store{Root: filepath.Join(a.Config.Data, "runtime")}
+	set, err := engines(elsewhere, onnxruntime.Engine{Library: func() (string, error) { return installed.Library("onnxruntime") }, Self: []string{self, onnxruntime.Word},
+		Threads: int(a.Config.OnnxThreads), Log: a.Log})
 	if err != nil {
 		return err
 	}
@@ -105,10 +113,6 @@ func (a *App) wire(ctx context.Context) error {
 	a.Policies.Past = a.Approvals
 
 	envs := &venv.Environments{Root: filepath.Join(a.Config.Data, "work", "environments"), Python: a.Config.Python}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	a.Pipelines = &pipeline.Service{DB: a.DB, Blobs: a.Blobs, Log: a.Log, Now: now, Data: pipeline.DataSets{Service: a.Data},
 		Registry: registry{a}, Tokens: stepTokens{a}, URL: func() string { return a.URL },
 		Executor: &pipeline.Process{Root: filepath.Join(a.Config.Data, "work", "tasks"), Self: []string{self, "internal-exec"}},
@@ -182,6 +186,8 @@ func (a *App) wire(ctx context.Context) error {
 	host, _ := os.Hostname() // a process without a name is told apart by its identifier
 	a.recorder = &journal.Recorder{DB: a.DB, Log: a.Log, Now: now, Node: a.node, Name: cmp.Or(host, a.node), Lines: a.lines}
 	(&journal.Service{DB: a.DB, Now: now}).Routes(a.API)
+	installed.Routes(a.API)
+	a.run = append(a.run, a.newRuntimes(installed))
 	if a.Config.has(PartServing) {
 		a.serve(set)
 	}

@@ -12,22 +12,31 @@ import (
 	"keelson/internal/problem"
 )
 
+// Understudy is an engine that reads the files of another engine's format under a format of its own. It finds nothing by
+// itself where that other engine is in the set: a version gets it only when the first engine cannot run the file, or
+// answers its golden rows wrongly, and from then on by its format. Without the other engine it detects like any engine.
+type Understudy interface {
+	Engine
+	StandsInFor() (format string)
+}
+
 // Set is the engines of a process; safe for concurrent use.
 type Set struct {
-	engines []Engine
+	engines []Engine // those that detect
 	format  map[string]Engine
+	base    map[string]string   // of an understudy's format: the format whose files it reads
+	others  map[string][]string // of a format: those that read the same files, in the order of the set
 }
 
 // NewSet makes a set. Two engines with one name or format are an error in our wiring and stop the start.
 func NewSet(engines ...Engine) (*Set, error) {
-	s := &Set{format: map[string]Engine{}}
-	for _, e := range engines {
-		for _, o := range s.engines {
+	s := &Set{format: map[string]Engine{}, base: map[string]string{}, others: map[string][]string{}}
+	for i, e := range engines {
+		for _, o := range engines[:i] {
 			if o.Name() == e.Name() {
 				return nil, fmt.Errorf("two engines are named %q", e.Name())
 			}
 		}
-		s.engines = append(s.engines, e)
 		for _, f := range e.Formats() {
 			if o, ok := s.format[f]; ok {
 				return nil, fmt.Errorf("engines %q and %q both read %q", o.Name(), e.Name(), f)
@@ -35,8 +44,21 @@ func NewSet(engines ...Engine) (*Set, error) {
 			s.format[f] = e
 		}
 	}
+	for _, e := range engines {
+		if u, ok := e.(Understudy); ok && s.format[u.StandsInFor()] != nil {
+			for _, f := range e.Formats() {
+				s.base[f] = u.StandsInFor()
+				s.others[u.StandsInFor()] = append(s.others[u.StandsInFor()], f)
+			}
+			continue
+		}
+		s.engines = append(s.engines, e)
+	}
 	return s, nil
 }
+
+// Others lists the formats under which understudies read the files of a format.
+func (s *Set) Others(format string) []string { return s.others[format] }
 
 // Formats lists everything the set can load, sorted.
 func (s *Set) Formats() []string {
@@ -114,6 +136,9 @@ func (s *Set) Load(ctx context.Context, fsys fs.FS, format string, limits Limits
 	found, err = s.Detect(fsys)
 	if err != nil {
 		return nil, found, err
+	}
+	if base, ok := s.base[format]; ok && found.Format == base {
+		found.Engine, found.Format = s.format[format].Name(), format
 	}
 	if format != "" && found.Format != format {
 		return nil, found, problem.New(problem.Invalid, "The version is declared as %q, but %s is %q.", format, found.Path, found.Format)

@@ -114,7 +114,28 @@ func (s *Service) test(ctx context.Context, v Version) (f finding, err error) {
 	if err != nil {
 		return f.refused(FaultLoad, err)
 	}
-	m, found, err := s.Engines.Load(ctx, fsys, v.Format, engine.Limits{})
+	if f, err = s.try(ctx, v, fsys, d, v.Format); err != nil || f.fault != FaultNoEngine && f.fault != FaultGolden {
+		return f, err
+	}
+	// The lightest engine cannot run it or answers otherwise than recorded: those that stand in for it are asked in turn.
+	for _, format := range s.Engines.Others(f.found.Format) {
+		o, err := s.try(ctx, v, fsys, d, format)
+		if err != nil {
+			return f, err
+		}
+		if o.fault == "" {
+			o.reason = fmt.Sprintf("It runs on the engine %s. %s", o.found.Engine, f.reason)
+			return o, nil
+		}
+		f.reason += " " + o.reason
+	}
+	return f, nil
+}
+
+// try runs the version by the engine of one format, or by the one that is found.
+func (s *Service) try(ctx context.Context, v Version, fsys fsFS, d described, format string) (f finding, err error) {
+	f.golden = Golden{Limit: DefaultGoldenLimit}
+	m, found, err := s.Engines.Load(ctx, fsys, format, engine.Limits{})
 	f.found = found
 	if err != nil {
 		if problem.Is(err, problem.Unsupported) {

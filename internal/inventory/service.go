@@ -48,6 +48,8 @@ type (
 	// Engines is engine.Set.
 	Engines interface {
 		Load(ctx context.Context, fsys fsFS, format string, limits engine.Limits) (engine.Model, engine.Found, error)
+		// Others lists the formats under which other engines read the files of a format.
+		Others(format string) []string
 	}
 )
 

@@ -72,6 +72,14 @@ func run(ctx context.Context, t *tally) error {
 	if os.Getenv("KEELSON_MLFLOW_PYTHON") == "" {
 		t.left = append(t.left, "the journey of the mlflow client: KEELSON_MLFLOW_PYTHON is not set (make mlflow)")
 	}
+	if os.Getenv("KEELSON_TEST_ONNXRUNTIME") == "" {
+		library, err := onnxruntime(ctx)
+		if err != nil {
+			t.left = append(t.left, "tests with the onnxruntime library: "+err.Error())
+		} else {
+			env = append(env, "KEELSON_TEST_ONNXRUNTIME="+library)
+		}
+	}
 	browser := os.Getenv("KEELSON_CHROMIUM")
 	if browser == "" {
 		browser = "/usr/bin/chromium"
@@ -113,6 +121,25 @@ func run(ctx context.Context, t *tally) error {
 		}
 	}
 	return nil
+}
+
+// onnxruntime installs the library as an operator would, once for this clone, and gives its path.
+func onnxruntime(ctx context.Context) (string, error) {
+	folder, err := filepath.Abs(filepath.Join(".cache", "runtimes"))
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "go", "run", "./cmd/keelson", "runtime", "install", "onnxruntime", "--data", folder, "--jq", ".path")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("keelson runtime install onnxruntime: %w", err)
+	}
+	path := strings.TrimSpace(string(out))
+	if _, err := os.Stat(path); err != nil {
+		return "", err
+	}
+	return path, nil
 }
 
 // goTests runs go test and counts each test and subtest by its result.

@@ -73,7 +73,7 @@ func (Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine.L
 		case problem.Invalid:
 			return nil, problem.New(p.Kind, "The file %s is not a whole ONNX model: %s", path.Base(name), p.Detail).Because(err)
 		case problem.Unsupported:
-			return nil, problem.New(p.Kind, "The Go engine for ONNX cannot run %s: %s The onnxruntime engine may (keelson runtime install onnx), or export the model without it.", path.Base(name), p.Detail).Because(err)
+			return nil, problem.New(p.Kind, "The Go engine for ONNX cannot run %s: %s The onnxruntime engine may, or export the model without it.", path.Base(name), p.Detail).Because(err)
 		}
 	}
 	if err != nil {
@@ -84,7 +84,7 @@ func (Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine.L
 
 type model struct {
 	graph     *graph
-	inputs    []input
+	inputs    []Input
 	outputs   []string
 	signature engine.Signature
 	bytes     int64
@@ -92,10 +92,11 @@ type model struct {
 	closed    atomic.Bool
 }
 
-type input struct {
-	name  string
-	typ   tensor.Type
-	shape []int
+// Input is an input of a graph; −1 in Shape is any length.
+type Input struct {
+	Name  string
+	Type  tensor.Type
+	Shape []int
 }
 
 func load(ctx context.Context, data []byte) (*model, error) {
@@ -126,7 +127,7 @@ func load(ctx context.Context, data []byte) (*model, error) {
 		if !in.ranks {
 			in.shape = []int{-1, -1} // the rows of a table, where the file says nothing
 		}
-		m.inputs = append(m.inputs, input{in.name, t, in.shape})
+		m.inputs = append(m.inputs, Input{in.name, t, in.shape})
 		m.signature.Inputs = append(m.signature.Inputs, engine.Spec{Name: in.name, Datatype: t.String(), Shape: in.shape})
 	}
 	if len(m.inputs) == 0 || len(p.graph.outputs) == 0 {
@@ -160,7 +161,7 @@ func load(ctx context.Context, data []byte) (*model, error) {
 		if two != nil && three != nil {
 			// What the graph really gives counts; files often declare shapes that are not so.
 			spec.Datatype = two[i].Type.String()
-			spec.Shape = agreed(out.shape, two[i].Shape, three[i].Shape, out.kind == 't' && out.ranks)
+			spec.Shape = Agreed(out.shape, two[i].Shape, three[i].Shape, out.kind == 't' && out.ranks)
 		} else if spec.Datatype == "" || spec.Shape == nil && !out.ranks {
 			return nil, unsupported("it does not declare the type and shape of its output %q, and they do not follow from its inputs", clip(out.name))
 		}
@@ -172,8 +173,8 @@ func load(ctx context.Context, data []byte) (*model, error) {
 	return m, nil
 }
 
-// agreed is the shape that the declaration and two runs have in common.
-func agreed(declared, a, b []int, known bool) []int {
+// Agreed is the shape that the declaration, if it is known, and two runs have in common.
+func Agreed(declared, a, b []int, known bool) []int {
 	out := make([]int, len(a))
 	for i := range out {
 		if out[i] = -1; len(a) == len(b) && a[i] == b[i] && (!known || len(declared) != len(a) || declared[i] == a[i]) {
@@ -187,8 +188,8 @@ func agreed(declared, a, b []int, known bool) []int {
 func (m *model) probe(ctx context.Context, n int) ([]tensor.Tensor, error) {
 	c := newCall(m.graph, max(1<<20, 8*m.bytes))
 	for i, in := range m.inputs {
-		shape := make([]int, len(in.shape))
-		for k, d := range in.shape {
+		shape := make([]int, len(in.Shape))
+		for k, d := range in.Shape {
 			if shape[k] = d; d < 0 {
 				shape[k] = n
 			}
@@ -197,22 +198,8 @@ func (m *model) probe(ctx context.Context, n int) ([]tensor.Tensor, error) {
 		if err != nil {
 			return nil, nil // the declared shape alone is larger than the file: only callers fill it
 		}
-		t := &tensor.Tensor{Type: in.typ, Shape: shape}
-		switch in.typ {
-		case tensor.FP32:
-			t.F32 = make([]float32, count)
-		case tensor.FP64:
-			t.F64 = make([]float64, count)
-		case tensor.Bool:
-			t.B = make([]bool, count)
-		case tensor.Bytes:
-			t.S = make([]string, count)
-		case tensor.Uint8, tensor.Uint16, tensor.Uint32, tensor.Uint64:
-			t.U64 = make([]uint64, count)
-		default:
-			t.I64 = make([]int64, count)
-		}
-		c.values[m.graph.inputs[i]] = t
+		t := Zeros(in.Type, shape, count)
+		c.values[m.graph.inputs[i]] = &t
 	}
 	if err := c.run(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -225,6 +212,26 @@ func (m *model) probe(ctx context.Context, n int) ([]tensor.Tensor, error) {
 		out[i] = tensor.Tensor{Type: c.values[at].Type, Shape: append([]int{}, c.values[at].Shape...)}
 	}
 	return out, nil
+}
+
+// Zeros is a tensor of count zeros, which is what shape takes.
+func Zeros(typ tensor.Type, shape []int, count int) tensor.Tensor {
+	t := tensor.Tensor{Type: typ, Shape: shape}
+	switch typ {
+	case tensor.FP32, tensor.FP16, tensor.BF16:
+		t.F32 = make([]float32, count)
+	case tensor.FP64:
+		t.F64 = make([]float64, count)
+	case tensor.Bool:
+		t.B = make([]bool, count)
+	case tensor.Bytes:
+		t.S = make([]string, count)
+	case tensor.Uint8, tensor.Uint16, tensor.Uint32, tensor.Uint64:
+		t.U64 = make([]uint64, count)
+	default:
+		t.I64 = make([]int64, count)
+	}
+	return t
 }
 
 func (m *model) Signature() engine.Signature { return m.signature }
@@ -250,7 +257,7 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 		c = newCall(m.graph, callBytes)
 	}
 	bound := make([]tensor.Tensor, len(m.inputs))
-	if err := m.bind(in, bound); err != nil {
+	if err := Bind(m.inputs, in, bound); err != nil {
 		m.calls.put(c)
 		return nil, err
 	}
@@ -265,7 +272,7 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 	for i, at := range m.graph.outputs {
 		out[i] = own(c.values[at])
 		out[i].Name = m.outputs[i]
-		if !fits(out[i].Shape, m.signature.Outputs[i].Shape) || out[i].Type.String() != m.signature.Outputs[i].Datatype {
+		if !Fits(out[i].Shape, m.signature.Outputs[i].Shape) || out[i].Type.String() != m.signature.Outputs[i].Datatype {
 			err := problem.New(problem.Invalid, "The model answers %q as %s %v for these inputs, but its signature says %s %v.", clip(m.outputs[i]), out[i].Type, out[i].Shape, m.signature.Outputs[i].Datatype, m.signature.Outputs[i].Shape).At("inputs")
 			m.calls.put(c)
 			return nil, err
@@ -281,7 +288,8 @@ func own(t *tensor.Tensor) tensor.Tensor {
 		I64: append([]int64(nil), t.I64...), U64: append([]uint64(nil), t.U64...), B: append([]bool(nil), t.B...), S: append([]string(nil), t.S...)}
 }
 
-func fits(shape, want []int) bool {
+// Fits tells whether shape is one that want allows, where −1 is any length.
+func Fits(shape, want []int) bool {
 	if len(shape) != len(want) {
 		return false
 	}
@@ -293,29 +301,30 @@ func fits(shape, want []int) bool {
 	return true
 }
 
-// bind finds the tensor of each input and brings it to the type and shape of the graph.
-func (m *model) bind(in, bound []tensor.Tensor) error {
-	if len(in) != len(m.inputs) {
-		return problem.New(problem.Invalid, "The request has %d inputs; the model takes %d: %s.", len(in), len(m.inputs), m.names()).At("inputs")
+// Bind finds the tensor of each input among those of a call and brings it to the input's type and shape in bound, which
+// is as long as inputs. It fails with problem.Invalid, naming what does not fit; in stays as it is, bound may share with it.
+func Bind(inputs []Input, in, bound []tensor.Tensor) error {
+	if len(in) != len(inputs) {
+		return problem.New(problem.Invalid, "The request has %d inputs; the model takes %d: %s.", len(in), len(inputs), names(inputs)).At("inputs")
 	}
-	for k, want := range m.inputs {
+	for k, want := range inputs {
 		i := k
-		if in[i].Name != want.name && len(in) > 1 {
-			for i = 0; i < len(in) && in[i].Name != want.name; i++ {
+		if in[i].Name != want.Name && len(in) > 1 {
+			for i = 0; i < len(in) && in[i].Name != want.Name; i++ {
 			}
 			if i == len(in) {
-				return problem.New(problem.Invalid, "The input %q is missing from the request; the model takes %s.", clip(want.name), m.names()).At("inputs")
+				return problem.New(problem.Invalid, "The input %q is missing from the request; the model takes %s.", clip(want.Name), names(inputs)).At("inputs")
 			}
 		}
 		t := &in[i]
 		shape := t.Shape
-		if len(shape) == 1 && len(want.shape) == 2 && want.shape[1] == 1 {
+		if len(shape) == 1 && len(want.Shape) == 2 && want.Shape[1] == 1 {
 			shape = []int{shape[0], 1}
 		}
-		if !fits(shape, want.shape) {
-			return problem.New(problem.Invalid, "Tensor %q has shape %v; the model takes %v, where -1 is any length.", clip(t.Name), t.Shape, want.shape).At(fmt.Sprintf("inputs[%d].shape", i))
+		if !Fits(shape, want.Shape) {
+			return problem.New(problem.Invalid, "Tensor %q has shape %v; the model takes %v, where -1 is any length.", clip(t.Name), t.Shape, want.Shape).At(fmt.Sprintf("inputs[%d].shape", i))
 		}
-		if err := convert(&bound[k], t, want.typ); err != nil {
+		if err := convert(&bound[k], t, want.Type); err != nil {
 			return err.At(fmt.Sprintf("inputs[%d].datatype", i))
 		}
 		bound[k].Shape = shape
@@ -323,10 +332,10 @@ func (m *model) bind(in, bound []tensor.Tensor) error {
 	return nil
 }
 
-func (m *model) names() string {
+func names(inputs []Input) string {
 	var list []string
-	for _, in := range m.inputs {
-		if list = append(list, fmt.Sprintf("%q %s %v", clip(in.name), in.typ, in.shape)); len(list) == 8 {
+	for _, in := range inputs {
+		if list = append(list, fmt.Sprintf("%q %s %v", clip(in.Name), in.Type, in.Shape)); len(list) == 8 {
 			list = append(list, "…")
 			break
 		}
@@ -347,7 +356,7 @@ func convert(out, t *tensor.Tensor, want tensor.Type) *problem.Error {
 	n := t.Len()
 	out.Type = want
 	switch want {
-	case tensor.FP32:
+	case tensor.FP32, tensor.FP16, tensor.BF16:
 		out.F32 = make([]float32, n)
 		t.CopyFloat32(out.F32, 0, 1)
 	case tensor.FP64:
