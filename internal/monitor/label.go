@@ -10,8 +10,14 @@ import (
 )
 
 // label counts the outcomes that have arrived since the last look and those of windows just closed.
-func (s *Service) label(ctx context.Context, m *Monitor, t *tail, place string) error {
+func (s *Service) label(ctx context.Context, m *Monitor, t *tail, place string) (err error) {
 	dirty := map[string]Result{}
+	if t.relabel {
+		// Without a single outcome no window can be measured, and reading their rows again would cost as much as the calls.
+		if t.relabel, err = s.anyOutcome(ctx, m.Endpoint); err != nil {
+			return err
+		}
+	}
 	if t.relabel {
 		err := s.DB.Read(ctx, func(tx db.Scope) error {
 			all, err := windows(tx, m.Endpoint, anyVersion, "", shown)
@@ -60,6 +66,12 @@ func (s *Service) label(ctx context.Context, m *Monitor, t *tail, place string) 
 		return nil
 	}
 	return s.DB.Write(ctx, func(tx db.Scope) error { return setOutcomes(tx, m.Endpoint, next) })
+}
+
+// anyOutcome tells whether an outcome of an endpoint's predictions was ever told.
+func (s *Service) anyOutcome(ctx context.Context, endpoint string) (bool, error) {
+	ids, _, err := s.Calls.Labelled(ctx, endpoint, "", 1)
+	return len(ids) > 0, err
 }
 
 // touched adds the windows that hold the predictions.

@@ -337,13 +337,10 @@ func scalar(raw json.RawMessage) (json.RawMessage, bool) {
 func (s *Service) Outcomes(ctx context.Context, ids []string) (map[string][]Outcome, error) {
 	out := map[string][]Outcome{}
 	err := s.DB.Read(ctx, func(tx db.Scope) error {
-		for _, id := range ids {
-			list, err := s.store.outcomes(tx, id)
-			if err != nil {
+		clear(out)
+		for some := range slices.Chunk(ids, outcomesAtOnce) {
+			if err := s.store.outcomes(tx, some, out); err != nil {
 				return err
-			}
-			if len(list) > 0 {
-				out[id] = list
 			}
 		}
 		return nil

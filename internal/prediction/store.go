@@ -2,6 +2,8 @@ package prediction
 
 import (
 	"encoding/json"
+	"strconv"
+	"strings"
 	"time"
 
 	"keelson/internal/db"
@@ -162,20 +164,39 @@ func (store) insertOutcome(tx db.Scope, o Outcome, endpoint, by string, now time
 	return err
 }
 
-func (store) outcomes(tx db.Scope, prediction string) (out []Outcome, err error) {
-	err = tx.Each(`SELECT row_no, value, at FROM prediction_outcome WHERE workspace = $1 AND prediction = $2 ORDER BY row_no`, []any{tx.Workspace, prediction},
-		func(scan func(...any) error) error {
-			o := Outcome{Prediction: prediction}
-			var at int64
-			var value string
-			if err := scan(&o.Row, &value, &at); err != nil {
-				return err
-			}
-			o.Value, o.At = json.RawMessage(value), db.Time(at)
-			out = append(out, o)
-			return nil
-		})
-	return out, err
+// outcomesAtOnce is how many predictions one statement asks about.
+const outcomesAtOnce = 200
+
+var outcomesQuery = func() string {
+	var b strings.Builder
+	b.WriteString(`SELECT prediction, row_no, value, at FROM prediction_outcome WHERE workspace = $1 AND prediction IN (`)
+	for i := range outcomesAtOnce {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString("$" + strconv.Itoa(i+2))
+	}
+	return b.String() + `) ORDER BY prediction, row_no`
+}()
+
+// outcomes adds what is known of at most outcomesAtOnce predictions.
+func (store) outcomes(tx db.Scope, ids []string, into map[string][]Outcome) error {
+	args := make([]any, 1, outcomesAtOnce+1)
+	args[0] = tx.Workspace
+	for i := range outcomesAtOnce { // always as many, so that the statement is prepared once
+		args = append(args, ids[min(i, len(ids)-1)])
+	}
+	return tx.Each(outcomesQuery, args, func(scan func(...any) error) error {
+		var o Outcome
+		var at int64
+		var value string
+		if err := scan(&o.Prediction, &o.Row, &value, &at); err != nil {
+			return err
+		}
+		o.Value, o.At = json.RawMessage(value), db.Time(at)
+		into[o.Prediction] = append(into[o.Prediction], o)
+		return nil
+	})
 }
 
 // key is a row of prediction_key.

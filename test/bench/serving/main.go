@@ -3,6 +3,7 @@
 //
 //	go run ./test/bench/serving -python PYTHON          everything, about ten minutes
 //	go run ./test/bench/serving -python PYTHON -quick   fewer turns: for a look
+//	go run ./test/bench/serving -only logging           only what the log costs; needs no PYTHON and no peer
 //
 // Ours runs as it ships: sign-in, validation, metrics and the prediction log (durability group) are on. The peer runs
 // with its default settings: one inference worker beside its server, metrics on, no sign-in and no log of predictions.
@@ -11,6 +12,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -41,6 +43,7 @@ type bench struct {
 	ctx    context.Context
 	dir    string
 	python string
+	only   string
 	turns  int
 	per    int // requests of one side in one turn
 	ours   *side
@@ -60,7 +63,9 @@ func main() {
 	bin := flag.String("bin", "bin/keelson", "the built program")
 	flag.StringVar(&b.python, "python", "", "python with the packages of test/bench/serving/requirements.txt")
 	quick := flag.Bool("quick", false, "fewer turns")
+	flag.StringVar(&b.only, "only", "", "logging: only what the prediction log costs")
 	strict := flag.Bool("strict", false, "exit 1 when a figure misses its limit")
+	flag.IntVar(&b.per, "per", b.per, "requests of one side in one turn")
 	flag.Parse()
 	if *quick {
 		b.turns, b.per = 4, 150
@@ -95,6 +100,9 @@ func (b *bench) print() {
 }
 
 func (b *bench) run(bin string) error {
+	if b.only == "logging" {
+		return b.alone(bin)
+	}
 	if b.python == "" {
 		return errors.New("name a python with the packages of test/bench/serving/requirements.txt: -python, or use make bench-serving")
 	}
@@ -117,6 +125,31 @@ func (b *bench) run(bin string) error {
 	return nil
 }
 
+// alone measures the log without the peer, on a linear model: the cheaper the model, the more the log shows.
+func (b *bench) alone(bin string) error {
+	var err error
+	if b.dir, err = os.MkdirTemp("", "keelson-bench-serving-"); err != nil {
+		return err
+	}
+	b.end = append(b.end, func() { os.RemoveAll(b.dir) })
+	features := make([]string, width)
+	coefficients := make([]float64, width)
+	for i := range width {
+		features[i], coefficients[i] = fmt.Sprint("f", i), float64(i)/width
+	}
+	doc, err := json.Marshal(map[string]any{"format": "keelson-linear-1", "features": features, "coefficients": coefficients, "intercept": 1})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "model.linear.json"), doc, 0o600); err != nil {
+		return err
+	}
+	if err := b.startOurs(bin, map[string]string{"xgboost": "model.linear.json", "unlogged": "model.linear.json"}); err != nil {
+		return err
+	}
+	return b.logging()
+}
+
 // start brings both servers and the floor up with the models.
 func (b *bench) start(bin string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -134,6 +167,14 @@ func (b *bench) start(bin string) error {
 	if err := b.startPeer(port); err != nil {
 		return err
 	}
+	if err := b.startOurs(bin, map[string]string{"xgboost": "xgboost.json", "lightgbm": "lightgbm.txt", "logistic": "model.linear.json", "unlogged": "xgboost.json"}); err != nil {
+		return err
+	}
+	return b.startFloor()
+}
+
+// startOurs starts the program and deploys each model from its file; the one called unlogged logs nothing.
+func (b *bench) startOurs(bin string, models map[string]string) error {
 	s, err := launch.Keelson(b.ctx, bin, filepath.Join(b.dir, "data"), "")
 	if err != nil {
 		return err
@@ -143,17 +184,21 @@ func (b *bench) start(bin string) error {
 	if err := os.WriteFile(project, []byte("name: unlogged\nmodel: unlogged\nsteps: {none: {kind: command, run: [\"true\"]}}\ndeploy:\n  dev: {mode: all, limits: {unlogged: 100}}\n"), 0o600); err != nil {
 		return err
 	}
-	for name, file := range map[string]string{"xgboost": "xgboost.json", "lightgbm": "lightgbm.txt", "logistic": "model.linear.json"} {
-		if _, err := s.CLI("deploy", "create", filepath.Join(b.dir, file), "--name", name, "--to", "dev", "--json"); err != nil {
+	for name, file := range models {
+		args := []string{"deploy", "create", filepath.Join(b.dir, file), "--name", name, "--to", "dev", "--json"}
+		if name == "unlogged" {
+			args = append(args, "--file", project)
+		}
+		if _, err := s.CLI(args...); err != nil {
 			return err
 		}
 	}
-	if _, err := s.CLI("deploy", "create", filepath.Join(b.dir, "xgboost.json"), "--name", "unlogged", "--to", "dev", "--file", project, "--json"); err != nil {
-		return err
-	}
 	b.ours = newSide(s.URL, s.Token, ".dev", s.URL)
 	b.quiet = newSide(s.URL, s.Token, ".dev", s.URL)
+	return nil
+}
 
+func (b *bench) startFloor() error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -171,7 +216,7 @@ func (b *bench) start(bin string) error {
 	if _, err := fmt.Fscanln(out, &addr); err != nil {
 		return err
 	}
-	b.floor = newSide(addr, s.Token, "", "")
+	b.floor = newSide(addr, b.ours.token, "", "")
 	return nil
 }
 
