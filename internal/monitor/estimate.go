@@ -291,6 +291,9 @@ func (e *Estimate) cause(p *Performance) *Cause {
 
 // text is the estimate in a verdict: ", estimated ROC AUC 0.81 (0.84 on the data it was judged on)".
 func (e *Estimate) text() string {
+	if e == nil {
+		return ""
+	}
 	m := e.Metrics[e.Metric]
 	if !m.Value.OK() {
 		return ""

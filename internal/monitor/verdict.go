@@ -19,6 +19,9 @@ type Verdict struct {
 	Reasons []string `json:"reasons"`
 }
 
+// confirmed is the share of a window's rows that need an outcome before its result counts as confirmed.
+const confirmed = 0.5
+
 // silence is how long an endpoint may be without a window before its verdict becomes unknown.
 const silence = 7 * 24 * time.Hour
 
@@ -146,7 +149,11 @@ func judge(windows []Result, now time.Time) Verdict {
 		if _, _, ok := old.Performance.measure(); !ok {
 			continue
 		}
-		reasons = append(append(reasons, "The result holds: "+old.Performance.text()+"."), worstText(old.Worst)...)
+		holds := "The result holds: " + old.Performance.text() + "."
+		if old.Performance.Coverage < confirmed {
+			holds = fmt.Sprintf("The result is not yet confirmed (%s); so far it holds: %s%s.", labels(old.Performance), old.Performance.text(), old.Estimate.text())
+		}
+		reasons = append(append(reasons, holds), worstText(old.Worst)...)
 		if old.ID != w.ID && w.Estimate != nil {
 			reasons = append(reasons, fmt.Sprintf("The newest window is not confirmed yet (%s)%s.", labels(w.Performance), w.Estimate.text()))
 		}
