@@ -32,6 +32,7 @@ type buffer struct {
 	begin, end  time.Time // of a window of time
 	late        int       // rows whose time lies before begin
 	early       []Early
+	tally       tally
 }
 
 // callRows is one call in a buffer.
@@ -68,9 +69,20 @@ func (b *buffer) outcomes(known map[string]map[int]any) []any {
 
 func (b *buffer) add(c *Call, after string) {
 	if b.rows == 0 {
-		b.after, b.first, b.from, b.to = after, c.ID, c.At, c.At
+		b.after, b.first = after, c.ID
 	}
 	b.model, b.last = c.Model, c.ID
+	b.calls = append(b.calls, callRows{c.ID, c.Rows})
+	b.inputs.add(c.Inputs, c.Rows)
+	b.outputs.add(c.Outputs, c.Rows)
+	b.count(c)
+}
+
+// count counts a call without keeping its rows.
+func (b *buffer) count(c *Call) {
+	if b.rows == 0 {
+		b.from, b.to = c.At, c.At
+	}
 	if c.At.Before(b.from) {
 		b.from = c.At
 	}
@@ -80,9 +92,7 @@ func (b *buffer) add(c *Call, after string) {
 	if !b.begin.IsZero() && c.At.Before(b.begin) {
 		b.late += c.Rows
 	}
-	b.calls = append(b.calls, callRows{c.ID, c.Rows})
-	b.inputs.add(c.Inputs, c.Rows)
-	b.outputs.add(c.Outputs, c.Rows)
+	b.tally.add(c)
 	b.rows += c.Rows
 }
 

@@ -122,7 +122,7 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 		r.settle(m, base.Yardstick, nil)
 		return false, nil
 	}
-	if err := s.learnReference(ctx, m, state, r.Reference); err != nil {
+	if err := s.learnReference(ctx, m, state, r.Reference, columns); err != nil {
 		return false, err
 	}
 	if state.estimator, err = s.estimatorOf(ctx, m, r.Version, state, inputs); err != nil {
@@ -150,7 +150,7 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 
 // learnReference learns from the reference's rows what is kept in memory: how whole rows lie and how far its chunks vary. It
 // is learnt once per reference and size of window, again after a restart, with equal results.
-func (s *Service) learnReference(ctx context.Context, m *Monitor, state *versionState, ref dataset.Ref) error {
+func (s *Service) learnReference(ctx context.Context, m *Monitor, state *versionState, ref dataset.Ref, inputs []series) error {
 	if ref.Dataset == "" || state.together != nil && state.learnt == ref && state.chunk == m.Window.Rows {
 		return nil
 	}
@@ -163,7 +163,7 @@ func (s *Service) learnReference(ctx context.Context, m *Monitor, state *version
 		}
 		return err
 	}
-	state.together, state.learnt, state.chunk = learnTogether(all, m.Window.Rows), ref, m.Window.Rows
+	state.together, state.learnt, state.chunk = learnTogether(shared(all, inputs), m.Window.Rows), ref, m.Window.Rows
 	state.usual = nil
 	if m.Limits.By == FromReference {
 		state.usual = usualOf(profileOf(all, types), all, m.Window.Rows)
@@ -210,6 +210,16 @@ func kindOfSeries(s series) string {
 		return wordKind
 	}
 	return numberKind
+}
+
+// shared are the columns of a reference that a window has too.
+func shared(reference, inputs []series) (out []series) {
+	for _, s := range reference {
+		if seriesOf(inputs, s.name) != nil {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // reference returns the profiles that the inputs and the outputs of a window are compared with, made on first use; nil where
@@ -337,6 +347,9 @@ func gone(before, now []Cause) (out []Cause) {
 // tell publishes that there is news of a window, and records and publishes what began and what is over.
 func (s *Service) tell(tx db.Scope, m *Monitor, r *Result, news string, begun, over []Cause) error {
 	errs := []error{event.Publish(tx, news, "monitor/"+m.Endpoint, News{m.Endpoint, r.Model, r.Version, r.ID, r.Verdict})}
+	if s.now().Sub(r.To) > silence {
+		begun = nil // a new monitor reads old windows: nobody is alerted of the past
+	}
 	for _, turn := range []struct {
 		typ    string
 		causes []Cause

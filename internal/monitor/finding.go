@@ -161,16 +161,17 @@ func (r *Result) follow(before *Result) {
 
 // Findings is what was found in a window beside the shifts of its columns and its realised result.
 type Findings struct {
-	Estimate *Estimate   `json:"estimate" doc:"the result as expected without outcomes; null where none can be given, estimate_why says why"`
-	Why      string      `json:"estimate_why,omitempty" doc:"why there is no estimate"`
-	Segments []Part      `json:"segments,omitempty" doc:"the declared segments"`
-	Worst    *Part       `json:"worst_segment,omitempty" doc:"the slice, of one column or two, where the result is worst, if it is worse than chance explains"`
-	Metrics  []Measured  `json:"custom,omitempty" doc:"the custom metrics"`
-	Rules    []RuleCheck `json:"rules,omitempty" doc:"the data-quality rules"`
-	Together *Together   `json:"together,omitempty" doc:"whole rows against the reference"`
-	Early    []Early     `json:"early,omitempty" doc:"what the online detectors noticed within the window"`
-	TooFew   string      `json:"too_few,omitempty" doc:"why a window of time was not judged"`
-	Late     int         `json:"late_rows,omitempty" doc:"rows whose time lies before the window; they are counted in it"`
+	Estimate   *Estimate   `json:"estimate" doc:"the result as expected without outcomes; null where none can be given, estimate_why says why"`
+	Why        string      `json:"estimate_why,omitempty" doc:"why there is no estimate"`
+	Segments   []Part      `json:"segments,omitempty" doc:"the declared segments"`
+	Worst      *Part       `json:"worst_segment,omitempty" doc:"the slice, of one column or two, where the result is worst, if it is worse than chance explains"`
+	Metrics    []Measured  `json:"custom,omitempty" doc:"the custom metrics"`
+	Rules      []RuleCheck `json:"rules,omitempty" doc:"the data-quality rules"`
+	Together   *Together   `json:"together,omitempty" doc:"whole rows against the reference"`
+	Early      []Early     `json:"early,omitempty" doc:"what the online detectors noticed within the window"`
+	Separation *Separation `json:"separation,omitempty" doc:"whether a classifier can tell the rows from the reference; on demand and once a day"`
+	TooFew     string      `json:"too_few,omitempty" doc:"why a window of time was not judged"`
+	Late       int         `json:"late_rows,omitempty" doc:"rows whose time lies before the window; they are counted in it"`
 }
 
 // Estimate is the result of a window as it is expected before outcomes arrive; it is never shown as a result.

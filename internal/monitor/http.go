@@ -2,6 +2,8 @@ package monitor
 
 import (
 	"context"
+	"net/http"
+	"time"
 
 	"keelson/internal/dataset"
 	"keelson/internal/db"
@@ -17,6 +19,14 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Put(a, base+"/{endpoint}", "monitor.write", "Make a monitor or change it", s.putOne)
 	rest.Get(a, base+"/{endpoint}/windows", "monitor.read", "List the windows of a monitor, newest first", s.getWindows)
 	rest.Get(a, base+"/{endpoint}/windows/{id}", "monitor.read", "Show a window with its histograms", s.getWindow)
+	rest.Post(a, base+"/{endpoint}/windows/{id}/separation", "monitor.write", "Let a classifier tell the rows of a window from the reference", s.postSeparation)
+	rest.Get(a, base+"/{endpoint}/live", "monitor.read", "Count what has arrived since the last window", s.getLive)
+	rest.Post(a, base+"/{endpoint}/accept", "monitor.write", "Make a window the reference of what follows", s.postAccept)
+	rest.Get(a, base+"/{endpoint}/indicators", "monitor.read", "List values of business metrics, newest first", s.getReadings)
+	rest.Post(a, base+"/{endpoint}/indicators", "monitor.write", "Hand in values of business metrics", s.postReadings)
+	rest.Get(a, base+"/{endpoint}/backfills", "monitor.read", "List back-fills, newest first", s.getBackfills)
+	rest.Get(a, base+"/{endpoint}/backfills/{id}", "monitor.read", "Tell how far a back-fill has come", s.getBackfill)
+	rest.Post(a, base+"/{endpoint}/backfills", "monitor.write", "Look again at stored windows with the present settings", s.postBackfill, rest.Status(http.StatusAccepted))
 }
 
 // Overview is a monitor with its verdict, as the list shows it.
@@ -53,9 +63,10 @@ type endpointInput struct {
 
 // View is a monitor with what it found.
 type View struct {
-	Monitor Monitor  `json:"monitor"`
-	Verdict Verdict  `json:"verdict"`
-	Windows []Result `json:"windows" doc:"the newest first, up to 50"`
+	Monitor    Monitor    `json:"monitor"`
+	Verdict    Verdict    `json:"verdict"`
+	Windows    []Result   `json:"windows" doc:"the newest first, up to 50"`
+	Indicators []Standing `json:"indicators" doc:"business metrics with their newest values"`
 }
 
 func (s *Service) getOne(ctx context.Context, in *endpointInput) (v View, err error) {
@@ -64,7 +75,12 @@ func (s *Service) getOne(ctx context.Context, in *endpointInput) (v View, err er
 			return err
 		}
 		v.Windows, err = windows(tx, in.Endpoint, anyVersion, "", shown)
+		if err != nil {
+			return err
+		}
 		v.Verdict = judge(v.Windows, s.now())
+		v.Indicators, err = v.Monitor.standings(tx)
+		v.Verdict.add(v.Indicators, s.now())
 		return err
 	})
 	if v.Windows == nil {
@@ -164,4 +180,120 @@ type windowInput struct {
 
 func (s *Service) getWindow(ctx context.Context, in *windowInput) (Result, error) {
 	return s.Window(ctx, in.Endpoint, in.ID)
+}
+
+func (s *Service) postSeparation(ctx context.Context, in *windowInput) (Separation, error) {
+	return s.Separate(ctx, in.Endpoint, in.ID)
+}
+
+func (s *Service) getLive(ctx context.Context, in *endpointInput) (Live, error) {
+	return s.Live(ctx, in.Endpoint)
+}
+
+type acceptInput struct {
+	Endpoint string `path:"endpoint" doc:"endpoint"`
+	Body     struct {
+		Window string `json:"window,omitempty" doc:"id of the window; the newest if empty"`
+		Reason string `json:"reason" minLength:"1" maxLength:"1000" doc:"why the changed data is all right"`
+	}
+}
+
+func (s *Service) postAccept(ctx context.Context, in *acceptInput) (Monitor, error) {
+	return s.Accept(ctx, in.Endpoint, in.Body.Window, in.Body.Reason)
+}
+
+type readingsInput struct {
+	Endpoint string `path:"endpoint" doc:"endpoint"`
+	rest.Paging
+	Name string `query:"name" doc:"only this indicator"`
+}
+
+func (s *Service) getReadings(ctx context.Context, in *readingsInput) (rest.Page[Reading], error) {
+	var all []Reading
+	err := s.DB.Read(ctx, func(tx db.Scope) error {
+		if _, _, err := get(tx, in.Endpoint); err != nil {
+			return err
+		}
+		var err error
+		all, err = readings(tx, in.Endpoint, in.Name, in.Cursor, in.Limit+1)
+		return err
+	})
+	return rest.Paged(all, in.Limit, placeOf), err
+}
+
+type tellInput struct {
+	Endpoint string `path:"endpoint" doc:"endpoint"`
+	Body     struct {
+		Items []struct {
+			Name  string     `json:"name" minLength:"1" maxLength:"100"`
+			Value float64    `json:"value"`
+			At    *time.Time `json:"at,omitempty" doc:"now if it is left out"`
+		} `json:"items" minItems:"1" maxItems:"1000"`
+	}
+}
+
+// Told counts readings that were handed in.
+type Told struct {
+	Accepted   int `json:"accepted"`
+	Duplicates int `json:"duplicates" doc:"known with the same value"`
+}
+
+func (s *Service) postReadings(ctx context.Context, in *tellInput) (out Told, err error) {
+	list := make([]Reading, len(in.Body.Items))
+	for i, item := range in.Body.Items {
+		list[i] = Reading{Name: item.Name, Value: item.Value}
+		if item.At != nil {
+			list[i].At = *item.At
+		}
+	}
+	out.Accepted, out.Duplicates, err = s.Tell(ctx, in.Endpoint, list)
+	return out, err
+}
+
+type backfillInput struct {
+	Endpoint string `path:"endpoint" doc:"endpoint"`
+	Body     struct {
+		Since *time.Time `json:"since,omitempty" doc:"from the first window if it is left out"`
+		Until *time.Time `json:"until,omitempty" doc:"to the newest if it is left out"`
+	}
+}
+
+func (s *Service) postBackfill(ctx context.Context, in *backfillInput) (Backfill, error) {
+	var since, until time.Time
+	if in.Body.Since != nil {
+		since = *in.Body.Since
+	}
+	if in.Body.Until != nil {
+		until = *in.Body.Until
+	}
+	return s.Backfill(ctx, in.Endpoint, since, until)
+}
+
+type backfillsInput struct {
+	Endpoint string `path:"endpoint" doc:"endpoint"`
+	rest.Paging
+}
+
+func (s *Service) getBackfills(ctx context.Context, in *backfillsInput) (rest.Page[Backfill], error) {
+	var all []Backfill
+	err := s.DB.Read(ctx, func(tx db.Scope) error {
+		q, args := "SELECT "+backfillColumns+" FROM monitor_backfill WHERE workspace = $1 AND endpoint = $2", []any{tx.Workspace, in.Endpoint, in.Limit + 1}
+		if in.Cursor != "" {
+			q, args = q+" AND id < $4", append(args, in.Cursor)
+		}
+		return tx.Each(q+" ORDER BY id DESC LIMIT $3", args, func(scan func(...any) error) error {
+			b, err := scanBackfill(scan)
+			all = append(all, b)
+			return err
+		})
+	})
+	return rest.Paged(all, in.Limit, func(b Backfill) string { return b.ID }), err
+}
+
+func (s *Service) getBackfill(ctx context.Context, in *windowInput) (Backfill, error) {
+	b, err := s.GetBackfill(ctx, in.ID)
+	if err == nil && b.Endpoint != in.Endpoint {
+		return b, problem.New(problem.NotFound, "The monitor of %q has no back-fill %q.", in.Endpoint, clip(in.ID)).At("id")
+	}
+	return b, err
 }

@@ -60,14 +60,25 @@ type Service struct {
 	mu       sync.Mutex
 	tails    map[[2]string]*tail    // by workspace and endpoint
 	profiles map[string][2]*profile // of windows that others are compared with
+	live     map[[2]string]*Live    // counters of the open windows, replaced and never changed
 }
 
 // every is the pause between two looks at the log. Requests are in a window within this and the time the
 // window takes.
 const every = time.Second
 
-// Jobs registers the worker; it runs in one process at a time.
-func (s *Service) Jobs(r *job.Runner) { r.Every("monitor", every, s.Tick) }
+// Jobs registers the workers; each runs in one process at a time.
+func (s *Service) Jobs(r *job.Runner) {
+	r.Every("monitor", every, s.Tick)
+	r.Every("monitor-nightly", time.Hour, s.Nightly)
+	r.Handle(BackfillKind, func(ctx context.Context, j job.Job) error {
+		var a struct{ ID string }
+		if err := j.Bind(&a); err != nil {
+			return err
+		}
+		return s.RunBackfill(ctx, a.ID)
+	})
+}
 
 // EnsureFor makes sure that an endpoint is watched and that a version is compared with its training data.
 // With an empty ref the version's own data dependency is taken, and where there is none, its first quiet
@@ -266,7 +277,17 @@ func verdict(tx db.Scope, endpoint string, now time.Time) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
-	return judge(all, now), nil
+	v := judge(all, now)
+	m, _, err := get(tx, endpoint)
+	if problem.Is(err, problem.NotFound) {
+		return v, nil
+	}
+	if err != nil {
+		return v, err
+	}
+	standings, err := m.standings(tx)
+	v.add(standings, now)
+	return v, err
 }
 
 // Health answers for every model that is watched, by name: the worst verdict of its endpoints (no, watch,

@@ -23,7 +23,6 @@ type tail struct {
 	relabel    bool      // windows were closed whose outcomes may have come before
 	counted    time.Time // when outcomes of the open windows were last counted
 	watchers   map[int]*watcher
-	looked     time.Time // when the log was last read to its end
 }
 
 const (
@@ -83,6 +82,12 @@ func (s *Service) look(ctx context.Context, at [2]string) error {
 		s.drop(at) // what was half-way is read again
 		return err
 	}
+	s.mu.Lock()
+	if s.live == nil {
+		s.live = map[[2]string]*Live{}
+	}
+	s.live[at] = t.counters(&m, s.now())
+	s.mu.Unlock()
 	return s.label(ctx, &m, t, p.outcomes)
 }
 
@@ -140,16 +145,7 @@ func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
 			}
 			t.scanned = c.ID
 			if b == nil {
-				b = &buffer{}
-				if span := m.Window.length(); span > 0 {
-					at := c.At
-					if now := s.now(); at.After(now) { // a clock that is ahead does not keep the window open
-						at = now
-					}
-					b.begin = at.Truncate(span)
-					b.end = b.begin.Add(span)
-				}
-				t.pending[c.Version] = b
+				b = t.open(m, c, s.now())
 			}
 			b.add(c, before)
 			t.watch(c, b)
@@ -162,7 +158,6 @@ func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
 			return err
 		}
 		if n < batch {
-			t.looked = s.now()
 			break
 		}
 		if time.Since(begun) > patience {
@@ -181,6 +176,21 @@ func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
 		}
 	}
 	return s.settleLow(ctx, m, t)
+}
+
+// open begins a window with a call.
+func (t *tail) open(m *Monitor, c *Call, now time.Time) *buffer {
+	b := &buffer{}
+	if span := m.Window.length(); span > 0 {
+		at := c.At
+		if at.After(now) { // a clock that is ahead does not keep the window open
+			at = now
+		}
+		b.begin = at.Truncate(span)
+		b.end = b.begin.Add(span)
+	}
+	t.pending[c.Version] = b
+	return b
 }
 
 // countOutcomes closes the windows that are cut by outcomes and have enough of them.
