@@ -294,12 +294,13 @@ var nosniff, sameOrigin = []string{"nosniff"}, []string{"SAMEORIGIN"}
 // Serve runs the program with a configuration until ctx ends, telling on out where it answers and, at the first start,
 // how to get in.
 func Serve(ctx context.Context, c Config, out, logTo io.Writer) error {
-	debug.SetGCPercent(50) // a small resident size matters more here than the last percent of throughput
+	debug.SetGCPercent(restPercent)
 	a, err := New(ctx, c, logTo)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
+	a.run = append(a.run, collect)
 	link, token, first := "", "", false
 	if c.Auth == "on" {
 		if link, token, first, err = a.Identity.First(ctx); err != nil {

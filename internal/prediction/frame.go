@@ -109,15 +109,23 @@ func field(b []byte) (value, rest []byte, err error) {
 
 // decode reads a payload. Without tensors Inputs and Outputs stay empty.
 func decode(payload []byte, tensors bool) (r Record, err error) {
+	return decodeLike(payload, tensors, &Record{})
+}
+
+// decodeLike is decode that shares the texts of another record where they are the same.
+func decodeLike(payload []byte, tensors bool, like *Record) (r Record, err error) {
 	r.ID = string(payload[1 : 1+idLen])
 	r.At = time.UnixMicro(int64(binary.LittleEndian.Uint64(payload[1+idLen:]))).UTC()
 	b := payload[bodyAt-frameHead:]
-	for _, p := range [...]*string{&r.Workspace, &r.Endpoint, &r.Model, &r.Environment, &r.Slot, &r.Caller, &r.Application, &r.Purpose, &r.Subject, &r.Request, &r.Error, &r.Trace, &r.Segment, &r.Override} {
+	have := [...]string{like.Workspace, like.Endpoint, like.Model, like.Environment, like.Slot, like.Caller, like.Application, like.Purpose, like.Subject, like.Request, like.Error, like.Trace, like.Segment, like.Override}
+	for i, p := range [...]*string{&r.Workspace, &r.Endpoint, &r.Model, &r.Environment, &r.Slot, &r.Caller, &r.Application, &r.Purpose, &r.Subject, &r.Request, &r.Error, &r.Trace, &r.Segment, &r.Override} {
 		var v []byte
 		if v, b, err = field(b); err != nil {
 			return r, err
 		}
-		*p = string(v)
+		if *p = have[i]; *p != string(v) {
+			*p = string(v)
+		}
 	}
 	var fired []byte
 	if fired, b, err = field(b); err != nil {

@@ -69,7 +69,7 @@ func OpenLog(o Options) (*Log, error) {
 		o.SegmentBytes = 16 << 20
 	}
 	if o.SyncEvery == 0 {
-		o.SyncEvery = 25 * time.Millisecond
+		o.SyncEvery = 40 * time.Millisecond
 	}
 	if o.Ring == 0 {
 		o.Ring = 8192

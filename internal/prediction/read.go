@@ -1,11 +1,13 @@
 package prediction
 
 import (
+	"bytes"
 	"container/heap"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
@@ -85,7 +87,7 @@ func (s *Service) read(ctx context.Context, q Query, o order, fn func(Record) (b
 	}
 	h.list = append(unfiled, r.page("", true))
 	heap.Init(h)
-	last := ""
+	last, given := "", 0
 	for h.Len() > 0 {
 		top := h.list[0]
 		if top.open != nil {
@@ -101,6 +103,9 @@ func (s *Service) read(ctx context.Context, q Query, o order, fn func(Record) (b
 				heap.Push(h, m)
 			}
 			continue
+		}
+		if given++; given%politeness == 0 {
+			runtime.Gosched() // calls to models come first
 		}
 		id := top.key
 		if id != last {
@@ -125,6 +130,9 @@ func (s *Service) read(ctx context.Context, q Query, o order, fn func(Record) (b
 	return nil
 }
 
+// politeness is how many records are worked on before others get the processor.
+const politeness = 32
+
 // clockSkew is how far a record's time may lie after its arrival.
 const clockSkew = 5 * time.Minute
 
@@ -148,6 +156,7 @@ func (r *reading) unfiled() ([]*source, error) {
 			return nil, err
 		}
 		var kept [][]byte
+		whole := len(b)
 		for len(b) > 0 {
 			payload, rest, err := nextFrame(b)
 			if err != nil {
@@ -162,16 +171,42 @@ func (r *reading) unfiled() ([]*source, error) {
 		if len(kept) == 0 {
 			continue
 		}
-		for i, p := range kept { // lets go of the rest of the segment
-			kept[i] = slices.Clone(p)
-		}
+		kept = compact(kept, whole)
 		// Records of one process arrive in order, but async ones may overtake each other across durabilities.
-		slices.SortStableFunc(kept, func(a, b []byte) int { return r.order(string(a[1:1+idLen]), string(b[1:1+idLen])) })
-		src := &source{count: len(kept), id: func(i int) string { return string(kept[i][1 : 1+idLen]) }, get: func(i int) (Record, error) { return decode(kept[i], true) }}
+		byID := func(a, b []byte) int { return bytes.Compare(a[1:1+idLen], b[1:1+idLen]) }
+		if !slices.IsSortedFunc(kept, byID) {
+			slices.SortStableFunc(kept, byID)
+		}
+		if r.descending {
+			slices.Reverse(kept)
+		}
+		var last Record // its neighbour has mostly the same texts
+		src := &source{count: len(kept), id: func(i int) string { return string(kept[i][1 : 1+idLen]) }, get: func(i int) (Record, error) {
+			rec, err := decodeLike(kept[i], true, &last)
+			last = rec
+			return rec, err
+		}}
 		src.key = src.id(0)
 		out = append(out, src)
 	}
 	return out, nil
+}
+
+// compact lets go of the bytes that kept was found in where most of them were not wanted.
+func compact(kept [][]byte, whole int) [][]byte {
+	size := 0
+	for _, p := range kept {
+		size += len(p)
+	}
+	if size > whole/2 {
+		return kept
+	}
+	room := make([]byte, 0, size)
+	for i, p := range kept {
+		room = append(room, p...)
+		kept[i] = room[len(room)-len(p) : len(room) : len(room)]
+	}
+	return kept
 }
 
 func (r *reading) order(a, b string) int {
