@@ -13,6 +13,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"time"
 
@@ -41,6 +42,52 @@ type Found struct {
 	Engine string `json:"engine"` // such as "xgboost"
 	Format string `json:"format"` // such as "xgboost-json"
 	Path   string `json:"path"`   // the model file within the folder
+	Rank   Rank   `json:"-"`
+}
+
+// Rank says how an engine stands to what it found, where others found something too.
+type Rank int
+
+// The ranks, the best first.
+const (
+	Whole  Rank = -1 // the folder as a whole is the model; other model files in it are parts of it
+	Native Rank = 0  // the file is the model
+	Resort Rank = 1  // it answers where no other engine can
+)
+
+// Preparer is an engine that has to make something ready before it can load a model, which may take minutes. Until then its
+// Load fails with ErrPreparing and lets the preparation begin in the background.
+type Preparer interface {
+	// Prepared tells whether Load can begin at once.
+	Prepared(fsys fs.FS, path string) bool
+	// Prepare makes it so. It fails with problem.Unsupported when it never will be.
+	Prepare(ctx context.Context, fsys fs.FS, path string) error
+}
+
+// ErrPreparing is in the chain of a Load that has to wait for a preparation, which has begun.
+var ErrPreparing = errors.New("engine: being prepared")
+
+// Slow is an engine whose loads take longer than others'; Limits without a time get its own.
+type Slow interface {
+	LoadTime() time.Duration
+}
+
+// Runner is a model that runs elsewhere than in this process. Where says in one sentence where, and what holds it there.
+type Runner interface {
+	Where() string
+}
+
+type refKey struct{}
+
+// WithRef names the version that is loaded, such as "screening/3", for what an engine reports later.
+func WithRef(ctx context.Context, ref string) context.Context {
+	return context.WithValue(ctx, refKey{}, ref)
+}
+
+// Ref is the name of the version that is loaded; empty when nobody gave it.
+func Ref(ctx context.Context) string {
+	ref, _ := ctx.Value(refKey{}).(string)
+	return ref
 }
 
 // Engine loads models of its formats.

@@ -73,29 +73,100 @@ func (s *Set) Formats() []string {
 // Detect finds the one model file in a folder. It fails with problem.Unsupported when there is none and with
 // problem.Invalid when there are several, naming them.
 func (s *Set) Detect(fsys fs.FS) (Found, error) {
+	list, err := s.Candidates(fsys)
+	if err != nil {
+		return Found{}, err
+	}
+	return list[0], nil
+}
+
+// Candidates lists the ways to run the model of a folder, the most faithful first: at most one per rank. It fails as Detect.
+func (s *Set) Candidates(fsys fs.FS) ([]Found, error) {
 	var all []Found
 	for _, e := range s.engines {
 		found, err := e.Detect(fsys)
 		if err != nil {
-			return Found{}, err
+			return nil, err
 		}
 		all = append(all, found...)
 	}
-	switch len(all) {
-	case 1:
-		return all[0], nil
-	case 0:
+	slices.SortStableFunc(all, func(a, b Found) int { return int(a.Rank - b.Rank) })
+	var list []Found
+	for i, f := range all {
+		alone := (i == 0 || all[i-1].Rank != f.Rank) && (i == len(all)-1 || all[i+1].Rank != f.Rank)
+		if alone {
+			list = append(list, f)
+		}
+		if f.Rank == Whole {
+			break
+		}
+	}
+	if len(list) > 0 {
+		return list, nil
+	}
+	if len(all) == 0 {
 		way := ""
 		if pickled(fsys) {
 			way = " A pickle is never opened here, because it can run any code: save the model in one of these formats, an XGBoost model with save_model(\"model.json\")."
 		}
-		return Found{}, problem.New(problem.Unsupported, "No engine recognises a model in these files (%s); the formats known here are %s.%s", names(fsys), strings.Join(s.Formats(), ", "), way)
+		return nil, problem.New(problem.Unsupported, "No engine recognises a model in these files (%s); the formats known here are %s.%s", names(fsys), strings.Join(s.Formats(), ", "), way)
 	}
 	var paths []string
 	for _, f := range all {
 		paths = append(paths, f.Path+" ("+f.Format+")")
 	}
-	return Found{}, problem.New(problem.Invalid, "The files hold more than one model: %s; register each as a version of its own.", strings.Join(paths, ", "))
+	return nil, problem.New(problem.Invalid, "The files hold more than one model: %s; register each as a version of its own.", strings.Join(paths, ", "))
+}
+
+// as finds the model file of a declared format: the only one of that format, whatever else other engines find.
+func (s *Set) as(fsys fs.FS, format string) (Found, error) {
+	if base, ok := s.base[format]; ok {
+		found, err := s.as(fsys, base)
+		if found.Format == base {
+			found.Engine, found.Format = s.format[format].Name(), format
+		}
+		return found, err
+	}
+	list, err := s.format[format].Detect(fsys)
+	if err != nil {
+		return Found{}, err
+	}
+	list = slices.DeleteFunc(list, func(f Found) bool { return f.Format != format })
+	if len(list) == 1 {
+		return list[0], nil
+	}
+	found, err := s.Detect(fsys)
+	if err == nil && found.Format != format {
+		err = problem.New(problem.Invalid, "The version is declared as %q, but %s is %q.", format, found.Path, found.Format)
+	}
+	return found, err
+}
+
+// Find is Candidates for files whose format may be declared; an empty one is not.
+func (s *Set) Find(fsys fs.FS, format string) ([]Found, error) {
+	if format == "" {
+		return s.Candidates(fsys)
+	}
+	if s.format[format] == nil {
+		return nil, s.unknown(format)
+	}
+	found, err := s.as(fsys, format)
+	if err != nil {
+		return nil, err
+	}
+	return []Found{found}, nil
+}
+
+func (s *Set) unknown(format string) error {
+	return problem.New(problem.Unsupported, "No engine reads the format %q; the formats known here are %s.", format, strings.Join(s.Formats(), ", "))
+}
+
+// Preparing gives the engine that has to prepare itself before it can load the model that was found; nil when none has to.
+func (s *Set) Preparing(fsys fs.FS, f Found) Preparer {
+	if p, ok := s.format[f.Format].(Preparer); ok && f.Path != "" && !p.Prepared(fsys, f.Path) {
+		return p
+	}
+	return nil
 }
 
 // pickled reports whether a file's name says that it is a Python pickle; none is ever opened.
@@ -131,17 +202,18 @@ func names(fsys fs.FS) string {
 // becomes problem.Unsupported. ctx bounds the load beside limits.Time.
 func (s *Set) Load(ctx context.Context, fsys fs.FS, format string, limits Limits) (m Model, found Found, err error) {
 	if format != "" && s.format[format] == nil {
-		return nil, found, problem.New(problem.Unsupported, "No engine reads the format %q; the formats known here are %s.", format, strings.Join(s.Formats(), ", "))
+		return nil, found, s.unknown(format)
 	}
-	found, err = s.Detect(fsys)
+	if format == "" {
+		found, err = s.Detect(fsys)
+	} else {
+		found, err = s.as(fsys, format)
+	}
 	if err != nil {
 		return nil, found, err
 	}
-	if base, ok := s.base[format]; ok && found.Format == base {
-		found.Engine, found.Format = s.format[format].Name(), format
-	}
-	if format != "" && found.Format != format {
-		return nil, found, problem.New(problem.Invalid, "The version is declared as %q, but %s is %q.", format, found.Path, found.Format)
+	if slow, ok := s.format[found.Format].(Slow); ok && limits.Time == 0 {
+		limits.Time = slow.LoadTime()
 	}
 	limits = limits.WithDefaults()
 	ctx, cancel := context.WithTimeout(ctx, limits.Time)

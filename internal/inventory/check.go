@@ -2,9 +2,13 @@ package inventory
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"keelson/internal/audit"
@@ -26,7 +30,12 @@ const CheckKind = "inventory.check"
 type CheckArgs struct {
 	Model   string `json:"model"`
 	Version int    `json:"version"`
+	// Again tests a version that no engine could run, or whose engine had to be prepared, which may take minutes.
+	Again bool `json:"again,omitempty"`
 }
+
+// PrepareQueue is the queue of the tests that may take minutes.
+const PrepareQueue = "prepare"
 
 // Jobs registers the background work.
 func (s *Service) Jobs(r *job.Runner) { r.Handle(CheckKind, s.check) }
@@ -36,7 +45,7 @@ func (s *Service) check(ctx context.Context, j job.Job) error {
 	if err := j.Bind(&a); err != nil {
 		return err
 	}
-	return s.Check(ctx, a.Model, a.Version)
+	return s.run(ctx, a)
 }
 
 // finding is how a self-test ended.
@@ -45,49 +54,80 @@ type finding struct {
 	found         engine.Found
 	signature     engine.Signature
 	golden        Golden
+	runsIn        string
 }
 
 // Check runs the self-test of a pending version and makes it ready or failed; any other version is left as it is.
 func (s *Service) Check(ctx context.Context, model string, number int) error {
-	v, err := s.Version(ctx, model, number)
+	return s.run(ctx, CheckArgs{Model: model, Version: number})
+}
+
+// due tells whether a version is to be tested: when it is pending, and again when no engine ran it.
+func (a CheckArgs) due(v Version) bool {
+	return v.State == Pending || a.Again && (v.State == Ready || v.State == Failed) && (v.Fault == FaultNoEngine || v.Fault == FaultPreparing)
+}
+
+func (s *Service) run(ctx context.Context, a CheckArgs) error {
+	v, err := s.Version(ctx, a.Model, a.Version)
 	if problem.Is(err, problem.NotFound) {
 		return nil // deleted meanwhile
 	}
-	if err != nil || v.State != Pending {
+	if err != nil || !a.due(v) {
 		return err
 	}
 	start := time.Now()
-	f, err := s.test(ctx, v)
+	f, err := s.test(engine.WithRef(ctx, v.Ref()), v, a.Again)
 	if err != nil {
 		return fmt.Errorf("test %s: %w", v.Ref(), err)
 	}
 	spent := time.Since(start)
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
-		now, err := getVersion(tx, model, number)
-		if err != nil || now.State != Pending {
+		now, err := getVersion(tx, a.Model, a.Version)
+		if err != nil || !a.due(now) {
 			return err
 		}
-		now.Fault, now.Reason, now.Golden, now.UpdatedAt = f.fault, f.reason, f.golden, s.Now()
+		was := now.State
+		now.Fault, now.Reason, now.Golden, now.RunsIn, now.tried, now.UpdatedAt = f.fault, f.reason, f.golden, f.runsIn, s.tries(), s.Now()
 		if f.found.Format != "" {
 			now.Format, now.Engine = f.found.Format, f.found.Engine
+		}
+		if f.fault == FaultNoEngine && now.Format == FormatPyfunc {
+			now.Engine = ""
 		}
 		if len(f.signature.Inputs) > 0 {
 			now.Signature = f.signature
 		}
 		action, typ := "version.ready", EventReady
 		now.State = Ready
-		if f.fault != "" && !(f.fault == FaultNoEngine && f.found.Format == FormatPyfunc) {
+		switch {
+		case f.fault == FaultPreparing:
+			action, typ = "version.preparing", ""
+		case f.fault == FaultNoEngine && now.Format == FormatPyfunc:
+			if was == Ready { // nothing new
+				typ = ""
+			}
+		case f.fault != "":
 			action, typ, now.State = "version.failed", EventFailed, Failed
 		}
 		if err := putVersion(tx, now); err != nil {
 			return err
 		}
-		detail := map[string]any{"model": model, "version": number, "artifact_digest": now.ArtifactDigest, "format": now.Format, "engine": now.Engine, "reason": now.Reason,
-			"golden_rows": now.Golden.Rows, "max_error": now.Golden.MaxError, "limit": now.Golden.Limit}
-		if err := event.Publish(tx, typ, "model/"+now.Ref(), detail); err != nil {
-			return err
+		if f.fault == FaultPreparing {
+			if err := job.Enqueue(tx, CheckKind, CheckArgs{Model: a.Model, Version: a.Version, Again: true}, job.Queue(PrepareQueue)); err != nil {
+				return err
+			}
 		}
-		if err := usage.Book(tx, model, "compute_seconds", spent.Seconds(), "model/"+now.Ref()); err != nil {
+		detail := map[string]any{"model": a.Model, "version": a.Version, "artifact_digest": now.ArtifactDigest, "format": now.Format, "engine": now.Engine, "reason": now.Reason,
+			"golden_rows": now.Golden.Rows, "max_error": now.Golden.MaxError, "limit": now.Golden.Limit}
+		if now.RunsIn != "" {
+			detail["runs_in"] = now.RunsIn
+		}
+		if typ != "" {
+			if err := event.Publish(tx, typ, "model/"+now.Ref(), detail); err != nil {
+				return err
+			}
+		}
+		if err := usage.Book(tx, a.Model, "compute_seconds", spent.Seconds(), "model/"+now.Ref()); err != nil {
 			return err
 		}
 		return audit.Record(tx, action, "model/"+now.Ref(), detail)
@@ -98,13 +138,73 @@ func (s *Service) Check(ctx context.Context, model string, number int) error {
 	if err != nil {
 		return err
 	}
-	s.Log.InfoContext(ctx, "version tested", "model", model, "version", number, "fault", f.fault, "reason", f.reason)
+	s.Log.InfoContext(ctx, "version tested", "model", a.Model, "version", a.Version, "fault", f.fault, "reason", f.reason)
 	return nil
 }
 
-// test loads the version and runs its golden rows. What is wrong with the version is in the finding; an error is ours and
-// the job tries again.
-func (s *Service) test(ctx context.Context, v Version) (f finding, err error) {
+// tries names the engines of this process, and what they need, as the record of a version keeps it.
+func (s *Service) tries() string {
+	sum := sha256.Sum256([]byte(strings.Join(s.Engines.Formats(), " ") + " " + s.EngineSettings))
+	return hex.EncodeToString(sum[:8])
+}
+
+// Retry tests once more the versions of a workspace that no engine could run, where the engines are others now. Each is
+// tried once by the same engines.
+func (s *Service) Retry(ctx context.Context) error {
+	n := 0
+	err := s.DB.Write(ctx, func(tx db.Scope) error {
+		n = 0
+		list, err := untried(tx, s.tries())
+		if err != nil {
+			return err
+		}
+		for _, v := range list {
+			if err := job.Enqueue(tx, CheckKind, CheckArgs{Model: v.Model, Version: v.Number, Again: true}, job.Queue(PrepareQueue)); err != nil {
+				return err
+			}
+			v.tried = s.tries()
+			if err := putVersion(tx, v); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("try versions again: %w", err)
+	}
+	if n > 0 {
+		s.Log.InfoContext(ctx, "versions that no engine could run are tried again", "versions", n)
+	}
+	return nil
+}
+
+// TestAgain tests a version again that no engine could run.
+func (s *Service) TestAgain(ctx context.Context, model string, number int) (Version, error) {
+	err := s.DB.Write(ctx, func(tx db.Scope) error {
+		v, err := getVersion(tx, model, number)
+		if err != nil {
+			return err
+		}
+		a := CheckArgs{Model: model, Version: number, Again: true}
+		if !a.due(v) {
+			return problem.New(problem.Conflict, "%s is %s; only a version that no engine could run is tested again.", v.Ref(), v.State)
+		}
+		v.Fault, v.Reason, v.UpdatedAt = FaultPreparing, "It is tested again.", s.Now()
+		if v.State == Failed {
+			v.State = Ready
+		}
+		return errors.Join(putVersion(tx, v), job.Enqueue(tx, CheckKind, a, job.Queue(PrepareQueue)), audit.Record(tx, "version.rechecked", "model/"+v.Ref(), map[string]any{"model": model, "version": number}))
+	})
+	if err != nil {
+		return Version{}, err
+	}
+	return s.Version(ctx, model, number)
+}
+
+// test loads the version and runs its golden rows, in the most faithful way that works. What is wrong with the version is
+// in the finding; an error is ours and the job tries again. prepare waits for engines that have to make something ready.
+func (s *Service) test(ctx context.Context, v Version, prepare bool) (f finding, err error) {
 	f.golden = Golden{Limit: DefaultGoldenLimit}
 	if err := s.verify(ctx, v); err != nil {
 		return f.refused(FaultLoad, err)
@@ -114,28 +214,50 @@ func (s *Service) test(ctx context.Context, v Version) (f finding, err error) {
 	if err != nil {
 		return f.refused(FaultLoad, err)
 	}
-	if f, err = s.try(ctx, v, fsys, d, v.Format); err != nil || f.fault != FaultNoEngine && f.fault != FaultGolden {
-		return f, err
+	format := v.Format
+	if prepare { // another engine may run it now
+		format = ""
 	}
-	// The lightest engine cannot run it or answers otherwise than recorded: those that stand in for it are asked in turn.
-	for _, format := range s.Engines.Others(f.found.Format) {
-		o, err := s.try(ctx, v, fsys, d, format)
-		if err != nil {
-			return f, err
+	ways, err := s.Engines.Find(fsys, format)
+	if err != nil {
+		ways = []engine.Found{{Format: v.Format}} // trying tells what is wrong
+	}
+	first := true
+	for _, way := range ways {
+		for _, format := range append([]string{way.Format}, s.Engines.Others(way.Format)...) {
+			one, err := s.try(ctx, v, fsys, d, engine.Found{Engine: way.Engine, Format: format, Path: way.Path}, prepare)
+			switch {
+			case err != nil || one.fault == FaultPreparing || first && one.fault != FaultNoEngine && one.fault != FaultGolden:
+				return one, err
+			case one.fault == "":
+				// The most faithful engine cannot run it or answers otherwise than recorded; this one stands in.
+				one.reason = fmt.Sprintf("It runs on the engine %s. %s", one.found.Engine, f.reason)
+				return one, nil
+			case first:
+				f = one
+			default:
+				f.reason += " " + one.reason
+			}
+			first = false
 		}
-		if o.fault == "" {
-			o.reason = fmt.Sprintf("It runs on the engine %s. %s", o.found.Engine, f.reason)
-			return o, nil
-		}
-		f.reason += " " + o.reason
 	}
 	return f, nil
 }
 
-// try runs the version by the engine of one format, or by the one that is found.
-func (s *Service) try(ctx context.Context, v Version, fsys fsFS, d described, format string) (f finding, err error) {
-	f.golden = Golden{Limit: DefaultGoldenLimit}
-	m, found, err := s.Engines.Load(ctx, fsys, format, engine.Limits{})
+// try is test in one way. A way without a format is whatever the files are found to be.
+func (s *Service) try(ctx context.Context, v Version, fsys fsFS, d described, way engine.Found, prepare bool) (f finding, err error) {
+	f.golden, f.found = Golden{Limit: DefaultGoldenLimit}, way
+	if p := s.Engines.Preparing(fsys, way); p != nil {
+		if !prepare {
+			return f.failed(FaultPreparing, "Its Python environment is being made."), nil
+		}
+		if err := p.Prepare(ctx, fsys, way.Path); problem.Is(err, problem.Unsupported) {
+			return f.failed(FaultNoEngine, "No engine in this build can run it: %s", detail(err)), nil
+		} else if err != nil {
+			return f.refused(FaultLoad, err)
+		}
+	}
+	m, found, err := s.Engines.Load(ctx, fsys, way.Format, engine.Limits{})
 	f.found = found
 	if err != nil {
 		if problem.Is(err, problem.Unsupported) {
@@ -149,6 +271,9 @@ func (s *Service) try(ctx context.Context, v Version, fsys fsFS, d described, fo
 	}
 	defer m.Close()
 	f.signature = named(m.Signature(), d.signature)
+	if r, ok := m.(engine.Runner); ok {
+		f.runsIn = r.Where()
+	}
 	if t, ok := m.(engine.SelfTester); ok {
 		if err := t.SelfTest(ctx); err != nil {
 			return f.refused(FaultGolden, err)
@@ -215,7 +340,7 @@ func (s *Service) Load(ctx context.Context, v Version) (engine.Model, error) {
 	if err := s.verify(ctx, v); err != nil {
 		return nil, err
 	}
-	m, _, err := s.Engines.Load(ctx, Folder(ctx, s.Blobs, v.Files), v.Format, engine.Limits{})
+	m, _, err := s.Engines.Load(engine.WithRef(ctx, v.Ref()), Folder(ctx, s.Blobs, v.Files), v.Format, engine.Limits{})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", v.Ref(), err)
 	}

@@ -224,6 +224,8 @@ func (v *Version) Undeployable() string {
 		return v.Ref() + " is still being tested."
 	case v.State == Ready && v.Fault == FaultNoEngine:
 		return v.Ref() + " is kept and can be loaded with Python, but " + lower(v.Reason)
+	case v.State == Ready && v.Fault == FaultPreparing:
+		return v.Ref() + " is kept and tested soon: " + lower(v.Reason)
 	case v.State == Ready:
 		return ""
 	case v.State == Retired:

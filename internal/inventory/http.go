@@ -31,6 +31,7 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Patch(a, "/api/v1/models/{name}/versions/{version}", "version.write", "Change a version's description or tags", s.patchVersion)
 	rest.Delete(a, "/api/v1/models/{name}/versions/{version}", "version.write", "Delete a version that is not in use", s.deleteVersion)
 	rest.Get(a, "/api/v1/models/{name}/versions/{version}/diff", "version.read", "Compare a version with another one", s.readDiff)
+	rest.Post(a, "/api/v1/models/{name}/versions/{version}/check", "version.write", "Test a version again that no engine could run", s.postCheck)
 	rest.Get(a, "/api/v1/impact", "version.read", "List what uses a data set, a model or a library", s.readImpact)
 	rest.Put(a, "/api/v1/models/{name}/aliases/{alias}", "version.write", "Point an alias to a version", s.putAlias)
 	rest.Delete(a, "/api/v1/models/{name}/aliases/{alias}", "version.write", "Take an alias away", s.deleteAlias)
@@ -47,6 +48,10 @@ type ModelPath struct {
 type VersionPath struct {
 	Name    string `path:"name"`
 	Version int    `path:"version" minimum:"1"`
+}
+
+func (s *Service) postCheck(ctx context.Context, in *VersionPath) (Version, error) {
+	return s.TestAgain(ctx, in.Name, in.Version)
 }
 
 func (s *Service) readDiff(ctx context.Context, in *struct {

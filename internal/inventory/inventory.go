@@ -46,6 +46,8 @@ const (
 	FaultNoEngine = "no-engine" // nothing is wrong with it, but no engine of this build runs it
 	FaultLoad     = "load"      // its file is broken
 	FaultGolden   = "golden"    // the engine answers its golden rows otherwise than recorded
+	// FaultPreparing is of a ready version whose engine is not: it can be read, and is tested when the engine is.
+	FaultPreparing = "preparing"
 )
 
 // Events.
@@ -233,12 +235,13 @@ type Version struct {
 	Model          string            `json:"model"`
 	Number         int               `json:"version"`
 	State          string            `json:"state" enum:"pending,ready,failed,retired"`
-	Fault          string            `json:"fault,omitempty" doc:"why it failed: no-engine, load or golden"`
+	Fault          string            `json:"fault,omitempty" doc:"why it failed or cannot be deployed: no-engine, preparing, load or golden"`
 	Reason         string            `json:"reason,omitempty"`
 	ArtifactDigest string            `json:"artifact_digest"`
 	ContentDigest  string            `json:"content_digest"`
 	Format         string            `json:"format"`
 	Engine         string            `json:"engine"`
+	RunsIn         string            `json:"runs_in,omitempty" doc:"where it ran in its test, and what held it there, when that is not this process"`
 	Size           int64             `json:"size"`
 	Files          []File            `json:"files,omitempty"`
 	Signature      engine.Signature  `json:"signature"`
@@ -263,6 +266,7 @@ type Version struct {
 	NotDeployable  string            `json:"undeployable,omitempty" doc:"why it cannot be deployed"`
 	examples       string
 	told           Described
+	tried          string // the engines that tried to run it
 }
 
 // Ref writes a version as people do: "screening/3".

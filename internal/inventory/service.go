@@ -50,21 +50,27 @@ type (
 		Load(ctx context.Context, fsys fsFS, format string, limits engine.Limits) (engine.Model, engine.Found, error)
 		// Others lists the formats under which other engines read the files of a format.
 		Others(format string) []string
+		Find(fsys fsFS, format string) ([]engine.Found, error)
+		Preparing(fsys fsFS, f engine.Found) engine.Preparer
+		Formats() []string
 	}
 )
 
 // Service keeps the record. DB, Blobs, Engines, Runs, Log and Now are required.
 type Service struct {
-	DB          *db.DB
-	Blobs       blob.Store
-	Keeper      *blob.Keeper // of Blobs; may be nil
-	Engines     Engines
-	Runs        *tracking.Service
-	Log         *slog.Logger
-	Now         func() time.Time
-	Runtime     Runtime
-	Evaluations Evaluations
-	Guard       Guard // nil: every alias moves freely
+	DB      *db.DB
+	Blobs   blob.Store
+	Keeper  *blob.Keeper // of Blobs; may be nil
+	Engines Engines
+	// EngineSettings is what of the configuration decides whether engines can run a version; when it changes, those that
+	// none could run are tried once more.
+	EngineSettings string
+	Runs           *tracking.Service
+	Log            *slog.Logger
+	Now            func() time.Time
+	Runtime        Runtime
+	Evaluations    Evaluations
+	Guard          Guard // nil: every alias moves freely
 	// Renamed tells the nouns that keep rows under a model's name, in the transaction of the renaming.
 	Renamed []func(tx db.Scope, from, to string) error
 	// Reserved refuse a name that something else has, in the transaction that takes it for a model.

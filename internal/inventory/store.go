@@ -101,12 +101,12 @@ func takeOrdinal(tx db.Scope, model string, n int) error {
 	return err
 }
 
-const versionColumns = `model, version, state, fault, reason, artifact_digest, content_digest, format, engine, size, signature, dependencies, golden, examples, description, run, logged_model, origin, source, authors, tags, created_by, created_at, updated_at, described`
+const versionColumns = `model, version, state, fault, reason, artifact_digest, content_digest, format, engine, size, signature, dependencies, golden, examples, description, run, logged_model, origin, source, authors, tags, created_by, created_at, updated_at, described, runs_in, tried`
 
 func insertVersion(tx db.Scope, v Version) error {
-	if _, err := tx.Exec(`INSERT INTO model_version (workspace, `+versionColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)`,
+	if _, err := tx.Exec(`INSERT INTO model_version (workspace, `+versionColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)`,
 		tx.Workspace, v.Model, v.Number, v.State, v.Fault, v.Reason, v.ArtifactDigest, v.ContentDigest, v.Format, v.Engine, v.Size, db.ToJSON(v.Signature), db.ToJSON(v.Dependencies),
-		db.ToJSON(v.Golden), v.examples, v.Description, v.Run, v.LoggedModel, v.Origin, db.ToJSON(v.Source), db.ToJSON(v.Authors), db.ToJSON(v.Tags), v.CreatedBy, db.Micros(v.CreatedAt), db.Micros(v.UpdatedAt), db.ToJSON(v.told)); err != nil {
+		db.ToJSON(v.Golden), v.examples, v.Description, v.Run, v.LoggedModel, v.Origin, db.ToJSON(v.Source), db.ToJSON(v.Authors), db.ToJSON(v.Tags), v.CreatedBy, db.Micros(v.CreatedAt), db.Micros(v.UpdatedAt), db.ToJSON(v.told), v.RunsIn, v.tried); err != nil {
 		return err
 	}
 	for _, f := range v.Files {
@@ -122,7 +122,7 @@ func scanVersion(scan func(...any) error) (v Version, err error) {
 	var signature, dependencies, golden, source, authors, tags, told string
 	var created, updated int64
 	if err := scan(&v.Model, &v.Number, &v.State, &v.Fault, &v.Reason, &v.ArtifactDigest, &v.ContentDigest, &v.Format, &v.Engine, &v.Size, &signature, &dependencies, &golden, &v.examples,
-		&v.Description, &v.Run, &v.LoggedModel, &v.Origin, &source, &authors, &tags, &v.CreatedBy, &created, &updated, &told); err != nil {
+		&v.Description, &v.Run, &v.LoggedModel, &v.Origin, &source, &authors, &tags, &v.CreatedBy, &created, &updated, &told, &v.RunsIn, &v.tried); err != nil {
 		return v, err
 	}
 	v.CreatedAt, v.UpdatedAt = db.Time(created), db.Time(updated)
@@ -142,9 +142,9 @@ func scanVersion(scan func(...any) error) (v Version, err error) {
 
 // putVersion writes what changes of a version; files, digests and origin never do.
 func putVersion(tx db.Scope, v Version) error {
-	_, err := tx.Exec(`UPDATE model_version SET state = $1, fault = $2, reason = $3, format = $4, engine = $5, signature = $6, golden = $7, description = $8, tags = $9, updated_at = $10
-		WHERE workspace = $11 AND model = $12 AND version = $13`,
-		v.State, v.Fault, v.Reason, v.Format, v.Engine, db.ToJSON(v.Signature), db.ToJSON(v.Golden), v.Description, db.ToJSON(v.Tags), db.Micros(v.UpdatedAt), tx.Workspace, v.Model, v.Number)
+	_, err := tx.Exec(`UPDATE model_version SET state = $1, fault = $2, reason = $3, format = $4, engine = $5, signature = $6, golden = $7, description = $8, tags = $9, updated_at = $10, runs_in = $11, tried = $12
+		WHERE workspace = $13 AND model = $14 AND version = $15`,
+		v.State, v.Fault, v.Reason, v.Format, v.Engine, db.ToJSON(v.Signature), db.ToJSON(v.Golden), v.Description, db.ToJSON(v.Tags), db.Micros(v.UpdatedAt), v.RunsIn, v.tried, tx.Workspace, v.Model, v.Number)
 	return err
 }
 
@@ -167,6 +167,17 @@ func getVersion(tx db.Scope, model string, number int) (Version, error) {
 		}
 	}
 	return v, err
+}
+
+// untried lists the versions that no engine ran, and that the engines of this build have not tried.
+func untried(tx db.Scope, engines string) (out []Version, err error) {
+	err = tx.Each(`SELECT `+versionColumns+` FROM model_version WHERE workspace = $1 AND fault = $2 AND tried <> $3 AND state IN ('ready', 'failed') ORDER BY model, version`,
+		[]any{tx.Workspace, FaultNoEngine, engines}, func(scan func(...any) error) error {
+			v, err := scanVersion(scan)
+			out = append(out, v)
+			return err
+		})
+	return out, err
 }
 
 func versionFiles(tx db.Scope, model string, number int) (out []File, err error) {

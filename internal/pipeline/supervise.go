@@ -176,35 +176,11 @@ func guard(t taskFile, began time.Time, signals <-chan os.Signal, ended <-chan s
 			if _, rss := proc.Below(os.Getpid()); rss > int64(t.Limits.Memory) {
 				stop(fmt.Sprintf("It used more than its memory limit of %d MiB.", t.Limits.Memory>>20))
 			}
-			if n%10 == 0 && folderSize(int64(t.Limits.Output), t.Output, t.Dir) > int64(t.Limits.Output) {
+			if n%10 == 0 && proc.FolderSize(int64(t.Limits.Output), t.Output, t.Dir) > int64(t.Limits.Output) {
 				stop(fmt.Sprintf("It wrote more than its output limit of %d MiB.", t.Limits.Output>>20))
 			}
 		}
 	}
-}
-
-// folderSize adds up the regular files below the folders, in bytes, and stops counting beyond limit.
-func folderSize(limit int64, folders ...string) (total int64) {
-	for _, f := range folders {
-		if f == "" {
-			continue
-		}
-		_ = filepath.WalkDir(f, func(_ string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return nil // removed while we looked
-			}
-			if d.Type().IsRegular() {
-				if info, err := d.Info(); err == nil {
-					total += info.Size()
-				}
-			}
-			if total > limit {
-				return fs.SkipAll
-			}
-			return nil
-		})
-	}
-	return total
 }
 
 // capped passes on the first left bytes and swallows the rest; left is then negative.

@@ -5,7 +5,9 @@ package proc
 import (
 	"context"
 	"io"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"time"
 )
@@ -27,4 +29,28 @@ func Run(ctx context.Context, log io.Writer, env []string, args ...string) error
 	runtime.LockOSThread() // the parent-death signal follows the thread that starts the process
 	defer runtime.UnlockOSThread()
 	return cmd.Run()
+}
+
+// FolderSize adds up the regular files below the folders, in bytes, and stops counting beyond limit.
+func FolderSize(limit int64, folders ...string) (total int64) {
+	for _, f := range folders {
+		if f == "" {
+			continue
+		}
+		_ = filepath.WalkDir(f, func(_ string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return nil // removed while we looked
+			}
+			if d.Type().IsRegular() {
+				if info, err := d.Info(); err == nil {
+					total += info.Size()
+				}
+			}
+			if total > limit {
+				return fs.SkipAll
+			}
+			return nil
+		})
+	}
+	return total
 }

@@ -136,6 +136,12 @@ func (s *Service) decide(ctx context.Context, n name, have *endpoint, stored []S
 		s.Logger.InfoContext(ctx, "release in force", "endpoint", n.endpoint, "release", newest.Serial, "state", newest.State, "request", newest.Request)
 		return e
 	}
+	if errors.Is(err, engine.ErrPreparing) { // nothing is wrong; the next look tries again
+		if have != nil && have.broken == nil {
+			return have
+		}
+		return &endpoint{doc: newest, payload: good[0].payload, since: s.Now(), broken: problem.New(problem.Unavailable, "Version %d of %s is being made ready: %s", live(newest).Version, n.endpoint, detail(err))}
+	}
 	s.refused(ctx, n, "load", fmt.Sprintf("Release %d: %s", newest.Serial, detail(err)))
 	if have != nil && have.broken == nil {
 		return have
@@ -195,7 +201,7 @@ func (s *Service) load(ctx context.Context, n name, doc release.Document) (*endp
 }
 
 func (s *Service) slot(ctx context.Context, n name, doc release.Document, want release.Slot) (*slot, error) {
-	v, err := s.version(ctx, n, want)
+	v, err := s.version(engine.WithRef(caller.WithWorkspace(ctx, n.workspace), fmt.Sprintf("%s/%d", doc.Model, want.Version)), n, want)
 	if err != nil {
 		return nil, err
 	}
