@@ -443,6 +443,12 @@ type Caller struct {
 // Alert is an alert of a monitor.
 type Alert struct {
 	ID       string  `json:"id"`
+	Kind     string  `json:"kind"`
+	Severity string  `json:"severity"`
+	Title    string  `json:"title"`
+	Words    string  `json:"words"`
+	Owner    string  `json:"owner"`
+	Incident string  `json:"incident"`
 	Endpoint string  `json:"endpoint"`
 	Model    string  `json:"model"`
 	Window   string  `json:"window"`
@@ -452,6 +458,25 @@ type Alert struct {
 	Limit    float64 `json:"limit"`
 	State    string  `json:"state"`
 	Link     string  `json:"link"`
+
+	Columns []AlertColumn `json:"columns"`
+	Acts    []AlertAct    `json:"acts"`
+}
+
+// AlertColumn is one measure behind an alert.
+type AlertColumn struct {
+	Name   string  `json:"name"`
+	Metric string  `json:"metric"`
+	Value  float64 `json:"value"`
+	Limit  float64 `json:"limit"`
+}
+
+// AlertAct is what a policy did by itself about an alert.
+type AlertAct struct {
+	Do     string `json:"do"`
+	State  string `json:"state"`
+	Detail string `json:"detail"`
+	Ref    string `json:"ref"`
 }
 
 // Incident is something that went wrong.

@@ -5,7 +5,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -224,36 +223,4 @@ func (c *cli) monitorCmd() *cobra.Command {
 		c.listCommand("monitor", "List monitors with their verdicts", "/api/v1/monitors", columns("endpoint", "model", "version", "verdict=verdict.verdict", "reasons=verdict.reasons"), "endpoint", "model=only those of this model"),
 		c.getCommand("monitor", "Show a monitor with its verdict and windows", "ENDPOINT", "screening", path, columns("endpoint=monitor.endpoint", "model=monitor.model", "verdict=verdict.verdict", "reasons=verdict.reasons", "reference=monitor.reference", "window=monitor.window", "limits=monitor.limits"), "monitor.endpoint"),
 		status, windows, set)
-}
-
-func (c *cli) alertCmd() *cobra.Command {
-	cols := columns("id", "endpoint", "feature", "metric", "value", "limit", "state", "opened_at", "link")
-	var reason, until string
-	ack := verb("ack ID", "Say that somebody looks after an alert", "keelson alert ack 06gz --reason \"new scanner in use\"\nkeelson alert ack 06gz --reason looking --json\nkeelson alert ack 06gz --reason looking -q", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
-		return c.act(cmd.Context(), http.MethodPost, "/api/v1/alerts/"+escape(args[0])+"/ack", map[string]string{"reason": reason}, cols, "id")
-	})
-	ack.Flags().StringVar(&reason, "reason", "", "why")
-	silence := verb("silence ID", "Keep an alert quiet for a while", "keelson alert silence 06gz --reason maintenance --until 2026-12-01T00:00:00Z\nkeelson alert silence 06gz --reason known --until 2026-12-01T00:00:00Z --json\nkeelson alert silence 06gz --reason known --until 2026-12-01T00:00:00Z -q", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
-		return c.act(cmd.Context(), http.MethodPost, "/api/v1/alerts/"+escape(args[0])+"/silence", map[string]string{"reason": reason, "until": until}, cols, "id")
-	})
-	silence.Flags().StringVar(&reason, "reason", "", "why")
-	silence.Flags().StringVar(&until, "until", "", "time, as 2026-12-01T00:00:00Z")
-	return c.noun("alert", "What monitors found", []string{"alerts"},
-		c.listCommand("alert", "List alerts", "/api/v1/alerts", cols, "id", "state=open, acknowledged, silenced or recovered", "model=only of this model"), ack, silence)
-}
-
-func (c *cli) incidentCmd() *cobra.Command {
-	cols := columns("id", "kind", "severity", "state", "model", "endpoint", "title", "opened_at", "owner")
-	act := func(name, short string) *cobra.Command {
-		var reason string
-		cmd := verb(name+" ID", short, fmt.Sprintf("keelson incident %s 06gz --reason \"file restored from backup\"\nkeelson incident %s 06gz --reason done --json\nkeelson incident %s 06gz --reason done -q", name, name, name), c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
-			return c.act(cmd.Context(), http.MethodPost, "/api/v1/incidents/"+escape(args[0])+"/"+name, map[string]string{"reason": reason}, cols, "id")
-		})
-		cmd.Flags().StringVar(&reason, "reason", "", "why")
-		return cmd
-	}
-	return c.noun("incident", "What went wrong", []string{"incidents"},
-		c.listCommand("incident", "List incidents", "/api/v1/incidents", cols, "id", "state=open, acknowledged or closed", "model=only of this model"),
-		c.getCommand("incident", "Show an incident with its time line", "ID", "06gz", func(id string) (string, error) { return "/api/v1/incidents/" + escape(id), nil }, nil, "id"),
-		act("ack", "Take care of an incident"), act("close", "Close an incident"))
 }

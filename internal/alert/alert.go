@@ -1,75 +1,263 @@
-// Package alert tells people that a limit was exceeded, once per cause, until it is over.
+// Package alert tells people that a model is in trouble, once per cause, until it is over.
 //
-//	breach ──▶ open ──▶ acknowledged ──┐
-//	             │  └─▶ silenced ──────┼──▶ recovered
-//	             └─────────────────────┘
+//	window over the limit ──▶ pending ──as many in a row as the policy says──▶ open ──▶ acknowledged ──┐
+//	                             └──a good window──▶ (nothing)                   └──▶ silenced ────────┼──▶ recovered
+//	                                                                                                   └ good windows
 //
-// A cause is one feature, prediction or result of one endpoint. While its alert is active, further windows
-// over the limit bring it up to date instead of opening another; a later window that is fine ends it. A
-// silence ends by itself at its date; until then a cause that comes back opens silenced.
+// A cause is one of six kinds at one endpoint, with the list of columns behind it: the data moved, the predictions moved,
+// the result got worse, a rule about the data is broken, calls fail or take too long, the engine broke down. While an
+// alert is active further windows bring it up to date; as many good windows in a row as the policy says end it.
+//
+// What decides is the size of the effect as the monitor measured it against its limit; a p-value opens nothing. Columns
+// are ordered by importance times excess, and where importance is known, columns that carry next to nothing of the
+// answers open nothing. What moved without a loss that outcomes or an estimate show is a warning; a loss is critical.
+//
+// A policy, of a model or of the workspace, says how many windows it takes, to whom an alert goes when nobody
+// acknowledges it, and what the platform does by itself: open an incident, suspend the endpoint, go back to the version
+// approved before, start the pipeline that makes the next one. Each is done once per alert, within a cool-down and a
+// budget, by the same services as when a person asks.
 package alert
 
 import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
-	"keelson/internal/monitor"
+	"keelson/internal/incident"
 	"keelson/internal/problem"
 )
 
 // States of an alert.
 const (
+	Pending      = "pending" // too few windows so far; nobody is told
 	Open         = "open"
 	Acknowledged = "acknowledged"
 	Silenced     = "silenced"
 	Recovered    = "recovered"
 )
 
-// Alert is one cause that exceeded its limit.
-type Alert struct {
-	ID          string     `json:"id"`
-	Title       string     `json:"title" doc:"one sentence for a person"`
-	Endpoint    string     `json:"endpoint"`
-	Model       string     `json:"model"`
-	Version     int        `json:"version"`
-	Window      string     `json:"window" doc:"the newest window over the limit, or the one it recovered in"`
-	FirstWindow string     `json:"first_window"`
-	Windows     int        `json:"windows" doc:"how many windows were over the limit"`
-	Kind        string     `json:"kind" enum:"data,prediction,result"`
-	Feature     string     `json:"feature" doc:"empty when the result got worse"`
-	Metric      string     `json:"metric"`
-	Value       float64    `json:"value"`
-	Limit       float64    `json:"limit"`
-	From        time.Time  `json:"from" doc:"span of the newest window"`
-	To          time.Time  `json:"to"`
-	State       string     `json:"state" enum:"open,acknowledged,silenced,recovered"`
-	By          string     `json:"by" doc:"who acknowledged or silenced it"`
-	Reason      string     `json:"reason"`
-	Until       *time.Time `json:"until" doc:"end of the silence"`
-	OpenedAt    time.Time  `json:"opened_at"`
-	UpdatedAt   time.Time  `json:"updated_at"`
-	RecoveredAt *time.Time `json:"recovered_at"`
-	Link        string     `json:"link" doc:"the predictions behind it"`
+// Kinds of causes.
+const (
+	Data       = "data"
+	Prediction = "prediction"
+	Result     = "result"
+	Quality    = "quality"
+	Operation  = "operation"
+	Crash      = "crash"
+)
 
-	cause string // endpoint and key of the cause
+// Kinds lists them, the gravest last.
+var Kinds = []string{Data, Prediction, Quality, Operation, Crash, Result}
+
+// Severities of an alert.
+const (
+	Warning  = "warning"
+	Critical = "critical"
+)
+
+// Alert is one cause of one endpoint.
+type Alert struct {
+	ID          string            `json:"id"`
+	Title       string            `json:"title" doc:"one sentence for a person"`
+	Words       string            `json:"words" doc:"what it means, in a few sentences"`
+	Endpoint    string            `json:"endpoint"`
+	Model       string            `json:"model"`
+	Version     int               `json:"version"`
+	Kind        string            `json:"kind" enum:"data,prediction,result,quality,operation,crash"`
+	Severity    string            `json:"severity" enum:"warning,critical" doc:"critical when a loss is known, estimated or realised, or calls fail"`
+	Window      string            `json:"window" doc:"the newest window over the limit, or the one it recovered in"`
+	FirstWindow string            `json:"first_window"`
+	Began       time.Time         `json:"began" doc:"begin of the first window over the limit"`
+	Windows     int               `json:"windows" doc:"how many windows were over the limit"`
+	Rows        int               `json:"rows" doc:"rows of these windows"`
+	Feature     string            `json:"feature" doc:"the weightiest column; empty when the result got worse"`
+	Metric      string            `json:"metric" doc:"the measure that decided, of that column"`
+	Value       float64           `json:"value"`
+	Limit       float64           `json:"limit"`
+	Columns     []incident.Column `json:"columns" doc:"all that was over its limit, the weightiest first"`
+	From        time.Time         `json:"from" doc:"span of the newest window"`
+	To          time.Time         `json:"to"`
+	State       string            `json:"state" enum:"pending,open,acknowledged,silenced,recovered"`
+	Owner       string            `json:"owner" doc:"who is to take care of it"`
+	By          string            `json:"by" doc:"who acknowledged or silenced it"`
+	Reason      string            `json:"reason"`
+	Until       *time.Time        `json:"until" doc:"end of the silence"`
+	Level       int               `json:"level" doc:"how often it was passed on because nobody acknowledged it"`
+	EscalateAt  *time.Time        `json:"escalate_at" doc:"when it is passed on if nobody acknowledges it"`
+	OpenedAt    time.Time         `json:"opened_at"`
+	UpdatedAt   time.Time         `json:"updated_at"`
+	RecoveredAt *time.Time        `json:"recovered_at"`
+	Incident    string            `json:"incident" doc:"the incident it opened or joined"`
+	Acts        []Act             `json:"acts,omitempty" doc:"what the policy did by itself"`
+	Link        string            `json:"link" doc:"the predictions behind it"`
+
+	cause string // endpoint and kind
 	last  string // the newest window that was heard of
+	doc   document
 }
 
-// show fills what follows from the rest: the sentence, the link, and the state of a silence that is over.
+// document is what only this package reads of an alert.
+type document struct {
+	Columns []incident.Column `json:"columns,omitempty"`
+	Marks   []mark            `json:"marks,omitempty"`
+	Began   time.Time         `json:"began"`
+	Rows    int               `json:"rows,omitempty"`
+	Level   int               `json:"level,omitempty"`
+	Loss    string            `json:"loss,omitempty"` // what is known of the result, in words
+}
+
+// Act is one thing that the policy did by itself.
+type Act struct {
+	Do     string    `json:"do" doc:"suspend, rollback or retrain:PIPELINE"`
+	State  string    `json:"state" enum:"started,done,waits,failed" doc:"waits: tried again with the next window over the limit"`
+	Detail string    `json:"detail"`
+	Ref    string    `json:"ref" doc:"what came of it: a run"`
+	At     time.Time `json:"at"`
+}
+
+// says are the sentences of the kinds: of an alert, of its incident.
+var says = map[string][2]string{
+	Data:       {"The data of %s moved: %s.", "What %s is asked is no longer what it was made for"},
+	Prediction: {"The predictions of %s moved: %s.", "What %s answers is no longer what it used to"},
+	Result:     {"The answers of %s got worse: %s.", "The answers of %s got worse"},
+	Quality:    {"The data of %s breaks its rules: %s.", "The data of %s breaks its rules"},
+	Operation:  {"%s does not answer as it should: %s.", "%s does not answer as it should"},
+	Crash:      {"The engine of %s broke down: %s.", "The engine of %s broke down"},
+}
+
+// incidentKinds are the kinds of incident that kinds of alert open.
+var incidentKinds = map[string]string{Data: incident.DataMoved, Prediction: incident.PredictionMoved, Result: incident.ResultWorse, Quality: incident.QualityBroken,
+	Operation: incident.Degraded, Crash: incident.EnginePanic}
+
+// measures are the names of measures for people.
+var measures = map[string]string{"psi": "PSI", "ks": "KS", "js": "JS", "missing": "missing values", "new": "unknown values", "out_of_range": "values out of range",
+	"errors": "share of failed calls", "p95_ms": "95th percentile of milliseconds", "wasserstein": "Wasserstein"}
+
+func measure(name string) string {
+	if m := measures[name]; m != "" {
+		return m
+	}
+	return name
+}
+
+// columnText writes a column with its measure.
+func columnText(c incident.Column, kind string) string {
+	name := c.Name
+	if name == "" {
+		name = map[string]string{Result: "the result", Operation: "calls", Crash: "the engine"}[kind]
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s (%s %.3g, limit %.3g)", name, measure(c.Metric), c.Value, c.Limit))
+}
+
+// list names the weightiest columns and counts the rest.
+func (a *Alert) list(most int) string {
+	var out []string
+	for i, c := range a.Columns {
+		if i == most {
+			break
+		}
+		out = append(out, columnText(c, a.Kind))
+	}
+	text := strings.Join(out, ", ")
+	if n := len(a.Columns) - most; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
+}
+
+// show fills what follows from the rest: sentences, the link, and the state of a silence that is over.
 func (a *Alert) show(now time.Time) {
 	if a.State == Silenced && a.Until != nil && !now.Before(*a.Until) {
 		a.State = Open
 	}
-	c := monitor.Cause{Kind: a.Kind, Feature: a.Feature, Metric: a.Metric, Value: a.Value, Limit: a.Limit}
-	verb := map[string]string{"data": "The data of %s moved: %s.", "prediction": "The predictions of %s moved: %s.", "result": "The answers of %s got worse: %s."}[a.Kind]
-	a.Title = fmt.Sprintf(verb, a.Endpoint, c.Text())
+	a.Columns, a.Began, a.Rows, a.Level = a.doc.Columns, a.doc.Began, a.doc.Rows, a.doc.Level
+	if a.Columns == nil { // an alert of one column, from before alerts were causes
+		a.Columns = []incident.Column{{Name: a.Feature, Metric: a.Metric, Value: a.Value, Limit: a.Limit, Windows: a.Windows, Over: a.State != Recovered}}
+	}
+	if a.Began.IsZero() {
+		a.Began = a.From
+	}
+	say, ok := says[a.Kind]
+	if !ok {
+		say = says[Data]
+	}
+	a.Title = fmt.Sprintf(say[0], a.Endpoint, a.list(3))
+	a.Words = a.words()
 	q := url.Values{"endpoint": {a.Endpoint}, "since": {a.From.Format(time.RFC3339Nano)}, "until": {a.To.Add(time.Microsecond).Format(time.RFC3339Nano)}}
 	if a.Version > 0 {
 		q.Set("version", strconv.Itoa(a.Version))
 	}
 	a.Link = "/api/v1/predictions?" + q.Encode()
+}
+
+// words explains an alert to somebody who knows the business and not the measures.
+func (a *Alert) words() string {
+	since := a.Began.UTC().Format("2 January 15:04 UTC")
+	windows := "one window"
+	if a.Windows > 1 {
+		windows = fmt.Sprintf("%d windows", a.Windows)
+	}
+	span := fmt.Sprintf("since %s, in %s", since, windows)
+	if a.Rows > 0 {
+		span += fmt.Sprintf(" of %d rows in all", a.Rows)
+	}
+	var out string
+	switch a.Kind {
+	case Data:
+		out = fmt.Sprintf("%s is asked about other cases than it was made for: %s %s, %s.", a.Endpoint, count(len(a.Columns), "input"), moved(len(a.Columns)), span)
+	case Prediction:
+		out = fmt.Sprintf("%s answers differently than before: %s %s, %s.", a.Endpoint, count(len(a.Columns), "output"), moved(len(a.Columns)), span)
+	case Result:
+		out = fmt.Sprintf("The answers of %s turn out to be wrong more often or by more than allowed, %s.", a.Endpoint, span)
+	case Quality:
+		out = fmt.Sprintf("The data that %s is asked with breaks %s, %s.", a.Endpoint, count(len(a.Columns), "rule"), span)
+	case Operation:
+		out = fmt.Sprintf("Calls of %s fail or take longer than allowed, %s.", a.Endpoint, span)
+	default:
+		out = fmt.Sprintf("The engine of %s broke down, %s.", a.Endpoint, span)
+	}
+	out += " Above all: " + a.list(3) + "."
+	if a.Kind == Data || a.Kind == Prediction || a.Kind == Quality {
+		switch {
+		case a.Severity == Critical:
+			out += " The result got worse as well: act."
+		case a.doc.Loss != "":
+			out += " " + a.doc.Loss
+		default:
+			out += " Whether the answers got worse is not known yet, so this is a warning."
+		}
+	}
+	return out
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "one " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func moved(n int) string {
+	if n == 1 {
+		return "has moved"
+	}
+	return "have moved"
+}
+
+// facts are what its incident shows.
+func (a *Alert) facts() *incident.Facts {
+	f := &incident.Facts{Alert: a.ID, Version: a.Version, Columns: a.doc.Columns, Windows: []string{}, Began: a.doc.Began, From: a.From, To: a.To}
+	for _, m := range a.doc.Marks {
+		if m.Bad {
+			f.Windows = append(f.Windows, m.Window)
+		}
+	}
+	shown := *a
+	shown.show(a.UpdatedAt)
+	f.Link = shown.Link
+	return f
 }
 
 // longestSilence bounds a silence: what should never be heard is a limit to be changed.
@@ -83,7 +271,7 @@ func (a *Alert) acknowledge(by, reason string) error {
 	if a.State == Acknowledged {
 		return problem.New(problem.Conflict, "%s has acknowledged this alert already.", a.By)
 	}
-	a.State, a.By, a.Reason, a.Until = Acknowledged, by, reason, nil
+	a.State, a.By, a.Owner, a.Reason, a.Until, a.EscalateAt = Acknowledged, by, by, reason, nil, nil
 	return nil
 }
 
@@ -91,6 +279,9 @@ func (a *Alert) acknowledge(by, reason string) error {
 func (a *Alert) silence(by, reason string, until, now time.Time) error {
 	if err := a.active(); err != nil {
 		return err
+	}
+	if strings.TrimSpace(reason) == "" {
+		return problem.New(problem.Invalid, "Say why nobody needs to hear of this alert.").At("reason")
 	}
 	if !until.After(now) || until.After(now.Add(longestSilence)) {
 		return problem.New(problem.Invalid, "A silence ends in the future, within a year; %s does not.", until.UTC().Format(time.RFC3339)).At("until")
@@ -100,9 +291,33 @@ func (a *Alert) silence(by, reason string, until, now time.Time) error {
 	return nil
 }
 
+// release takes back an acknowledgement or a silence: the alert is open again.
+func (a *Alert) release(by, reason string) error {
+	if a.State != Acknowledged && a.State != Silenced {
+		return problem.New(problem.Conflict, "Alert %s is %s; there is no acknowledgement or silence to take back.", a.ID, a.State)
+	}
+	a.State, a.By, a.Reason, a.Until = Open, by, reason, nil
+	return nil
+}
+
+// assign hands it to somebody.
+func (a *Alert) assign(to, reason string) error {
+	if err := a.active(); err != nil {
+		return err
+	}
+	if strings.TrimSpace(to) == "" || len(to) > 250 {
+		return problem.New(problem.Invalid, "Name the person who is to take care of it.").At("owner")
+	}
+	a.Owner, a.Reason = to, reason
+	return nil
+}
+
 func (a *Alert) active() error {
-	if a.State == Recovered {
+	switch a.State {
+	case Recovered:
 		return problem.New(problem.Conflict, "Alert %s is over since %s; there is nothing to acknowledge or silence.", a.ID, a.RecoveredAt.Format(time.RFC3339))
+	case Pending:
+		return problem.New(problem.Conflict, "Alert %s waits for further windows; nobody was told of it.", a.ID)
 	}
 	return nil
 }

@@ -12,27 +12,71 @@ import (
 	"testing"
 	"time"
 
+	"keelson/internal/audit"
 	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/db/dbtest"
 	"keelson/internal/event"
+	"keelson/internal/incident"
+	"keelson/internal/job"
 	"keelson/internal/monitor"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 )
 
-// world is an alert service whose clock is turned by hand.
+// world is an alert service whose clock is turned by hand, with incidents that are real and windows that a test lays out.
 type world struct {
 	*Service
 	t     *testing.T
 	ctx   context.Context
 	clock time.Time
+	laid  map[string]monitor.Result
+	plan  *monitor.OnBreach
+	cases *incident.Service
+	did   []string
+	waits string
+	fails error
+}
+
+func (w *world) Window(_ context.Context, endpoint, id string) (monitor.Result, error) {
+	r, ok := w.laid[endpoint+"/"+id]
+	if !ok {
+		return r, problem.New(problem.NotFound, "no window")
+	}
+	return r, nil
+}
+
+func (w *world) Get(_ context.Context, endpoint string) (monitor.Monitor, error) {
+	return monitor.Monitor{Endpoint: endpoint, OnBreach: w.plan}, nil
+}
+
+func (w *world) Suspend(_ context.Context, endpoint, reason string) (string, error) {
+	w.did = append(w.did, "suspend "+endpoint)
+	return endpoint + " refuses all calls.", w.fails
+}
+
+func (w *world) Rollback(_ context.Context, endpoint, reason string) (string, error) {
+	w.did = append(w.did, "rollback "+endpoint)
+	return "It went back.", w.fails
+}
+
+func (w *world) Retrain(_ context.Context, pipeline, model, endpoint, cause string) (string, string, error) {
+	if w.waits != "" {
+		return "", w.waits, nil
+	}
+	w.did = append(w.did, "retrain "+pipeline)
+	return "run-of-" + cause, "", w.fails
 }
 
 func each(t *testing.T, fn func(w *world)) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		w := &world{t: t, clock: time.Date(2026, 3, 3, 9, 0, 0, 0, time.UTC)}
-		w.Service = &Service{DB: d, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.clock }}
+		w := &world{t: t, clock: time.Date(2026, 3, 3, 9, 0, 0, 0, time.UTC), laid: map[string]monitor.Result{}}
+		now := func() time.Time { return w.clock }
+		w.cases = &incident.Service{DB: d, Log: slog.New(slog.DiscardHandler), Now: now}
+		w.Service = &Service{DB: d, Log: slog.New(slog.DiscardHandler), Now: now, Windows: w, Incidents: w.cases, Hands: w,
+			People: func(context.Context, string) (People, error) {
+				return People{Owner: "eve", Accountable: "bo", Responsible: []string{"dana", "max"}}, nil
+			}}
 		w.ctx = caller.With(context.Background(), who)
 		fn(w)
 	})
@@ -42,20 +86,31 @@ var who = caller.Caller{ID: "u", Name: "oskar", Kind: caller.Person, Roles: []st
 
 var (
 	radius = monitor.Cause{Kind: "data", Feature: "mean_radius", Metric: "psi", Value: 1.9, Limit: 0.25}
+	area   = monitor.Cause{Kind: "data", Feature: "mean_area", Metric: "ks", Value: 0.5, Limit: 0.25}
+	answer = monitor.Cause{Kind: "prediction", Feature: "p", Metric: "psi", Value: 0.9, Limit: 0.25}
 	result = monitor.Cause{Kind: "result", Metric: "accuracy", Value: 0.81, Limit: 0.9}
+	chance = monitor.Cause{Kind: "data", Feature: "mean_area", Metric: "ks_p_value", Value: 0.0001, Limit: 0.05}
 )
 
-// hear hands in an event about the n-th window.
-func (w *world) hear(on func(context.Context, event.Event) error, n int, causes ...monitor.Cause) {
+// window lays out the n-th window of version v and lets the service hear of it.
+func (w *world) window(v, n int, causes ...monitor.Cause) {
+	w.hear(monitor.Closed, v, n, nil, causes...)
+}
+
+func (w *world) hear(typ string, v, n int, p *monitor.Performance, causes ...monitor.Cause) {
 	w.t.Helper()
-	b := monitor.Breach{Endpoint: "screening", Model: "screening", Version: 1, Window: fmt.Sprintf("w%03d", n), From: w.clock.Add(-time.Hour), To: w.clock, Causes: causes}
-	data, err := json.Marshal(b)
+	steady := []monitor.Feature{{Name: "mean_radius", Shift: "none"}}
+	r := monitor.Result{ID: fmt.Sprintf("w%03d", n), Endpoint: "screening", Model: "screening", Version: v, From: w.clock.Add(-time.Hour), To: w.clock, Rows: 400, Causes: causes,
+		Features: steady, Predictions: steady, Performance: p}
+	w.laid["screening/"+r.ID] = r
+	data, err := json.Marshal(monitor.News{Endpoint: "screening", Model: "screening", Version: v, Window: r.ID})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := on(event.Caused(w.ctx, event.Event{Workspace: "default"}, "alert"), event.Event{Data: data}); err != nil {
+	if err := w.OnWindow(event.Caused(w.ctx, event.Event{Workspace: "default"}, "alert"), event.Event{Type: typ, Data: data}); err != nil {
 		w.t.Fatal(err)
 	}
+	w.clock = w.clock.Add(time.Hour)
 }
 
 func (w *world) list(state string) (out []Alert) {
@@ -79,63 +134,195 @@ func (w *world) acts(action string) (n int) {
 	return n
 }
 
-func TestABreachOpensOneAlertPerCauseUntilItIsOver(t *testing.T) {
+func (w *world) incidents(state string) []incident.Incident {
+	w.t.Helper()
+	out, err := w.cases.List(w.ctx, state, "", "", 100)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+// work runs the jobs that alerts enqueued for the policy's acts.
+func (w *world) work(id string) {
+	w.t.Helper()
+	args, _ := json.Marshal(actArgs{Alert: id})
+	if err := w.act(caller.System(w.ctx, "alert"), job.Job{Args: args}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestAllColumnsThatMoveInTheSameWindowsAreOneAlertAndOneIncident(t *testing.T) {
 	each(t, func(w *world) {
-		w.hear(w.OnBreach, 1, radius, result)
-		w.hear(w.OnBreach, 1, radius, result) // delivered twice
+		w.window(1, 1, radius, area)
+		if len(w.list("active")) != 0 || len(w.list(Pending)) != 1 || len(w.incidents("")) != 0 {
+			t.Fatalf("one window alone told somebody: %+v", w.list(""))
+		}
+		w.window(1, 2, radius, area, answer)
 		open := w.list(Open)
-		if len(open) != 2 || w.acts(Opened) != 2 {
+		if len(open) != 1 || w.acts(Opened) != 1 {
 			t.Fatalf("%d alerts, %d entries", len(open), w.acts(Opened))
 		}
-		a := open[1]
-		if a.Feature != "mean_radius" || a.Value != 1.9 || a.Limit != 0.25 || a.Windows != 1 || a.Title != "The data of screening moved: mean_radius (PSI 1.9, limit 0.25)." {
+		a := open[0]
+		if a.Kind != Data || a.Severity != Warning || len(a.Columns) != 2 || a.Columns[0].Name != "mean_radius" || a.Columns[0].Windows != 2 || a.Windows != 2 || a.FirstWindow != "w001" ||
+			a.Title != "The data of screening moved: mean_radius (PSI 1.9, limit 0.25), mean_area (KS 0.5, limit 0.25)." || a.Owner != "dana" {
 			t.Errorf("%+v", a)
 		}
-		want := "/api/v1/predictions?endpoint=screening&since=2026-03-03T08%3A00%3A00Z&until=2026-03-03T09%3A00%3A00.000001Z&version=1"
+		if !strings.Contains(a.Words, "2 inputs have moved") || !strings.Contains(a.Words, "since 3 March 08:00 UTC, in 2 windows of 800 rows") || !strings.Contains(a.Words, "not known yet, so this is a warning") {
+			t.Errorf("words: %s", a.Words)
+		}
+		want := "/api/v1/predictions?endpoint=screening&since=2026-03-03T09%3A00%3A00Z&until=2026-03-03T10%3A00%3A00.000001Z&version=1"
 		if a.Link != want {
 			t.Errorf("link %s", a.Link)
 		}
-		higher := radius
-		higher.Value, higher.Metric = 2.5, "ks"
-		w.clock = w.clock.Add(time.Hour)
-		w.hear(w.OnBreach, 2, higher)
-		if again, err := w.Get(w.ctx, a.ID); err != nil || again.Windows != 2 || again.Value != 2.5 || again.Metric != "ks" || again.Window != "w002" || again.FirstWindow != "w001" {
-			t.Errorf("%+v %v", again, err)
+		cases := w.incidents("")
+		if len(cases) != 1 || cases[0].ID != a.Incident || cases[0].Kind != incident.DataMoved || cases[0].Severity != incident.Low || cases[0].Owner != "dana" {
+			t.Fatalf("%+v", cases)
 		}
-		w.hear(w.OnRecovered, 3, higher)
-		w.hear(w.OnRecovered, 3, higher)
-		if over, err := w.Get(w.ctx, a.ID); err != nil || over.State != Recovered || over.RecoveredAt == nil || w.acts(Over) != 1 {
-			t.Errorf("%+v %v", over, err)
+		i, err := w.cases.Get(w.ctx, a.Incident)
+		if err != nil || i.Facts == nil || len(i.Facts.Columns) != 2 || len(i.Facts.Windows) != 2 || i.Facts.Link != a.Link || !strings.HasPrefix(i.Timeline[0].Text, "The first window over the limit began: mean_radius") {
+			t.Fatalf("%+v %v", i, err)
 		}
-		w.hear(w.OnBreach, 2, higher) // an old event delivered again
-		if n := len(w.list("active")); n != 1 {
-			t.Errorf("%d active alerts after an old event", n)
+		w.window(1, 2, radius, area, answer) // delivered twice
+		w.window(1, 3, radius, answer)       // the second of the predictions: another cause
+		if open := w.list(Open); len(open) != 2 || open[1].Windows != 3 || open[1].Columns[1].Over || !open[1].Columns[0].Over || open[0].Kind != Prediction || len(w.incidents("")) != 2 {
+			t.Fatalf("%+v", open)
 		}
-		w.hear(w.OnBreach, 4, radius)
-		if all := w.list("active"); len(all) != 2 || all[0].ID == a.ID || all[0].FirstWindow != "w004" {
+		w.window(1, 4)
+		if len(w.list(Open)) != 2 {
+			t.Fatal("one good window ended it")
+		}
+		w.window(1, 5)
+		if len(w.list("active")) != 0 || w.acts(Over) != 2 || len(w.incidents(incident.Closed)) != 2 {
+			t.Fatalf("two good windows did not end it: %+v", w.list("active"))
+		}
+		i, _ = w.cases.Get(w.ctx, a.Incident)
+		if last := i.Timeline[len(i.Timeline)-1].Text; last != "screening recovered: 2 good windows in a row. Closed by itself." {
+			t.Errorf("it does not say so: %s", last)
+		}
+		w.window(1, 2, radius, area) // an old event delivered again
+		if n := len(w.list("active")) + len(w.list(Pending)); n != 0 {
+			t.Errorf("%d alerts after an old event", n)
+		}
+		w.window(1, 6, radius)
+		w.window(1, 7, radius)
+		if all := w.list("active"); len(all) != 1 || all[0].ID == a.ID || all[0].FirstWindow != "w006" {
 			t.Errorf("the cause came back: %+v", all)
 		}
 	})
 }
 
-func TestAcknowledgingAndSilencing(t *testing.T) {
+func TestWhatOpensAnAlert(t *testing.T) {
+	small := monitor.Cause{Kind: "data", Feature: "noise", Metric: "psi", Value: 9, Limit: 0.25}
+	for name, c := range map[string]struct {
+		windows []monitor.Cause // one window each; a nil kind is a good one
+		policy  func(*Policy)
+		open    int
+	}{
+		"a p-value alone opens nothing":                       {windows: []monitor.Cause{chance, chance, chance}},
+		"a good window in between begins the count anew":      {windows: []monitor.Cause{radius, {}, radius}},
+		"one window is enough where the policy says so":       {windows: []monitor.Cause{radius}, policy: func(p *Policy) { p.Windows = 1 }, open: 1},
+		"three are needed where the policy says so":           {windows: []monitor.Cause{radius, radius}, policy: func(p *Policy) { p.Windows = 3 }},
+		"windows with too few rows say nothing":               {windows: []monitor.Cause{radius, radius, radius}, policy: func(p *Policy) { p.MinRows = 401 }},
+		"columns that carry nothing of the answers are quiet": {windows: []monitor.Cause{small, small, small}},
+		"a column of weight is heard":                         {windows: []monitor.Cause{radius, radius}, open: 1},
+		"what a later monitor finds is heard, too":            {windows: []monitor.Cause{{Kind: "freshness", Metric: "age", Value: 2, Limit: 1}, {Kind: "freshness", Metric: "age", Value: 2, Limit: 1}}, open: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(w *world) {
+				w.Importance = func(context.Context, string, string, int) (map[string]float64, error) {
+					return map[string]float64{"mean_radius": 0.6, "mean_area": 0.395, "noise": 0.005}, nil
+				}
+				if c.policy != nil {
+					p := Default()
+					c.policy(&p)
+					if _, err := w.PutPolicy(w.ctx, p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for n, x := range c.windows {
+					if x.Kind == "" {
+						w.window(1, n)
+					} else {
+						w.window(1, n, x)
+					}
+				}
+				if got := len(w.list("active")); got != c.open {
+					t.Fatalf("%d alerts, want %d: %+v", got, c.open, w.list(""))
+				}
+			})
+		})
+	}
+}
+
+func TestALossMakesAWarningCriticalAndLateLabelsOpenTheirOwn(t *testing.T) {
 	each(t, func(w *world) {
-		w.hear(w.OnBreach, 1, radius)
+		acc := 0.8
+		bad := &monitor.Performance{Kind: "binary", Accuracy: &acc, N: 300}
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
+		w.hear(monitor.Labelled, 1, 1, bad, radius, result)
+		w.hear(monitor.Labelled, 1, 2, bad, radius, result)
+		open := w.list(Open)
+		if len(open) != 2 || open[0].Kind != Result || open[0].Severity != Critical || open[0].Title != "The answers of screening got worse: the result (accuracy 0.81, limit 0.9)." {
+			t.Fatalf("%+v", open)
+		}
+		w.window(1, 3, radius) // no label yet, but the loss is known
+		a, err := w.Service.Get(w.ctx, open[1].ID)
+		if err != nil || a.Severity != Critical || w.acts(Worse) != 1 || !strings.HasSuffix(a.Words, "The result got worse as well: act.") {
+			t.Fatalf("%+v %v", a, err)
+		}
+		if i, _ := w.cases.Get(w.ctx, a.Incident); i.Severity != incident.High {
+			t.Errorf("the incident stays %s", i.Severity)
+		}
+	})
+}
+
+func TestTwoVersionsThatShareAnEndpointCountForThemselves(t *testing.T) {
+	each(t, func(w *world) {
+		w.window(1, 1, radius)
+		w.window(2, 2) // the canary was made for these
+		w.window(1, 3, radius)
+		if len(w.list(Open)) != 1 {
+			t.Fatalf("a good window of another version hid the shift: %+v", w.list(Pending))
+		}
+		w.window(2, 4)
+		w.window(1, 5, radius)
+		w.window(2, 6)
+		if len(w.list(Open)) != 1 {
+			t.Fatal("it recovered while the old version still drifts")
+		}
+		w.window(2, 7)
+		if len(w.list(Open)) != 0 {
+			t.Fatal("two good windows behind the last of the old version end it")
+		}
+	})
+}
+
+func TestAcknowledgingSilencingAndTakingItBack(t *testing.T) {
+	each(t, func(w *world) {
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
 		id := w.list(Open)[0].ID
-		if a, err := w.Acknowledge(w.ctx, id, "the new scanner"); err != nil || a.State != Acknowledged || a.By != "oskar" || a.Reason != "the new scanner" {
+		if a, err := w.Acknowledge(w.ctx, id, "the new scanner"); err != nil || a.State != Acknowledged || a.By != "oskar" || a.Owner != "oskar" || a.Reason != "the new scanner" || a.EscalateAt != nil {
 			t.Errorf("%+v %v", a, err)
+		}
+		if i := w.incidents("")[0]; i.State != incident.Acknowledged || i.Owner != "oskar" {
+			t.Errorf("the incident: %+v", i)
 		}
 		if _, err := w.Acknowledge(w.ctx, id, ""); !problem.Is(err, problem.Conflict) {
 			t.Errorf("acknowledged twice: %v", err)
 		}
-		w.hear(w.OnBreach, 2, radius)
-		if a, _ := w.Get(w.ctx, id); a.State != Acknowledged || a.Windows != 2 {
-			t.Errorf("a further window: %+v", a)
+		if a, err := w.Release(w.ctx, id, "was wrong"); err != nil || a.State != Open || a.EscalateAt == nil {
+			t.Errorf("%+v %v", a, err)
 		}
 		for _, until := range []time.Time{w.clock, w.clock.Add(-time.Hour), w.clock.AddDate(2, 0, 0)} {
 			if _, err := w.Silence(w.ctx, id, "x", until); !problem.Is(err, problem.Invalid) {
 				t.Errorf("silence until %s: %v", until, err)
 			}
+		}
+		if _, err := w.Silence(w.ctx, id, " ", w.clock.Add(time.Hour)); !problem.Is(err, problem.Invalid) {
+			t.Errorf("a silence without a reason: %v", err)
 		}
 		if a, err := w.Silence(w.ctx, id, "known until April", w.clock.Add(48*time.Hour)); err != nil || a.State != Silenced || a.Until == nil {
 			t.Errorf("%+v %v", a, err)
@@ -143,92 +330,329 @@ func TestAcknowledgingAndSilencing(t *testing.T) {
 		if len(w.list(Open)) != 0 || len(w.list(Silenced)) != 1 {
 			t.Error("a silenced alert is listed as open")
 		}
-		w.hear(w.OnRecovered, 3, radius)
-		w.hear(w.OnBreach, 4, radius)
-		if all := w.list("active"); len(all) != 1 || all[0].ID == id || all[0].State != Silenced || all[0].Reason != "known until April" {
+		w.window(1, 3)
+		w.window(1, 4)
+		w.window(1, 5, radius)
+		w.window(1, 6, radius)
+		all := w.list("active")
+		if len(all) != 1 || all[0].ID == id || all[0].State != Silenced || all[0].Reason != "known until April" {
 			t.Errorf("the cause came back during its silence: %+v", all)
 		}
-		w.clock = w.clock.Add(49 * time.Hour)
-		if all := w.list(Open); len(all) != 1 || all[0].State != Open || len(w.list(Silenced)) != 0 {
-			t.Errorf("the silence is over: %+v", all)
+		if a, err := w.Assign(w.ctx, all[0].ID, "mira", ""); err != nil || a.Owner != "mira" {
+			t.Errorf("%+v %v", a, err)
 		}
-		if _, err := w.Acknowledge(w.ctx, id, ""); !problem.Is(err, problem.Conflict) {
-			t.Errorf("an alert that is over: %v", err)
+		w.clock = w.clock.Add(72 * time.Hour)
+		if len(w.list(Open)) != 1 || len(w.list(Silenced)) != 0 {
+			t.Error("a silence that is over still hides the alert")
 		}
-		if _, err := w.Acknowledge(w.ctx, "ghost", ""); !problem.Is(err, problem.NotFound) {
-			t.Errorf("an alert that is not there: %v", err)
-		}
-		if w.acts(seen) != 1 || w.acts(hushed) != 1 {
-			t.Errorf("%d and %d audit entries", w.acts(seen), w.acts(hushed))
-		}
-		other := caller.WithWorkspace(w.ctx, "elsewhere")
-		if _, err := w.Get(other, id); !problem.Is(err, problem.NotFound) {
-			t.Errorf("another workspace: %v", err)
+		if w.acts(Acked) != 1 || w.acts(hushed) != 1 || w.acts(released) != 1 || w.acts(assigned) != 1 {
+			t.Error("not every act is in the audit log")
 		}
 	})
+}
+
+func TestAnAlertThatNobodyAcknowledgesIsPassedOn(t *testing.T) {
+	each(t, func(w *world) {
+		p := Default()
+		p.Escalate = []Step{{After: 30, To: "accountable"}, {After: 10, To: "eve", Route: "phone"}}
+		if _, err := w.PutPolicy(w.ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
+		w.clock = w.clock.Add(-31 * time.Minute) // 29 minutes after it opened
+		id := w.list(Open)[0].ID
+		check := func(owner string, level int) {
+			t.Helper()
+			if err := w.Escalate(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+			if a, err := w.Service.Get(w.ctx, id); err != nil || a.Owner != owner || a.Level != level || w.acts(Escalated) != level {
+				t.Fatalf("owner %s, level %d, %d entries: %v", a.Owner, a.Level, w.acts(Escalated), err)
+			}
+		}
+		check("dana", 0)
+		w.clock = w.clock.Add(2 * time.Minute)
+		check("bo", 1)
+		check("bo", 1)
+		w.clock = w.clock.Add(11 * time.Minute)
+		check("eve", 2)
+		w.clock = w.clock.Add(24 * time.Hour)
+		check("eve", 2)
+		i, _ := w.cases.Get(w.ctx, w.incidents("")[0].ID)
+		if last := i.Timeline[len(i.Timeline)-1].Text; last != "Nobody acknowledged it within 10 minutes; passed on to eve by the route phone." {
+			t.Errorf("time line: %s", last)
+		}
+	})
+}
+
+func TestWhoTakesOnTheIncidentHasAcknowledgedItsAlerts(t *testing.T) {
+	each(t, func(w *world) {
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
+		i, err := w.cases.Ack(w.ctx, w.incidents("")[0].ID, "mine")
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := json.Marshal(incident.Notice{ID: i.ID, State: i.State})
+		for range 2 {
+			if err := w.OnIncident(w.ctx, event.Event{Actor: "oskar", Data: data}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if a := w.list(Acknowledged); len(a) != 1 || a[0].Owner != "oskar" || a[0].EscalateAt != nil || w.acts(Acked) != 1 {
+			t.Fatalf("%+v", a)
+		}
+	})
+}
+
+func TestAPolicyActsOnceWithinItsCooldownAndBudget(t *testing.T) {
+	each(t, func(w *world) {
+		p := Default()
+		p.Actions = []Action{{Do: DoIncident}, {Do: DoSuspend, Severity: Critical}, {Do: DoRollback, Kinds: []string{Result}}, {Do: DoRetrain, Pipeline: "screening", Kinds: []string{Data}, Cooldown: 60, Budget: 2, Period: 24}}
+		if _, err := w.PutPolicy(w.ctx, p); !problem.Is(err, problem.Forbidden) {
+			t.Fatalf("it-operations may not start pipelines, and had it done by a policy: %v", err)
+		}
+		w.ctx = caller.With(w.ctx, caller.Caller{ID: "m", Name: "mira", Kind: caller.Person, Roles: []string{"ml-engineer"}})
+		if saved, err := w.PutPolicy(w.ctx, p); err != nil || saved.Version != 1 || w.acts("alert.policy-changed") != 1 {
+			t.Fatal(saved, err)
+		}
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
+		a := w.list(Open)[0]
+		w.work(a.ID)
+		w.work(a.ID)
+		w.window(1, 3, radius)
+		w.work(a.ID)
+		if strings.Join(w.did, ", ") != "retrain screening" {
+			t.Fatalf("did %v", w.did)
+		}
+		got, _ := w.Service.Get(w.ctx, a.ID)
+		if len(got.Acts) != 1 || got.Acts[0].State != "done" || got.Acts[0].Ref != "run-of-"+a.ID {
+			t.Fatalf("%+v", got.Acts)
+		}
+		again := func(n int) Alert { // it recovers and comes back
+			w.window(1, n)
+			w.window(1, n+1)
+			w.clock = w.clock.Add(-3 * time.Hour)
+			w.window(1, n+2, radius)
+			w.window(1, n+3, radius)
+			a := w.list(Open)[0]
+			w.work(a.ID)
+			got, err := w.Service.Get(w.ctx, a.ID)
+			if err != nil || len(got.Acts) != 1 {
+				t.Fatalf("%+v %v", got, err)
+			}
+			return got
+		}
+		w.clock = w.clock.Add(-2 * time.Hour)
+		if x := again(4); x.Acts[0].State != "waits" || x.Acts[0].Detail != "retrain:screening was done less than 60 minutes ago." {
+			t.Fatalf("the cool-down: %+v", x.Acts)
+		}
+		w.clock = w.clock.Add(4 * time.Hour)
+		if x := again(10); x.Acts[0].State != "done" {
+			t.Fatalf("after the cool-down: %+v", x.Acts)
+		}
+		w.clock = w.clock.Add(4 * time.Hour)
+		if x := again(20); x.Acts[0].State != "waits" || !strings.Contains(x.Acts[0].Detail, "2 times within 24 hours") {
+			t.Fatalf("the budget: %+v", x.Acts)
+		}
+		if len(w.did) != 2 {
+			t.Fatalf("did %v", w.did)
+		}
+		acc := 0.8
+		bad := &monitor.Performance{Kind: "binary", Accuracy: &acc, N: 300}
+		w.fails = problem.New(problem.Conflict, "No version was approved before.")
+		w.hear(monitor.Closed, 1, 30, bad, radius, result)
+		w.hear(monitor.Closed, 1, 31, bad, radius, result)
+		worst := w.list(Open)[0]
+		w.work(worst.ID)
+		w.work(worst.ID)
+		if x, _ := w.Service.Get(w.ctx, worst.ID); worst.Kind != Result || len(x.Acts) != 2 || x.Acts[0].State != "failed" || !strings.Contains(x.Acts[1].Detail, "No version was approved before") {
+			t.Fatalf("what was refused is said and not tried again: %+v", x.Acts)
+		}
+		if strings.Join(w.did[2:], ", ") != "suspend screening, rollback screening" {
+			t.Fatalf("did %v", w.did)
+		}
+	})
+}
+
+func TestTheMonitorsOwnRetrainingNeedsNoPolicyAndWaitsWhenThePipelineIsBusy(t *testing.T) {
+	each(t, func(w *world) {
+		w.plan = &monitor.OnBreach{Retrain: &monitor.Retrain{Pipeline: "screening"}}
+		w.waits = "A run of the pipeline is under way."
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
+		id := w.list(Open)[0].ID
+		w.work(id)
+		if a, _ := w.Service.Get(w.ctx, id); len(a.Acts) != 1 || a.Acts[0].State != "waits" || len(w.did) != 0 {
+			t.Fatalf("%+v %v", a.Acts, w.did)
+		}
+		w.waits = ""
+		w.window(1, 3, radius)
+		w.work(id)
+		if a, _ := w.Service.Get(w.ctx, id); len(a.Acts) != 1 || a.Acts[0].State != "done" || len(w.did) != 1 {
+			t.Fatalf("%+v %v", a.Acts, w.did)
+		}
+		i, _ := w.cases.Get(w.ctx, w.incidents("")[0].ID)
+		var lines []string
+		for _, l := range i.Timeline {
+			lines = append(lines, l.Text)
+		}
+		all := strings.Join(lines, "\n")
+		if !strings.Contains(all, "The policy waits: A run of the pipeline is under way.") || !strings.Contains(all, "By policy: Started the pipeline screening.") {
+			t.Errorf("time line:\n%s", all)
+		}
+	})
+}
+
+// counts are minutes of calls laid out by a test.
+type counts []Minute
+
+func (c counts) Minutes(context.Context, time.Time, time.Time) ([]Minute, error) { return c, nil }
+
+func TestMinutesInWhichCallsFailAlarm(t *testing.T) {
+	each(t, func(w *world) {
+		p := Default()
+		p.P95MS = 250
+		if _, err := w.PutPolicy(w.ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		turn := func(calls, failed int, ms float64) {
+			t.Helper()
+			w.Calls = counts{{Workspace: "default", Endpoint: "screening", Model: "screening", Version: 1, Calls: calls, Failed: failed, Took: []float64{ms, ms, ms}}}
+			if err := w.Operate(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+			w.clock = w.clock.Add(time.Minute)
+		}
+		turn(19, 19, 1)
+		turn(100, 4, 1)
+		turn(100, 50, 300)
+		turn(100, 50, 1)
+		open := w.list(Open)
+		if len(open) != 1 || open[0].Kind != Operation || open[0].Severity != Critical || open[0].Feature != "failed calls" || open[0].Value != 0.5 || len(open[0].Columns) != 2 || open[0].Columns[1].Over {
+			t.Fatalf("%+v", open)
+		}
+		turn(100, 0, 1)
+		turn(100, 0, 1)
+		if len(w.list("active")) != 0 {
+			t.Fatal("two quiet minutes end it")
+		}
+	})
+}
+
+func TestPoliciesThatCannotWorkAreRefusedAndNameTheField(t *testing.T) {
+	for field, change := range map[string]func(*Policy){
+		"windows":             func(p *Policy) { p.Windows = 0 },
+		"good":                func(p *Policy) { p.Good = 11 },
+		"min_rows":            func(p *Policy) { p.MinRows = 0 },
+		"min_importance":      func(p *Policy) { p.MinImportance = 1 },
+		"error_rate":          func(p *Policy) { p.ErrorRate = 2 },
+		"p95_ms":              func(p *Policy) { p.P95MS = -1 },
+		"min_calls":           func(p *Policy) { p.MinCalls = 0 },
+		"escalate[0].after":   func(p *Policy) { p.Escalate = []Step{{To: "x"}} },
+		"escalate[0].to":      func(p *Policy) { p.Escalate = []Step{{After: 1}} },
+		"actions[0].do":       func(p *Policy) { p.Actions = []Action{{Do: "pray"}} },
+		"actions[0].pipeline": func(p *Policy) { p.Actions = []Action{{Do: DoRetrain}} },
+		"actions[1].do":       func(p *Policy) { p.Actions = []Action{{Do: DoIncident}, {Do: DoIncident}} },
+		"actions[0].kinds":    func(p *Policy) { p.Actions = []Action{{Do: DoIncident, Kinds: []string{"weather"}}} },
+	} {
+		p := Default()
+		change(&p)
+		err := p.Check()
+		if x, ok := problem.As(err); !ok || x.Kind != problem.Invalid || x.Field != field {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	p := Default()
+	if err := p.Check(); err != nil {
+		t.Error(err)
+	}
 }
 
 type gate struct{}
 
 func (gate) Authenticate(*http.Request) (caller.Caller, error) { return who, nil }
 func (gate) Refused(context.Context, rest.Route, error)        {}
+func call(t *testing.T, h http.Handler, method, path, body string) (int, string) {
+	t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	rw := httptest.NewRecorder()
+	h.ServeHTTP(rw, r)
+	b, _ := io.ReadAll(rw.Body)
+	return rw.Code, string(b)
+}
 
-func TestTheRoutesSpeakAsPlanned(t *testing.T) {
+func TestAlertsOverHTTP(t *testing.T) {
 	each(t, func(w *world) {
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
 		api := rest.New("test", gate{}, slog.New(slog.DiscardHandler))
 		w.Routes(api)
-		server := httptest.NewServer(api)
-		defer server.Close()
-		call := func(method, path, body string, into any) int {
-			t.Helper()
-			req, err := http.NewRequest(method, server.URL+"/api/v1/alerts"+path, strings.NewReader(body))
-			if err != nil {
+		id := w.list(Open)[0].ID
+		for _, c := range []struct {
+			method, path, body string
+			status             int
+			want               string
+		}{
+			{"GET", "/api/v1/alerts?state=open&kind=data&severity=warning", "", 200, `"columns":[{"name":"mean_radius"`},
+			{"GET", "/api/v1/alerts?kind=result", "", 200, `"items":[]`},
+			{"GET", "/api/v1/alerts/" + id, "", 200, `"began":"2026-03-03T08:00:00Z"`},
+			{"GET", "/api/v1/alerts/none", "", 404, `There is no alert`},
+			{"POST", "/api/v1/alerts/" + id + "/ack", `{"reason":"seen"}`, 200, `"state":"acknowledged"`},
+			{"POST", "/api/v1/alerts/" + id + "/release", `{}`, 200, `"state":"open"`},
+			{"POST", "/api/v1/alerts/" + id + "/silence", `{"reason":"","until":"2026-03-05T00:00:00Z"}`, 422, `reason`},
+			{"POST", "/api/v1/alerts/" + id + "/assign", `{"owner":"mira"}`, 200, `"owner":"mira"`},
+			{"GET", "/api/v1/alert-policy?model=screening", "", 200, `"windows":2`},
+			{"PUT", "/api/v1/alert-policy?model=screening", `{"windows":1,"note":"every window counts"}`, 200, `"version":1`},
+			{"PUT", "/api/v1/alert-policy?model=screening", `{"windows":0}`, 422, `windows`},
+			{"PUT", "/api/v1/alert-policy", `{"escalate":[]}`, 200, `"escalate":[]`},
+			{"GET", "/api/v1/alert-policy/versions?model=screening", "", 200, `"note":"every window counts"`},
+			{"GET", "/api/v1/alert-policies", "", 200, `"model":"screening"`},
+		} {
+			if status, body := call(t, api, c.method, c.path, c.body); status != c.status || !strings.Contains(body, c.want) {
+				t.Errorf("%s %s: %d %s, want %d with %s", c.method, c.path, status, body, c.status, c.want)
+			}
+		}
+	})
+}
+
+func TestSuspectsAreWhatChangedBeforeItBegan(t *testing.T) {
+	each(t, func(w *world) {
+		log := &audit.Log{DB: w.DB, Log: slog.New(slog.DiscardHandler)}
+		w.cases.History = log
+		w.cases.Data = func(context.Context, string) ([]string, error) { return []string{"patients"}, nil }
+		w.cases.Columns = func(_ context.Context, name string, version int) (string, error) {
+			return "mean_radius was int and is float", nil
+		}
+		note := func(action, object string, detail any) {
+			if err := w.DB.Write(w.ctx, func(tx db.Scope) error { return audit.Record(tx, action, object, detail) }); err != nil {
 				t.Fatal(err)
 			}
-			req.Header.Set("Content-Type", "application/json")
-			res, err := server.Client().Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer res.Body.Close()
-			b, err := io.ReadAll(res.Body)
-			if err == nil {
-				err = json.Unmarshal(b, into)
-			}
-			if err != nil {
-				t.Fatalf("%s %s: %s: %v", method, path, b, err)
-			}
-			return res.StatusCode
 		}
-		w.hear(w.OnBreach, 1, radius, result)
-		var page rest.Page[Alert]
-		if code := call("GET", "?state=open&limit=1", "", &page); code != 200 || len(page.Items) != 1 || page.Next == "" {
-			t.Fatalf("%d %+v", code, page)
+		w.clock = time.Now().UTC().Add(2 * time.Hour) // the audit log has a clock of its own
+		note("dataset.imported", "dataset/patients/2", map[string]any{"version": 2})
+		note("dataset.imported", "dataset/others/2", map[string]any{"version": 2})
+		note("deployment.released", "deployment/screening", map[string]any{"models": []string{"screening"}, "words": "Version 2 answers all calls."})
+		note("account.signed-in", "user/oskar", nil)
+		note("model.changed", "model/screening", map[string]any{"model": "screening"})
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
+		i, err := w.cases.Get(w.ctx, w.incidents("")[0].ID)
+		if err != nil {
+			t.Fatal(err)
 		}
-		id := page.Items[0].ID
-		var others rest.Page[Alert]
-		if code := call("GET", "?state=open&limit=1&cursor="+page.Next, "", &others); code != 200 || len(others.Items) != 1 || others.Items[0].ID == id || others.Next != "" {
-			t.Errorf("%d %+v", code, others)
+		var got []string
+		for _, s := range i.Suspects {
+			got = append(got, s.Text)
 		}
-		var a Alert
-		if code := call("POST", "/"+id+"/ack", `{"reason":"seen"}`, &a); code != 200 || a.State != Acknowledged {
-			t.Errorf("%d %+v", code, a)
-		}
-		if code := call("POST", "/"+id+"/silence", `{"reason":"known","until":"2026-03-05T00:00:00Z"}`, &a); code != 200 || a.State != Silenced {
-			t.Errorf("%d %+v", code, a)
-		}
-		if code := call("GET", "/"+id, "", &a); code != 200 || a.Reason != "known" {
-			t.Errorf("%d %+v", code, a)
-		}
-		for path, want := range map[string]int{"/ghost/ack": 404, "/" + id + "/silence": 422} {
-			var doc rest.Doc
-			if code := call("POST", path, `{}`, &doc); code != want || doc.Detail == "" {
-				t.Errorf("POST %s: %d %+v", path, code, doc)
-			}
-		}
-		var doc rest.Doc
-		if code := call("GET", "?state=loud", "", &doc); code != 422 {
-			t.Errorf("%d %+v", code, doc)
+		want := "The data patients/2 changed its columns: mean_radius was int and is float.\nVersion 2 answers all calls.\nscreening was changed."
+		if strings.Join(got, "\n") != want {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"keelson/internal/approval"
 	"keelson/internal/deployment"
+	"keelson/internal/incident"
 	"keelson/internal/monitor"
 )
 
@@ -13,11 +14,12 @@ func (a *App) react() {
 	on("watch", deployment.Released, a.watch)                 // watches what goes live
 	on("alias", deployment.Released, a.follow)                // protected aliases say what runs
 	on("rollout", monitor.Breached, a.Deployments.Breached)   // holds a canary that is watched and breached
-	on("alert", monitor.Breached, a.Alerts.OnBreach)          // tells people
-	on("alert", monitor.Recovered, a.Alerts.OnRecovered)      // and that it is over
-	on("incident", monitor.Breached, a.Incidents.Follow)      // keeps the time lines of incidents
-	on("incident", monitor.Recovered, a.Incidents.Follow)     //
-	on("incident", deployment.Released, a.Incidents.Follow)   //
-	on("webhook", "*", a.Webhooks.Hear)                       // tells other programs
-	on("retrain", monitor.Breached, a.Pipelines.Retrain)      // only where the monitor says so
+	on("alert", monitor.Closed, a.Alerts.OnWindow)            // tells people, once per cause
+	on("alert", monitor.Labelled, a.Alerts.OnWindow)          // also of what outcomes say later
+	on("alert", incident.Changed, a.Alerts.OnIncident)        // who takes on the incident has seen its alerts
+	on("incident", deployment.Released, a.Incidents.Follow)   // keeps the time lines of incidents
+	on("incident", approval.Settled, a.Incidents.Follow)      //
+	on("incident", "pipeline.run.finished", a.Incidents.Follow)
+	on("candidate", "pipeline.run.finished", a.candidate) // proposes what a retraining made
+	on("webhook", "*", a.Webhooks.Hear)                   // tells other programs
 }

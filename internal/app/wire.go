@@ -160,7 +160,9 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.Monitors = &monitor.Service{DB: a.DB, Log: a.Log, Now: now, Data: a.Data, Versions: a.Inventory,
 		Calls: &monitor.Predictions{Service: a.Predictions, Versions: a.Inventory}, Rehearsals: a.Evaluations, Tiers: a.Inventory}
-	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now}
+	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now, Windows: a.Monitors, Incidents: a.Incidents, People: a.answering, Importance: (&importances{a: a}).share,
+		Hands: hands{a}, Calls: minutes{a}, Metrics: alert.NewMetrics(a.metrics.Registry)}
+	a.Incidents.History, a.Incidents.Data, a.Incidents.Columns = a.Audit, a.madeFrom, a.columnsChanged
 
 	isExperiment := func(ctx context.Context, id string) error { _, err := a.Tracking.Experiment(ctx, id); return err }
 	a.Evalsets = &evalset.Service{DB: a.DB, Log: a.Log, Now: now, Experiment: isExperiment}
@@ -178,7 +180,7 @@ func (a *App) wire(ctx context.Context) error {
 		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Traces: a.Traces, Webhooks: a.Webhooks, Prompts: a.Prompts, Evalsets: a.Evalsets, Scorers: a.Scorers, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
-	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Webhooks} {
+	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Webhooks, a.Alerts} {
 		n.Jobs(a.Jobs)
 	}
 	a.throwAway()

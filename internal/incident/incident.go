@@ -16,12 +16,17 @@ import (
 
 // Kinds of incident.
 const (
-	LoaderRefused   = "loader.refused"    // serving would not load or obey a release
-	RecordTampered  = "record.tampered"   // a record's seal does not fit: it was changed outside Keelson
-	MonitorBreached = "monitor.breached"  // a monitored limit was passed
-	AuditBroken     = "audit.broken"      // the audit log does not verify
-	EnginePanic     = "engine.panic"      // a model took its engine down
-	Review          = "deployment.review" // one person rolled back or suspended; somebody else looks at it
+	LoaderRefused   = "loader.refused"     // serving would not load or obey a release
+	RecordTampered  = "record.tampered"    // a record's seal does not fit: it was changed outside Keelson
+	MonitorBreached = "monitor.breached"   // a monitored limit was passed
+	DataMoved       = "data.moved"         // the inputs are no longer those of the reference
+	PredictionMoved = "prediction.moved"   // the outputs are no longer those of the reference
+	ResultWorse     = "result.worse"       // outcomes, or an estimate, say that the answers got worse
+	QualityBroken   = "quality.broken"     // a rule about the data does not hold
+	Degraded        = "operation.degraded" // calls fail or take too long
+	AuditBroken     = "audit.broken"       // the audit log does not verify
+	EnginePanic     = "engine.panic"       // a model took its engine down
+	Review          = "deployment.review"  // one person rolled back or suspended; somebody else looks at it
 )
 
 // Severities.
@@ -41,6 +46,32 @@ const (
 // New is an incident to open. Key makes it one while it is open; empty is kind, model and endpoint together.
 type New struct {
 	Kind, Model, Endpoint, Title, Detail, Severity, Key string
+
+	Owner string // who is to take care of it; empty: whoever acknowledges it
+	Facts *Facts // nil: nothing was measured
+}
+
+// Facts are what an incident found in the log of predictions rests on.
+type Facts struct {
+	Alert   string    `json:"alert" doc:"the newest alert of this cause"`
+	Version int       `json:"version"`
+	Columns []Column  `json:"columns" doc:"what moved or broke, the weightiest first"`
+	Windows []string  `json:"windows" doc:"the windows over the limit, oldest first; the newest 50"`
+	Began   time.Time `json:"began" doc:"begin of the first window over the limit"`
+	From    time.Time `json:"from" doc:"span of the newest window over the limit"`
+	To      time.Time `json:"to"`
+	Link    string    `json:"link" doc:"the predictions of the newest window"`
+}
+
+// Column is one measure over its limit.
+type Column struct {
+	Name       string   `json:"name" doc:"empty for the result and the operation"`
+	Metric     string   `json:"metric"`
+	Value      float64  `json:"value"`
+	Limit      float64  `json:"limit"`
+	Importance *float64 `json:"importance,omitempty" doc:"share of the model's answers that rests on it, 0..1; left out while unknown"`
+	Windows    int      `json:"windows" doc:"in how many windows it was over"`
+	Over       bool     `json:"over" doc:"it is over its limit in the newest window"`
 }
 
 // Incident is one trouble.
@@ -59,6 +90,8 @@ type Incident struct {
 	Count    int64     `json:"count" doc:"how often it was reported while open"`
 	Owner    string    `json:"owner"`
 	Timeline []Line    `json:"timeline"`
+	Facts    *Facts    `json:"facts,omitempty"`
+	Suspects []Suspect `json:"suspects,omitempty" doc:"what changed before it began, the likeliest first"`
 
 	key string
 }

@@ -39,7 +39,11 @@ type Service struct {
 	Log   *slog.Logger
 	Now   func() time.Time
 	Model func(ctx context.Context, endpoint string) string // whose endpoint it is; nil: nobody knows
-	store store
+
+	History History                                                                // nil: suspects are not looked for
+	Data    func(ctx context.Context, model string) ([]string, error)              // data sets that versions of a model are made from; nil: not known
+	Columns func(ctx context.Context, dataset string, version int) (string, error) // how its columns differ from the version before, in words; empty: not at all
+	store   store
 }
 
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
@@ -69,6 +73,12 @@ func (s *Service) OpenIn(tx db.Scope, n New) (Incident, error) {
 	if found {
 		i.Count++
 		i.LastAt, i.Detail = now, n.Detail
+		if n.Facts != nil {
+			i.Facts = n.Facts
+		}
+		if rank[n.Severity] > rank[i.Severity] {
+			i.Severity = n.Severity
+		}
 		err := s.store.update(tx, i)
 		if loud(i.Count) {
 			err = errors.Join(err, s.store.line(tx, i.ID, db.NewID(), now, by, fmt.Sprintf("Reported for the %d. time: %s", i.Count, n.Detail)))
@@ -76,7 +86,7 @@ func (s *Service) OpenIn(tx db.Scope, n New) (Incident, error) {
 		return i, err
 	}
 	i = Incident{ID: db.NewID(), Kind: n.Kind, Model: n.Model, Endpoint: n.Endpoint, Title: n.Title, Detail: n.Detail, Severity: n.Severity,
-		State: Open, OpenedAt: now, OpenedBy: by, LastAt: now, Count: 1, key: n.key()}
+		State: Open, OpenedAt: now, OpenedBy: by, LastAt: now, Count: 1, Owner: n.Owner, Facts: n.Facts, key: n.key()}
 	s.Log.WarnContext(tx.Ctx, "incident opened", "incident", i.ID, "kind", i.Kind, "model", i.Model, "endpoint", i.Endpoint, "title", i.Title, "detail", i.Detail)
 	return i, errors.Join(s.store.insert(tx, i),
 		s.store.line(tx, i.ID, db.NewID(), now, by, n.Title+" "+n.Detail),
@@ -111,9 +121,12 @@ func (s *Service) Tampered(ctx context.Context, model, endpoint, object, why str
 		Title: fmt.Sprintf("The record of %s was changed outside Keelson.", object), Detail: why})
 }
 
-// Get reads one with its time line.
+// Get reads one with its time line and, where it rests on windows, with what changed before them.
 func (s *Service) Get(ctx context.Context, id string) (i Incident, err error) {
 	err = s.DB.Read(ctx, func(tx db.Scope) error { i, err = s.store.get(tx, id); return err })
+	if err == nil && i.Facts != nil {
+		i.Suspects, err = s.suspects(ctx, i)
+	}
 	return i, err
 }
 
@@ -126,6 +139,11 @@ func (s *Service) List(ctx context.Context, state, model, before string, limit i
 // Ack makes the caller the owner.
 func (s *Service) Ack(ctx context.Context, id, reason string) (Incident, error) {
 	return s.change(ctx, id, "incident.acknowledged", reason, func(i *Incident, c caller.Caller) error { return i.Acknowledge(c) })
+}
+
+// Reopen takes back the closing of an incident that turned out not to be over.
+func (s *Service) Reopen(ctx context.Context, id, reason string) (Incident, error) {
+	return s.change(ctx, id, "incident.reopened", reason, func(i *Incident, c caller.Caller) error { return i.reopen(reason) })
 }
 
 // Close ends an incident.
@@ -149,7 +167,12 @@ func (s *Service) change(ctx context.Context, id, action, reason string, do func
 			return err
 		}
 		text := i.State + " by " + who.Name
-		if reason != "" {
+		switch {
+		case action == "incident.noted":
+			text = reason
+		case action == "incident.reopened":
+			text = "reopened by " + who.Name + ": " + reason
+		case reason != "":
 			text += ": " + reason
 		}
 		if err := errors.Join(s.store.update(tx, i), s.store.line(tx, id, db.NewID(), s.now(), who.Name, text),
@@ -160,6 +183,9 @@ func (s *Service) change(ctx context.Context, id, action, reason string, do func
 		i, err = s.store.get(tx, id)
 		return err
 	})
+	if db.IsUnique(err) { // reopened while the same trouble stands open again
+		err = problem.New(problem.Conflict, "The same trouble is open as another incident; add a note there instead of reopening %s.", id)
+	}
 	return i, err
 }
 
@@ -169,6 +195,11 @@ func (s *Service) Follow(ctx context.Context, e event.Event) error {
 		Model  string   `json:"model"`
 		Models []string `json:"models"`
 		Words  string   `json:"words"`
+
+		Pipeline string `json:"pipeline"`
+		State    string `json:"state"`
+		Number   int    `json:"number"`
+		Version  int    `json:"version"`
 	}
 	if json.Unmarshal(e.Data, &d) != nil {
 		return nil
@@ -180,8 +211,13 @@ func (s *Service) Follow(ctx context.Context, e event.Event) error {
 		return nil
 	}
 	text := e.Type + " " + e.Subject
-	if d.Words != "" {
+	switch {
+	case d.Words != "":
 		text = d.Words
+	case d.Pipeline != "" && d.State != "":
+		text = fmt.Sprintf("The pipeline %s ended: %s.", d.Pipeline, d.State)
+	case d.Number > 0 && d.State != "":
+		text = fmt.Sprintf("Request %d about version %d was settled: %s.", d.Number, d.Version, d.State)
 	}
 	return s.DB.Write(ctx, func(tx db.Scope) error {
 		for _, state := range []string{Open, Acknowledged} {
@@ -204,6 +240,8 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/incidents", "incident.read", "List incidents, newest first", s.getList)
 	rest.Get(a, "/api/v1/incidents/{id}", "incident.read", "Read an incident with its time line", s.getOne)
 	rest.Post(a, "/api/v1/incidents/{id}/ack", "incident.write", "Take care of an incident", s.postAck)
+	rest.Post(a, "/api/v1/incidents/{id}/note", "incident.write", "Add a note to the time line of an incident", s.postNote)
+	rest.Post(a, "/api/v1/incidents/{id}/reopen", "incident.write", "Take back the closing of an incident", s.postReopen)
 	rest.Post(a, "/api/v1/incidents/{id}/close", "incident.write", "Close an incident", s.postClose)
 }
 
@@ -236,6 +274,14 @@ type reasonInput struct {
 
 func (s *Service) postAck(ctx context.Context, in *reasonInput) (Incident, error) {
 	return s.Ack(ctx, in.ID, in.Body.Reason)
+}
+
+func (s *Service) postReopen(ctx context.Context, in *reasonInput) (Incident, error) {
+	return s.Reopen(ctx, in.ID, in.Body.Reason)
+}
+
+func (s *Service) postNote(ctx context.Context, in *reasonInput) (Incident, error) {
+	return s.change(ctx, in.ID, "incident.noted", in.Body.Reason, func(*Incident, caller.Caller) error { return noted(in.Body.Reason) })
 }
 
 func (s *Service) postClose(ctx context.Context, in *reasonInput) (Incident, error) {

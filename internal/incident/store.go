@@ -9,27 +9,39 @@ import (
 	"keelson/internal/problem"
 )
 
-const columns = "id, dedupe, kind, model, endpoint, title, detail, severity, state, opened_at, opened_by, last_at, count, owner"
+const columns = "id, dedupe, kind, model, endpoint, title, detail, severity, state, opened_at, opened_by, last_at, count, owner, facts"
 
 type store struct{}
 
 func read(scan func(...any) error) (i Incident, err error) {
 	var opened, last int64
-	err = scan(&i.ID, &i.key, &i.Kind, &i.Model, &i.Endpoint, &i.Title, &i.Detail, &i.Severity, &i.State, &opened, &i.OpenedBy, &last, &i.Count, &i.Owner)
+	var facts string
+	err = scan(&i.ID, &i.key, &i.Kind, &i.Model, &i.Endpoint, &i.Title, &i.Detail, &i.Severity, &i.State, &opened, &i.OpenedBy, &last, &i.Count, &i.Owner, &facts)
 	i.OpenedAt, i.LastAt, i.Timeline = db.Time(opened), db.Time(last), []Line{}
+	if err == nil && facts != "" && facts != "{}" {
+		i.Facts = &Facts{}
+		err = db.FromJSON(facts, i.Facts)
+	}
 	return i, err
 }
 
 func (store) insert(tx db.Scope, i Incident) error {
-	_, err := tx.Exec(`INSERT INTO incident (workspace, id, dedupe, kind, model, endpoint, title, detail, severity, state, opened_at, opened_by, last_at, count, owner)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
-		tx.Workspace, i.ID, i.key, i.Kind, i.Model, i.Endpoint, i.Title, i.Detail, i.Severity, i.State, db.Micros(i.OpenedAt), i.OpenedBy, db.Micros(i.LastAt), i.Count, i.Owner)
+	_, err := tx.Exec(`INSERT INTO incident (workspace, id, dedupe, kind, model, endpoint, title, detail, severity, state, opened_at, opened_by, last_at, count, owner, facts)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+		tx.Workspace, i.ID, i.key, i.Kind, i.Model, i.Endpoint, i.Title, i.Detail, i.Severity, i.State, db.Micros(i.OpenedAt), i.OpenedBy, db.Micros(i.LastAt), i.Count, i.Owner, written(i.Facts))
 	return err
 }
 
+func written(f *Facts) string {
+	if f == nil {
+		return "{}"
+	}
+	return db.ToJSON(f)
+}
+
 func (store) update(tx db.Scope, i Incident) error {
-	_, err := tx.Exec("UPDATE incident SET state = $3, last_at = $4, count = $5, owner = $6, detail = $7 WHERE workspace = $1 AND id = $2",
-		tx.Workspace, i.ID, i.State, db.Micros(i.LastAt), i.Count, i.Owner, i.Detail)
+	_, err := tx.Exec("UPDATE incident SET state = $3, last_at = $4, count = $5, owner = $6, detail = $7, facts = $8, severity = $9 WHERE workspace = $1 AND id = $2",
+		tx.Workspace, i.ID, i.State, db.Micros(i.LastAt), i.Count, i.Owner, i.Detail, written(i.Facts), i.Severity)
 	return err
 }
 

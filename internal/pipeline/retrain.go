@@ -27,8 +27,7 @@ type retrain struct {
 // defaultCooldown is the least time between two runs started by monitors.
 const defaultCooldown = 10 * time.Minute
 
-// Retrain starts the pipeline that a breached monitor names, on the newest data. The same window never starts it twice;
-// while a run is under way or the cool-down lasts, nothing starts, and the audit log says so.
+// Retrain starts the pipeline that an event about a breach names, as Again does; what waits is in the audit log.
 func (s *Service) Retrain(ctx context.Context, e event.Event) error {
 	var why breach
 	if err := json.Unmarshal(e.Data, &why); err != nil {
@@ -40,16 +39,27 @@ func (s *Service) Retrain(ctx context.Context, e event.Event) error {
 	if why.Window == "" {
 		why.Window = e.ID
 	}
+	_, _, err := s.again(ctx, why)
+	return err
+}
+
+// Again starts a pipeline on the newest data because of a cause that a monitor found. The same cause never starts it twice
+// and gets the run it started; while another run is under way or the cool-down lasts, nothing starts, and waits says why.
+func (s *Service) Again(ctx context.Context, pipeline, model, endpoint, cause string) (run, waits string, err error) {
+	return s.again(ctx, breach{Endpoint: endpoint, Model: model, Window: cause, Retrain: &retrain{pipeline}})
+}
+
+func (s *Service) again(ctx context.Context, why breach) (run, waits string, err error) {
 	p, err := s.Get(ctx, why.Retrain.Pipeline)
 	if problem.Is(err, problem.NotFound) {
 		return s.skip(ctx, why, fmt.Sprintf("There is no pipeline %q.", why.Retrain.Pipeline))
 	}
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	d, err := Parse("keelson.yaml", []byte(p.definition))
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	pause := time.Duration(d.Retrain.Cooldown)
 	if pause == 0 {
@@ -57,31 +67,45 @@ func (s *Service) Retrain(ctx context.Context, e event.Event) error {
 	}
 	var last time.Time
 	var busy bool
+	var own string
 	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
-		last, busy, err = s.store.lastMonitorRun(tx, p.Name)
+		if own, err = s.store.startedBy(tx, p.Name, why.Window); err == nil {
+			last, busy, err = s.store.lastMonitorRun(tx, p.Name)
+		}
 		return err
 	}); err != nil {
-		return err
+		return "", "", err
 	}
 	switch {
+	case own != "":
+		return own, "", nil // this cause has started it before: events come at least once
 	case busy:
 		return s.skip(ctx, why, "A run of the pipeline is under way.")
 	case !last.IsZero() && s.Now().Sub(last) < pause:
 		return s.skip(ctx, why, fmt.Sprintf("A monitor started the pipeline less than %s ago.", pause))
 	}
-	_, err = s.Start(ctx, p.Name, Request{}, Trigger{Kind: ByMonitor, Ref: why.Window})
+	r, err := s.Start(ctx, p.Name, Request{}, Trigger{Kind: ByMonitor, Ref: why.Window})
 	if problem.Is(err, problem.Conflict) {
-		return nil // this window has started it before: events come at least once
+		return "", "It was started for this cause a moment ago.", nil
 	}
 	if p, ok := problem.As(err); ok && p.Kind == problem.Invalid {
 		return s.skip(ctx, why, p.Detail)
 	}
-	return err
+	return r.ID, "", err
 }
 
-func (s *Service) skip(ctx context.Context, why breach, reason string) error {
-	return s.DB.Write(ctx, func(tx db.Scope) error {
+func (s *Service) skip(ctx context.Context, why breach, reason string) (run, waits string, err error) {
+	return "", reason, s.DB.Write(ctx, func(tx db.Scope) error {
 		return audit.Record(tx, "pipeline.retrain.skipped", "pipeline/"+why.Retrain.Pipeline, map[string]any{"endpoint": why.Endpoint, "window": why.Window,
 			"reason": reason, "models": []string{why.Model}})
 	})
+}
+
+// Definition reads the newest definition of a pipeline.
+func (s *Service) Definition(ctx context.Context, name string) (Definition, error) {
+	p, err := s.Get(ctx, name)
+	if err != nil {
+		return Definition{}, err
+	}
+	return Parse("keelson.yaml", []byte(p.definition))
 }

@@ -233,3 +233,12 @@ func (store) lastMonitorRun(tx db.Scope, pipeline string) (last time.Time, busy 
 	}
 	return last, n > 0, err
 }
+
+// startedBy gives the run that a monitor's cause started, "" when none did.
+func (store) startedBy(tx db.Scope, pipeline, cause string) (run string, err error) {
+	err = tx.QueryRow("SELECT id FROM pipeline_run WHERE workspace = $1 AND pipeline = $2 AND trigger_kind = 'monitor' AND trigger_ref = $3", tx.Workspace, pipeline, cause).Scan(&run)
+	if errors.Is(err, db.ErrNoRows) {
+		return "", nil
+	}
+	return run, err
+}

@@ -93,28 +93,35 @@ func (s *Story) watch(ctx context.Context) error {
 	if _, err := s.traffic(ctx, "data/traffic_shifted.csv", s.made.shifted); err != nil {
 		return err
 	}
-	if _, err := s.traffic(ctx, "data/traffic_shifted.csv", "calls-shifted-2.csv"); err != nil { // fills the window that the quiet day began
-		return err
+	for _, more := range []string{"calls-shifted-2.csv", "calls-shifted-3.csv"} { // fills the window that the quiet day began, and two in a row: one could be chance
+		if _, err := s.traffic(ctx, "data/traffic_shifted.csv", more); err != nil {
+			return err
+		}
 	}
-	large := func(a client.Alert) bool {
-		return a.Endpoint == "screening" && a.Metric == "psi" && a.Feature == "mean_radius"
+	shifted := func(a client.Alert) bool {
+		return a.Endpoint == "screening" && a.Kind == "data" && slices.ContainsFunc(a.Columns, func(c client.AlertColumn) bool { return c.Name == "mean_radius" && c.Value > c.Limit })
 	}
 	alerts, err := until(ctx, 60*time.Second, "an alert about the radius", func(ctx context.Context) ([]client.Alert, bool, error) {
 		as, err := client.All[client.Alert](ctx, s.as("dana"), "/api/v1/alerts", nil, 0)
-		return as, slices.ContainsFunc(as, large), err
+		return as, slices.ContainsFunc(as, shifted), err
 	})
 	if err != nil {
 		return err
 	}
-	a := alerts[slices.IndexFunc(alerts, large)]
-	if err := want(a.Feature != "" && a.Value > a.Limit && a.Limit > 0 && a.Link != "", "the alert names feature, value, limit and the rows: %+v", a); err != nil {
+	a := alerts[slices.IndexFunc(alerts, shifted)]
+	s.made.alert = a.ID
+	if err := all(
+		want(a.Value > a.Limit && a.Limit > 0 && a.Link != "" && a.Words != "" && a.Incident != "", "the alert names value, limit, the rows, its incident, and says it in words: %+v", a),
+		want(len(alerts) <= 2, "one alert per cause, not %d", len(alerts)),
+	); err != nil {
 		return err
 	}
 	rows, err := client.All[client.Prediction](ctx, s.as("dana"), a.Link, nil, 5)
 	if err != nil || len(rows) == 0 {
 		return fmt.Errorf("the alert's link %s leads to %d rows: %w", a.Link, len(rows), err)
 	}
-	s.fact("alert: %s %s %.3f, limit %.3f, and a link to the rows behind it (%d features in all)", a.Feature, a.Metric, a.Value, a.Limit, len(alerts))
+	s.fact("alert: %s (%d inputs, one incident, and a link to the rows behind it)", a.Title, len(a.Columns))
+	s.fact("in words: %s", a.Words)
 	var verdict client.Health
 	if err := s.do(ctx, &verdict, "bo", "monitor", "status", "screening", "--json"); err != nil {
 		return err
@@ -160,7 +167,29 @@ func (s *Story) retrain(ctx context.Context) error {
 		return err
 	}
 	s.fact("against the champion: %s", es[0].Tests[champion].Detail)
-	if err := s.approved(ctx, s.made.better, "trained on newer patients after the shift"); err != nil {
+	open, err := until(ctx, 60*time.Second, "the proposal of the new version", func(ctx context.Context) (client.Approval, bool, error) {
+		list, err := client.All[client.Approval](ctx, s.as("dana"), "/api/v1/approvals?model=screening", nil, 0)
+		for _, o := range list {
+			if o.Version == s.made.better && o.Environment == "prod" {
+				return o, true, err
+			}
+		}
+		return client.Approval{}, false, err
+	})
+	if err != nil {
+		return err
+	}
+	s.fact("nobody touched it: request %d by %s asks for it", open.Number, open.Author)
+	if _, err := s.vote(ctx, "rita", open.Number, "no worse than the champion"); err != nil {
+		return err
+	}
+	if _, err := s.vote(ctx, "bo", open.Number, "go on"); err != nil {
+		return err
+	}
+	if _, err := s.executed(ctx, open.ID); err != nil {
+		return err
+	}
+	if err := s.remembered(ctx, run.ID, open.Number); err != nil {
 		return err
 	}
 	if _, err := s.serves(ctx, "screening", map[int]int{s.made.first: 90, s.made.better: 10}); err != nil {
@@ -198,6 +227,38 @@ func (s *Story) retrain(ctx context.Context) error {
 		return err
 	}
 	s.fact("one command, and version %d answers again", s.made.first)
+	return nil
+}
+
+// remembered checks that the incident of the shift tells the story by itself.
+func (s *Story) remembered(ctx context.Context, run string, request int) error {
+	var a client.Alert
+	if err := s.do(ctx, &a, "bo", "alert", "get", s.made.alert, "--json"); err != nil {
+		return err
+	}
+	if err := want(slices.ContainsFunc(a.Acts, func(x client.AlertAct) bool { return x.Do == "retrain:screening" && x.State == "done" }), "the alert says what was done: %+v", a.Acts); err != nil {
+		return err
+	}
+	var i struct {
+		Timeline []struct{ Text string }
+		Suspects []struct{ Text string }
+	}
+	if err := s.do(ctx, &i, "bo", "incident", "get", a.Incident, "--json"); err != nil {
+		return err
+	}
+	var lines []string
+	for _, l := range i.Timeline {
+		lines = append(lines, l.Text)
+	}
+	told := strings.Join(lines, "\n")
+	for _, part := range []string{"The first window over the limit began", "Alert: ", "By policy: Started the pipeline screening.", fmt.Sprintf("request %d waits for 2 approvals", request)} {
+		if err := want(strings.Contains(told, part), "the time line of the incident says %q:\n%s", part, told); err != nil {
+			return err
+		}
+	}
+	if len(i.Suspects) > 0 {
+		s.fact("the incident tells it in %d lines and names what changed before: %s", len(lines), i.Suspects[0].Text)
+	}
 	return nil
 }
 

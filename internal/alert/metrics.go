@@ -1,0 +1,35 @@
+package alert
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics counts what alerts did. All labels have few values: none is a model's or an endpoint's name.
+type Metrics struct {
+	turns *prometheus.CounterVec
+	acts  *prometheus.CounterVec
+}
+
+// NewMetrics registers the counters.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		turns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keelson_alert_events_total", Help: "What happened to alerts (opened, escalated, acknowledged, recovered and so on), by kind of cause and severity."},
+			[]string{"event", "kind", "severity"}),
+		acts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keelson_alert_acts_total", Help: "What policies did by themselves about alerts, by act and how it ended (done, waits, failed)."},
+			[]string{"act", "status"}),
+	}
+	r.MustRegister(m.turns, m.acts)
+	return m
+}
+
+func (m *Metrics) count(typ string, a *Alert) {
+	if m != nil {
+		m.turns.WithLabelValues(typ[len("alert."):], a.Kind, a.Severity).Inc()
+	}
+}
+
+func (m *Metrics) did(do, state string) {
+	if m != nil {
+		m.acts.WithLabelValues(do, state).Inc()
+	}
+}
