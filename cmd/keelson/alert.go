@@ -37,7 +37,7 @@ func (c *cli) alertCmd() *cobra.Command {
 	return c.noun("alert", "What monitors found", []string{"alerts"},
 		c.listCommand("alert", "List alerts", alertsPath, cols, "id", "state=open, acknowledged, silenced, recovered, pending or active", "model=only of this model", "kind=data, prediction, result, quality, operation or crash", "severity=warning or critical"),
 		c.getCommand("alert", "Show an alert with its columns and what was done", "ID", "06gz", func(id string) (string, error) { return alertsPath + "/" + escape(id), nil }, nil, "id"),
-		ack, silence, release, assign, c.alertPolicyCmd())
+		ack, silence, release, assign, c.alertPolicyCmd(), c.routeCmd())
 }
 
 func (c *cli) alertPolicyCmd() *cobra.Command {

@@ -136,12 +136,18 @@ func (s *Service) claim(tx db.Scope, a *Alert, x Action) (mine bool, wait string
 	if of == "" {
 		of = a.Endpoint
 	}
+	other, err := actingFor(tx, of, x.key(), a.ID)
+	if err != nil {
+		return false, "", err
+	}
 	budget, period := x.budget()
 	last, n, err := actsSince(tx, of, x.key(), s.now().Add(-period))
 	if err != nil {
 		return false, "", err
 	}
 	switch pause := x.cooldown(); {
+	case other != "": // one shift moves data and predictions, and is answered once
+		wait = fmt.Sprintf("%s was done for alert %s of the same model, which is still active.", x.key(), other)
 	case n >= budget:
 		wait = fmt.Sprintf("%s was done %d times within %s, which is its budget; a person decides.", x.key(), n, hours(period))
 	case !last.IsZero() && s.now().Sub(last) < pause:

@@ -489,12 +489,18 @@ func TestTheMonitorsOwnRetrainingNeedsNoPolicyAndWaitsWhenThePipelineIsBusy(t *t
 			t.Fatalf("%+v %v", a.Acts, w.did)
 		}
 		w.waits = ""
-		w.window(1, 3, radius)
+		w.window(1, 3, radius, answer)
 		w.work(id)
+		w.window(1, 4, radius, answer)
+		if second := w.list(Open)[0]; second.Kind != Prediction {
+			t.Fatalf("%+v", second)
+		} else if w.work(second.ID); len(w.did) != 1 {
+			t.Fatalf("one shift was answered twice: %v", w.did)
+		}
 		if a, _ := w.Service.Get(w.ctx, id); len(a.Acts) != 1 || a.Acts[0].State != "done" || len(w.did) != 1 {
 			t.Fatalf("%+v %v", a.Acts, w.did)
 		}
-		i, _ := w.cases.Get(w.ctx, w.incidents("")[0].ID)
+		i, _ := w.cases.Get(w.ctx, w.incidents("")[1].ID)
 		var lines []string
 		for _, l := range i.Timeline {
 			lines = append(lines, l.Text)

@@ -247,6 +247,17 @@ func actsSince(tx db.Scope, model, act string, since time.Time) (last time.Time,
 	return last, n, err
 }
 
+// actingFor gives another alert of the model that is active and for which an act was done or begun; "" for none.
+func actingFor(tx db.Scope, model, act, without string) (id string, err error) {
+	err = tx.QueryRow(`SELECT a.alert FROM alert_act a JOIN alert b ON b.workspace = a.workspace AND b.id = a.alert
+		WHERE a.workspace = $1 AND a.model = $2 AND a.act = $3 AND a.alert <> $4 AND a.state IN ('started', 'done') AND b.state <> 'recovered' ORDER BY a.alert LIMIT 1`,
+		tx.Workspace, model, act, without).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return id, err
+}
+
 func putAct(tx db.Scope, alert, act, model string, a Act) error {
 	_, err := tx.Exec(`INSERT INTO alert_act (workspace, alert, act, model, state, detail, ref, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (workspace, alert, act) DO UPDATE SET state = excluded.state, detail = excluded.detail, ref = excluded.ref, at = excluded.at`,

@@ -29,6 +29,7 @@ import (
 	"keelson/internal/job"
 	"keelson/internal/journal"
 	"keelson/internal/mlflowapi"
+	"keelson/internal/notify"
 	"keelson/internal/obs"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
@@ -119,7 +120,7 @@ func New(ctx context.Context, c Config, logTo io.Writer) (_ *App, err error) {
 		return nil, err
 	}
 	a.Events = &event.Bus{DB: a.DB, Log: log, Node: a.node}
-	a.Jobs = &job.Runner{DB: a.DB, Log: log, Node: a.node, Queues: map[string]int{"default": 4, "pipeline": 4, webhook.Queue: 4}}
+	a.Jobs = &job.Runner{DB: a.DB, Log: log, Node: a.node, Queues: map[string]int{"default": 4, "pipeline": 4, webhook.Queue: 4, notify.Queue: 4}}
 	a.Identity = &identity.Service{DB: a.DB, Log: log, Now: time.Now, Auth: c.Auth == "on"}
 	a.Identity.Open()
 	a.API = rest.New(Version, a.Identity, log)

@@ -21,5 +21,6 @@ func (a *App) react() {
 	on("incident", approval.Settled, a.Incidents.Follow)      //
 	on("incident", "pipeline.run.finished", a.Incidents.Follow)
 	on("candidate", "pipeline.run.finished", a.candidate) // proposes what a retraining made
+	on("notify", "*", a.Notices.Hear)                     // brings alerts to people
 	on("webhook", "*", a.Webhooks.Hear)                   // tells other programs
 }

@@ -141,6 +141,12 @@ func (a *App) answering(ctx context.Context, model string) (alert.People, error)
 	return alert.People{Owner: m.Owner, Accountable: m.Responsibilities.Accountable, Responsible: m.Responsibilities.Responsible}, err
 }
 
+// tier gives how much a model's mistakes may cost, for the rules of routes.
+func (a *App) tier(ctx context.Context, model string) (int, error) {
+	m, err := a.Inventory.Model(ctx, model)
+	return m.Tier, err
+}
+
 // importances remembers what was computed of versions: a version never changes.
 type importances struct {
 	a  *App

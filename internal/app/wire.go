@@ -27,6 +27,7 @@ import (
 	"keelson/internal/journal"
 	"keelson/internal/mlflowapi"
 	"keelson/internal/monitor"
+	"keelson/internal/notify"
 	"keelson/internal/oip"
 	"keelson/internal/outbound"
 	"keelson/internal/pipeline"
@@ -61,6 +62,7 @@ type nouns struct {
 	Alerts      *alert.Service
 	Evaluations *evaluation.Service
 	Webhooks    *webhook.Service
+	Notices     *notify.Service
 	Prompts     *prompt.Service
 	Evalsets    *evalset.Service
 	Scorers     *scorer.Service
@@ -174,13 +176,14 @@ func (a *App) wire(ctx context.Context) error {
 	a.closers = append(a.closers, func() error { calls.Close(); return nil })
 	a.Webhooks = &webhook.Service{DB: a.DB, Key: a.secrets, Calls: calls, Formats: []webhook.Format{webhook.CloudEvents{}, mlflowapi.WebhookFormat{}}, Log: a.Log, Now: now,
 		Metrics: webhook.NewMetrics(a.metrics.Registry)}
+	a.Notices = &notify.Service{DB: a.DB, Key: a.secrets, Calls: calls, Log: a.Log, Now: now, URL: func() string { return a.URL }, Tier: a.tier, Metrics: notify.NewMetrics(a.metrics.Registry)}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.Traces, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
-		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks, a.Prompts,
+		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks, a.Notices, a.Prompts,
 		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Traces: a.Traces, Webhooks: a.Webhooks, Prompts: a.Prompts, Evalsets: a.Evalsets, Scorers: a.Scorers, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
-	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Webhooks, a.Alerts} {
+	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Webhooks, a.Alerts, a.Notices} {
 		n.Jobs(a.Jobs)
 	}
 	a.throwAway()

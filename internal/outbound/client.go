@@ -146,6 +146,21 @@ func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.transport.RoundTrip(r)
 }
 
+// Dial connects to a name and port for a protocol that is not HTTP, by the same rules for addresses as Do. What goes wrong
+// is told as by Do.
+func (c *Client) Dial(ctx context.Context, hostport string) (net.Conn, error) {
+	conn, err := c.dial(ctx, "tcp", hostport)
+	if err != nil {
+		return nil, c.explain(ctx, hostport, err)
+	}
+	return conn, nil
+}
+
+// TLS is how a connection of Dial to a host is protected.
+func (c *Client) TLS(host string) *tls.Config {
+	return &tls.Config{RootCAs: c.o.Roots, MinVersion: tls.VersionTLS12, ServerName: host}
+}
+
 // dial resolves a host once, checks all its addresses and connects to one of them. A host with one address outside and
 // one inside is refused: nobody honest has such a name, and which of them is taken would be chance.
 func (c *Client) dial(ctx context.Context, network, hostport string) (net.Conn, error) {
