@@ -21,6 +21,7 @@ package alert
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -144,6 +145,9 @@ func measure(name string) string {
 
 // columnText writes a column with its measure.
 func columnText(c incident.Column, kind string) string {
+	if c.Words != "" {
+		return c.Words
+	}
 	name := c.Name
 	if name == "" {
 		name = map[string]string{Result: "the result", Operation: "calls", Crash: "the engine"}[kind]
@@ -183,6 +187,9 @@ func (a *Alert) show(now time.Time) {
 	if !ok {
 		say = says[Data]
 	}
+	if a.estimated() {
+		say[0] = "The answers of %s are expected to be worse: %s."
+	}
 	a.Title = fmt.Sprintf(say[0], a.Endpoint, a.list(3))
 	a.Words = a.words()
 	q := url.Values{"endpoint": {a.Endpoint}, "since": {a.From.Format(time.RFC3339Nano)}, "until": {a.To.Add(time.Microsecond).Format(time.RFC3339Nano)}}
@@ -190,6 +197,11 @@ func (a *Alert) show(now time.Time) {
 		q.Set("version", strconv.Itoa(a.Version))
 	}
 	a.Link = "/api/v1/predictions?" + q.Encode()
+}
+
+// estimated says whether a loss is only expected so far.
+func (a *Alert) estimated() bool {
+	return a.Kind == Result && len(a.Columns) > 0 && !slices.ContainsFunc(a.Columns, func(c incident.Column) bool { return !c.Estimated })
 }
 
 // words explains an alert to somebody who knows the business and not the measures.
@@ -210,6 +222,10 @@ func (a *Alert) words() string {
 	case Prediction:
 		out = fmt.Sprintf("%s answers differently than before: %s %s, %s.", a.Endpoint, count(len(a.Columns), "output"), moved(len(a.Columns)), span)
 	case Result:
+		if a.estimated() {
+			out = fmt.Sprintf("By what is known of its inputs, the answers of %s are wrong more often or by more than allowed, %s. This is an estimate; outcomes have not confirmed it yet.", a.Endpoint, span)
+			break
+		}
 		out = fmt.Sprintf("The answers of %s turn out to be wrong more often or by more than allowed, %s.", a.Endpoint, span)
 	case Quality:
 		out = fmt.Sprintf("The data that %s is asked with breaks %s, %s.", a.Endpoint, count(len(a.Columns), "rule"), span)
@@ -222,7 +238,7 @@ func (a *Alert) words() string {
 	if a.Kind == Data || a.Kind == Prediction || a.Kind == Quality {
 		switch {
 		case a.Severity == Critical:
-			out += " The result got worse as well: act."
+			out += " The result is worse as well, or expected to be: act."
 		case a.doc.Loss != "":
 			out += " " + a.doc.Loss
 		default:

@@ -269,7 +269,7 @@ func TestALossMakesAWarningCriticalAndLateLabelsOpenTheirOwn(t *testing.T) {
 		}
 		w.window(1, 3, radius) // no label yet, but the loss is known
 		a, err := w.Service.Get(w.ctx, open[1].ID)
-		if err != nil || a.Severity != Critical || w.acts(Worse) != 1 || !strings.HasSuffix(a.Words, "The result got worse as well: act.") {
+		if err != nil || a.Severity != Critical || w.acts(Worse) != 1 || !strings.HasSuffix(a.Words, "The result is worse as well, or expected to be: act.") {
 			t.Fatalf("%+v %v", a, err)
 		}
 		if i, _ := w.cases.Get(w.ctx, a.Incident); i.Severity != incident.High {
@@ -605,7 +605,7 @@ func TestAlertsOverHTTP(t *testing.T) {
 			status             int
 			want               string
 		}{
-			{"GET", "/api/v1/alerts?state=open&kind=data&severity=warning", "", 200, `"columns":[{"name":"mean_radius"`},
+			{"GET", "/api/v1/alerts?state=open&kind=data&severity=warning", "", 200, `"name":"mean_radius","words":"mean_radius (PSI 1.9, limit 0.25)"`},
 			{"GET", "/api/v1/alerts?kind=result", "", 200, `"items":[]`},
 			{"GET", "/api/v1/alerts/" + id, "", 200, `"began":"2026-03-03T08:00:00Z"`},
 			{"GET", "/api/v1/alerts/none", "", 404, `There is no alert`},

@@ -58,7 +58,7 @@ func isEffect(metric string) bool {
 // judged splits a window into findings. On closing, data, predictions and rules are judged; the result is judged wherever
 // it is known. importance may be nil.
 func judged(r *monitor.Result, closing bool, p Policy, importance map[string]float64) []finding {
-	if r.Rows < p.MinRows {
+	if r.Rows < p.MinRows || r.TooFew != "" {
 		return nil
 	}
 	byKind := map[string][]incident.Column{}
@@ -67,7 +67,10 @@ func judged(r *monitor.Result, closing bool, p Policy, importance map[string]flo
 			continue
 		}
 		name, kind := c.Feature, kindOf(c.Kind)
-		col := incident.Column{Name: name, Metric: c.Metric, Value: c.Value, Limit: c.Limit, Windows: 1, Over: true}
+		if c.Rule != "" {
+			kind = Quality
+		}
+		col := incident.Column{Key: c.Key(), Name: name, Words: c.Text(), Metric: c.Metric, Value: c.Value, Limit: c.Limit, Estimated: c.Estimated, Windows: 1, Over: true}
 		if v, ok := importance[name]; ok && kind == Data {
 			col.Importance = &v
 		}
@@ -78,7 +81,7 @@ func judged(r *monitor.Result, closing bool, p Policy, importance map[string]flo
 	if p := r.Performance; !loss && p != nil && p.Accuracy != nil {
 		word = "The result still holds, so this is a warning."
 	}
-	known := loss || r.Performance != nil && (r.Performance.Accuracy != nil || r.Performance.N > 0 && r.Performance.Kind == "regression")
+	known := loss || r.Estimate != nil && r.Estimate.Metrics[r.Estimate.Metric].Value.OK() || r.Performance != nil && (r.Performance.Accuracy != nil || r.Performance.N > 0 && r.Performance.Kind == "regression")
 	var out []finding
 	for _, kind := range []string{Data, Prediction, Quality, Result} {
 		switch {
@@ -86,8 +89,8 @@ func judged(r *monitor.Result, closing bool, p Policy, importance map[string]flo
 			continue
 		case kind == Result && !known: // nothing is known of the result yet, which is no good window
 			continue
-		case kind == Data && !comparable(r.Features), kind == Prediction && !comparable(r.Predictions):
-			continue
+		case kind == Data && len(byKind[Data]) == 0 && !comparable(r.Features), kind == Prediction && len(byKind[Prediction]) == 0 && !comparable(r.Predictions):
+			continue // nothing could be compared, which is no good window
 		}
 		cols := byKind[kind]
 		slices.SortStableFunc(cols, func(a, b incident.Column) int { return cmp.Compare(weightOf(b), weightOf(a)) })
@@ -176,7 +179,7 @@ func (d *document) merge(cols []incident.Column, fresh bool) {
 	old := d.Columns
 	d.Columns = nil
 	for _, c := range cols {
-		if i := slices.IndexFunc(old, func(o incident.Column) bool { return o.Name == c.Name }); i >= 0 {
+		if i := slices.IndexFunc(old, func(o incident.Column) bool { return o.Key == c.Key }); i >= 0 {
 			c.Windows = old[i].Windows
 			if fresh {
 				c.Windows++

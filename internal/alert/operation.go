@@ -62,7 +62,8 @@ func minute(m Minute, from, until time.Time, p Policy) finding {
 		add("p95_ms", m.Took[int(math.Ceil(0.95*float64(len(m.Took))))-1], p.P95MS)
 	}
 	f.bad = len(f.columns) > 0
-	for i := range f.columns { // two measures of one thing without a name are told apart by the measure
+	for i := range f.columns {
+		f.columns[i].Key = f.columns[i].Metric
 		f.columns[i].Name = map[string]string{"errors": "failed calls", "p95_ms": "response time"}[f.columns[i].Metric]
 	}
 	return f

@@ -131,6 +131,9 @@ func (a *Alert) notice(now time.Time) Notice {
 		Reason: s.Reason, By: s.By, Until: s.Until, Recovered: s.RecoveredAt}
 }
 
+// past is how old a window is that nobody is alerted of when it closes. Outcomes may come later than that.
+const past = 7 * 24 * time.Hour
+
 // OnWindow hears that a window was closed or that outcomes changed what is known of one (monitor.Closed and
 // monitor.Labelled), and opens, keeps or ends the alerts of its causes. Hearing of a window twice changes nothing.
 func (s *Service) OnWindow(ctx context.Context, e event.Event) error {
@@ -144,6 +147,9 @@ func (s *Service) OnWindow(ctx context.Context, e event.Event) error {
 	}
 	if err != nil {
 		return err
+	}
+	if e.Type != monitor.Labelled && s.now().Sub(r.To) > past {
+		return nil // a new monitor reads old windows: nobody is alerted of the past
 	}
 	p, err := s.PolicyOf(ctx, r.Model)
 	if err != nil {

@@ -65,7 +65,10 @@ type Facts struct {
 
 // Column is one measure over its limit.
 type Column struct {
-	Name       string   `json:"name" doc:"empty for the result and the operation"`
+	Key        string   `json:"key" doc:"the same in two windows is the same trouble"`
+	Name       string   `json:"name" doc:"column or measure; empty for the result"`
+	Words      string   `json:"words" doc:"with its measure and limit, in words"`
+	Estimated  bool     `json:"estimated,omitempty" doc:"expected from the inputs, not confirmed by outcomes"`
 	Metric     string   `json:"metric"`
 	Value      float64  `json:"value"`
 	Limit      float64  `json:"limit"`
