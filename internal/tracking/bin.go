@@ -1,6 +1,7 @@
 package tracking
 
 import (
+	"errors"
 	"strings"
 
 	"keelson/internal/audit"
@@ -72,13 +73,13 @@ func binModelOf(tx db.Scope, m LoggedModel) error {
 // hideRuns marks the runs of an experiment that is deleted; showRuns unmarks those that were not deleted by themselves.
 func hideRuns(tx db.Scope, experiment string) error {
 	_, err := tx.Exec(`UPDATE run SET deleted = 1 WHERE workspace = $1 AND experiment = $2`, tx.Workspace, experiment)
-	return err
+	return errors.Join(err, touchAll(tx, experiment))
 }
 
 func showRuns(tx db.Scope, experiment string) error {
 	_, err := tx.Exec(`UPDATE run SET deleted = 0 WHERE workspace = $1 AND experiment = $2
 		AND NOT EXISTS (SELECT 1 FROM bin_entry b WHERE b.workspace = run.workspace AND b.kind = 'run' AND b.id = run.id)`, tx.Workspace, experiment)
-	return err
+	return errors.Join(err, touchAll(tx, experiment))
 }
 
 type experimentBin struct{ s *Service }
@@ -224,6 +225,9 @@ func purgeRun(tx db.Scope, experiment, id string, g *bin.Gone) error {
 		return err
 	}
 	g.Runs++
+	if _, err := tx.Exec(`UPDATE experiment SET purged = purged + 1 WHERE workspace = $1 AND id = $2`, tx.Workspace, experiment); err != nil {
+		return err
+	}
 	_, err := tx.Exec(`DELETE FROM run WHERE workspace = $1 AND id = $2`, tx.Workspace, id)
 	return err
 }

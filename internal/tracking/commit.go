@@ -375,9 +375,12 @@ func (g *gathered) store(tx db.Scope, known map[string]state) error {
 	return touch(tx, g.touched()...)
 }
 
-// touched are the runs whose parameters, tags or latest points were gathered, in order.
+// touched are the runs that begin and those whose parameters, tags or latest points were gathered, in order.
 func (g *gathered) touched() []string {
 	runs := map[string]bool{}
+	for _, c := range g.begun {
+		runs[c.begin.ID] = true
+	}
 	for k := range g.newParams {
 		runs[k.run] = true
 	}

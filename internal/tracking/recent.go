@@ -14,18 +14,28 @@ import (
 // whether that still holds: it changes in the transaction that changes parameters, tags, latest points, inputs or models.
 // On PostgreSQL nothing is kept: there the column would make writers of one run wait for each other.
 
-// touch gives runs a new number of change. It must be called in every transaction that writes what recent keeps.
+// touch gives runs a new number of change, greater than all in their experiments. It must be called in every transaction
+// that writes what recent and tables keep: whatever is shown of a run, ordered or searched by.
 func touch(tx db.Scope, runs ...string) error {
-	if tx.Postgres() {
-		return nil
-	}
-	now := db.Micros(time.Now()) // a run that was purged and came back must not get an old number again
 	for _, run := range runs {
-		if _, err := tx.Exec(`UPDATE run SET changed = MAX(changed + 1, $1) WHERE workspace = $2 AND id = $3`, now, tx.Workspace, run); err != nil {
+		if err := touchBy(tx, "id", run); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// touchAll touches all runs of an experiment.
+func touchAll(tx db.Scope, experiment string) error { return touchBy(tx, "experiment", experiment) }
+
+func touchBy(tx db.Scope, column, is string) error {
+	if tx.Postgres() {
+		return nil
+	}
+	now := db.Micros(time.Now()) // a run that was purged and came back must not get an old number again
+	_, err := tx.Exec(`UPDATE run SET changed = MAX($1, 1 + (SELECT x.changed FROM run x INDEXED BY run_change WHERE x.workspace = run.workspace AND x.experiment = run.experiment ORDER BY x.changed DESC LIMIT 1))
+		WHERE workspace = $2 AND `+column+` = $3`, now, tx.Workspace, is)
+	return err
 }
 
 // recentBytes is about how much memory recent takes, in each of its two halves.

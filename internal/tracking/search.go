@@ -162,6 +162,18 @@ func onData(b *find.Builder, data []DatasetRef) {
 	}
 }
 
+// stored is a clause on the status, with the status written as it is stored.
+func stored(c filter.Clause) filter.Clause {
+	own := func(s string) string {
+		return strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(s), "logged_model_"), "upload_")
+	}
+	c.Text, c.List = own(c.Text), slices.Clone(c.List)
+	for i := range c.List {
+		c.List[i] = own(c.List[i])
+	}
+	return c
+}
+
 func (f *finder) attribute(b *find.Builder, c filter.Clause) {
 	col := f.t + "." + c.Key
 	switch {
@@ -172,15 +184,7 @@ func (f *finder) attribute(b *find.Builder, c filter.Clause) {
 	case c.Key == "artifact_uri":
 		b.Add(b.Text(`('mlflow-artifacts:/' || `+f.t+`.experiment || '/' || `+f.t+`.id || '/artifacts')`, c))
 	case c.Key == "status":
-		stored := func(s string) string {
-			return strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(s), "logged_model_"), "upload_")
-		}
-		c.Text = stored(c.Text)
-		c.List = slices.Clone(c.List)
-		for i := range c.List {
-			c.List[i] = stored(c.List[i])
-		}
-		b.Add(b.Text(col, c))
+		b.Add(b.Text(col, stored(c)))
 	default:
 		b.Add(b.Text(col, c))
 	}

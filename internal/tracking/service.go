@@ -56,6 +56,7 @@ type Service struct {
 	queues  sync.Map // workspace → *queue
 	touched sync.Map // workspace → true, once its default experiment is there
 	recent  recent   // runs that were read lately
+	tables  tables   // experiments that are searched often
 	sizes   totals   // about how many runs an experiment has
 }
 
@@ -537,10 +538,7 @@ func (s *Service) PageRuns(ctx context.Context, v Search) (out RunPage, err erro
 	whole := v.Columns == nil && !s.DB.Postgres()
 	var missing []Run
 	var at []int // where they belong
-	err = s.DB.Read(ctx, func(tx db.Scope) (err error) {
-		if out, err = searchRuns(tx, v, &s.sizes); err != nil {
-			return err
-		}
+	read := func(tx db.Scope) (err error) {
 		missing, at = out.Runs, nil
 		if whole {
 			at = s.recent.fill(tx.Workspace, out.Runs)
@@ -553,7 +551,22 @@ func (s *Service) PageRuns(ctx context.Context, v Search) (out RunPage, err erro
 			err = load(tx, missing, v.Columns)
 		}
 		return err
+	}
+	found, err := s.fromTable(ctx, v, func(tx db.Scope, page RunPage, ids []string) (err error) {
+		out = page
+		if out.Runs, err = readBare(tx, ids); err == nil {
+			err = read(tx)
+		}
+		return err
 	})
+	if err == nil && !found {
+		err = s.DB.Read(ctx, func(tx db.Scope) (err error) {
+			if out, err = searchRuns(tx, v, &s.sizes); err == nil {
+				err = read(tx)
+			}
+			return err
+		})
+	}
 	if err == nil && len(missing) >= aside { // after the search let go of its connection, so that none waits for another's
 		err = s.loadAside(ctx, missing, v.Columns)
 	}

@@ -182,7 +182,7 @@ func getRun(tx db.Scope, id string) (Run, error) {
 func putRun(tx db.Scope, r Run) error {
 	_, err := tx.Exec(`UPDATE run SET name = $1, status = $2, deleted = $3, ended_at = $4 WHERE workspace = $5 AND id = $6`,
 		r.Name, r.Status, bit(r.Deleted), db.Micros(r.Ended), tx.Workspace, r.ID)
-	return err
+	return errors.Join(err, touch(tx, r.ID))
 }
 
 func putTag(tx db.Scope, run string, t Pair) error {
