@@ -53,7 +53,7 @@ type View struct {
 	Slots       []Slot         `json:"slots"`
 	Previous    *Previous      `json:"previous" doc:"where a rollback leads; null when nowhere"`
 	Rollout     *RolloutView   `json:"rollout"`
-	Releases    []Release      `json:"releases" doc:"the last 20, newest first"`
+	Releases    []Release      `json:"releases" doc:"the last 20, newest first; empty in lists"`
 	Serial      int64          `json:"serial"`
 	Durability  string         `json:"durability" enum:"group,sync,async"`
 	Limits      release.Limits `json:"limits"`
@@ -69,7 +69,8 @@ type View struct {
 	Callers []approval.Caller `json:"callers,omitempty" doc:"after a retirement: who called the version in the last 30 days"`
 }
 
-func (s *Service) view(tx db.Scope, f found) (View, error) {
+// view shows f with its newest releases, at most so many.
+func (s *Service) view(tx db.Scope, f found, releases int) (View, error) {
 	v := View{
 		ID: f.ID, Endpoint: f.Endpoint, Environment: f.Environment, Model: f.Model, State: f.State, Slots: brief(f.slots()), Serial: f.Serial,
 		Durability: f.Durability, Limits: f.Limits, Request: f.LastRequest, UpdatedAt: f.UpdatedAt, ExpiresAt: f.ExpiresAt,
@@ -93,8 +94,12 @@ func (s *Service) view(tx db.Scope, f found) (View, error) {
 	if r := f.Rollout; r != nil {
 		v.Rollout = &RolloutView{Version: r.Slot.Version, Plan: r.Plan, Step: r.Step, StepAt: r.StepAt, Waits: f.waits(), Request: r.Request}
 	}
+	if releases == 0 {
+		v.Releases = []Release{}
+		return v, nil
+	}
 	var err error
-	v.Releases, err = s.store().releases(tx, f.Endpoint, 20)
+	v.Releases, err = s.store().releases(tx, f.Endpoint, releases)
 	return v, err
 }
 
@@ -134,7 +139,7 @@ func (s *Service) Get(ctx context.Context, endpoint string) (v View, err error) 
 	if !ok {
 		return v, unknown(endpoint)
 	}
-	err = s.DB.Read(ctx, func(tx db.Scope) error { v, err = s.view(tx, f); return err })
+	err = s.DB.Read(ctx, func(tx db.Scope) error { v, err = s.view(tx, f, 20); return err })
 	return v, err
 }
 
@@ -147,7 +152,7 @@ func (s *Service) List(ctx context.Context, model, after string, limit int) (out
 			return err
 		}
 		for _, f := range list {
-			v, err := s.view(tx, f)
+			v, err := s.view(tx, f, 0)
 			if err != nil {
 				return err
 			}

@@ -500,6 +500,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/deployments/{endpoint}/form": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How to call a deployment: fields, an example and golden rows
+         * @description Needs the permission `deployment.read`.
+         */
+        get: operations["get-deployments-endpoint-form"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deployments/{endpoint}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The log lines that name an endpoint, newest first
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-deployments-endpoint-log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/deployments/{endpoint}/resume": {
         parameters: {
             query?: never;
@@ -554,6 +594,26 @@ export interface paths {
          * @description Needs the permission `deployment.operate`.
          */
         post: operations["post-deployments-endpoint-suspend"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deployments/{endpoint}/traffic": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How an endpoint was called over time
+         * @description Needs the permission `deployment.read`.
+         */
+        get: operations["get-deployments-endpoint-traffic"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2040,6 +2100,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/traffic": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How all endpoints were called in the last hour
+         * @description Needs the permission `deployment.read`.
+         */
+        get: operations["get-traffic"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/usecases": {
         parameters: {
             query?: never;
@@ -2397,7 +2477,7 @@ export interface components {
              * @enum {string}
              */
             mode: "all" | "canary" | "shadow";
-            /** @description input columns that the prediction log leaves out */
+            /** @description columns that the prediction log leaves out; hash:COLUMN keeps a keyed hash of each value */
             redact?: string[] | null;
             /**
              * Format: int64
@@ -2660,6 +2740,8 @@ export interface components {
             name: string;
             /** @description who answers for the data */
             owner: string;
+            /** @description columns about people: the prediction log of models made of the data leaves them out */
+            personal: string[] | null;
             rules: components["schemas"]["DatasetRule2"][] | null;
             /** @description public, internal, confidential or restricted */
             sensitivity: string;
@@ -2826,6 +2908,60 @@ export interface components {
             count: number;
             value: string;
         };
+        DeploymentChange: {
+            /** @description executed, advanced, rolled-back, suspended, resumed, version-retired */
+            act: string;
+            /** Format: date-time */
+            at: string;
+            /** @description who asked for it; the platform's own acts have its part's name */
+            by: string;
+        };
+        DeploymentField2: {
+            /** @description the values of a categorical input */
+            choices?: string[] | null;
+            datatype: string;
+            doc?: string;
+            /** @description of the first golden row, else one that fits the type; null is a missing value */
+            example: unknown;
+            /** @description the data version that says so, as NAME/VERSION */
+            from?: string;
+            /** @description the tensor it belongs to */
+            input: string;
+            /** Format: double */
+            max?: number;
+            /** Format: double */
+            min?: number;
+            name: string;
+            optional?: boolean;
+            /**
+             * Format: int64
+             * @description its place in a row of that tensor, from 0
+             */
+            place: number;
+        };
+        DeploymentForm: {
+            /** @description what was recorded for the golden rows */
+            answers?: components["schemas"]["DeploymentSentTensor2"][] | null;
+            endpoint: string;
+            /** @description inputs of one row, as the Open Inference Protocol takes them */
+            example: components["schemas"]["DeploymentSentTensor2"][] | null;
+            /** @description empty when the inputs are tensors that no form can show */
+            fields: components["schemas"]["DeploymentField2"][] | null;
+            /** @description the examples are golden rows of the version */
+            golden: boolean;
+            inputs: components["schemas"]["EngineSpec2"][] | null;
+            /**
+             * Format: double
+             * @description largest error at which an answer counts as the recorded one
+             */
+            limit: number;
+            model: string;
+            outputs: components["schemas"]["EngineSpec2"][] | null;
+            /** @description inputs of all golden rows */
+            rows?: components["schemas"]["DeploymentSentTensor2"][] | null;
+            /** Format: int64 */
+            version: number;
+        };
         DeploymentPrevious: {
             /** Format: int64 */
             version: number;
@@ -2858,6 +2994,12 @@ export interface components {
             /** @description what it waits for, in words */
             waits: string;
         };
+        DeploymentSentTensor2: {
+            data: unknown;
+            datatype: string;
+            name: string;
+            shape: number[] | null;
+        };
         DeploymentSlot2: {
             /** @enum {string} */
             kind: "live" | "canary" | "shadow";
@@ -2874,6 +3016,8 @@ export interface components {
             broken?: string;
             /** @description after a retirement: who called the version in the last 30 days */
             callers?: components["schemas"]["ApprovalCaller2"][] | null;
+            /** @description the last one */
+            change: components["schemas"]["DeploymentChange"];
             /** @enum {string} */
             durability: "group" | "sync" | "async";
             endpoint: string;
@@ -3416,6 +3560,153 @@ export interface components {
             row: number;
             /** @description number, text or truth value */
             value: unknown;
+        };
+        JournalFigures: {
+            /**
+             * Format: int64
+             * @description answered
+             */
+            calls: number;
+            /**
+             * Format: int64
+             * @description shadow copies thrown away
+             */
+            dropped: number;
+            /**
+             * Format: int64
+             * @description calls without an answer, refusals and callers that left aside
+             */
+            errors: number;
+            /** Format: double */
+            p50_us: number | null;
+            /** Format: double */
+            p95_us: number | null;
+            /** Format: double */
+            p99_us: number | null;
+            /**
+             * Format: int64
+             * @description turned away with 429
+             */
+            refused: number;
+            /** Format: int64 */
+            rows: number;
+        };
+        JournalLine2: {
+            /** Format: date-time */
+            at: string;
+            endpoint: string;
+            /** @description what else the line says, by name */
+            fields: unknown;
+            /** @description grows with time; the cursor of a list */
+            id: string;
+            /** @enum {string} */
+            level: "debug" | "info" | "warn" | "error";
+            message: string;
+            /** @description the process that wrote it */
+            node: string;
+        };
+        JournalLinePage: {
+            items: components["schemas"]["JournalLine2"][] | null;
+            next?: string;
+        };
+        JournalNode2: {
+            endpoint: string;
+            name: string;
+            /** @description why nothing answers */
+            problem?: string;
+            /**
+             * Format: int64
+             * @description serial of the release in force
+             */
+            release: number;
+            /** Format: date-time */
+            seen_at: string;
+            /** Format: date-time */
+            since: string;
+            slots: components["schemas"]["JournalStandingSlot2"][] | null;
+            state: string;
+            /** @description the previous version stands in for a damaged one */
+            substitute?: boolean;
+        };
+        JournalSeries2: {
+            /** @description rows that the engine computed at once, on average */
+            batch_rows: (number | null)[] | null;
+            /** @description answered */
+            calls: number[] | null;
+            /** @description calls without an answer, refusals and callers that left aside */
+            errors: number[] | null;
+            p50_us: (number | null)[] | null;
+            p95_us: (number | null)[] | null;
+            p99_us: (number | null)[] | null;
+            /** @enum {string} */
+            slot: "live" | "canary" | "shadow";
+            total: components["schemas"]["JournalFigures"];
+            /** Format: int64 */
+            version: number;
+        };
+        JournalStandingSlot2: {
+            engine: string;
+            format: string;
+            kind: string;
+            /** Format: int64 */
+            share: number;
+            /** Format: int64 */
+            version: number;
+        };
+        JournalSummary2: {
+            endpoint: string;
+            /** @description that compute its versions, the live one first */
+            engines: string[] | null;
+            /** @description of the last hour, shadows left aside */
+            hour: components["schemas"]["JournalFigures"];
+            /**
+             * Format: int64
+             * @description processes that answer for it
+             */
+            nodes: number;
+            /**
+             * Format: double
+             * @description calls per second that were answered, over the last five to ten minutes
+             */
+            rate: number;
+            /** @description answered calls in stretches of five minutes, oldest first; the last is not over */
+            spark: number[] | null;
+            /**
+             * Format: int64
+             * @description of these: with another release than the newest that any has in force, a stand-in, or nothing that answers
+             */
+            troubled: number;
+        };
+        JournalSummaryPage: {
+            items: components["schemas"]["JournalSummary2"][] | null;
+            next?: string;
+        };
+        JournalTraffic: {
+            endpoint: string;
+            /** @description calls without an answer by cause, shadows left aside: invalid, queue, quota, deadline, cancelled, model, log, unavailable; causes that did not occur are left out */
+            missed: {
+                [key: string]: number[] | null;
+            };
+            /** @description processes that answer, or should */
+            nodes: components["schemas"]["JournalNode2"][] | null;
+            /** @description one per version and slot, the newest version first */
+            series: components["schemas"]["JournalSeries2"][] | null;
+            /** Format: date-time */
+            since: string;
+            /**
+             * Format: int64
+             * @description seconds
+             */
+            step: number;
+            /** @description of the whole span, shadows left aside */
+            total: components["schemas"]["JournalFigures"];
+            /**
+             * Format: date-time
+             * @description the end of the last stretch, which may not be over yet
+             */
+            until: string;
+            /** @description most calls that waited at one moment */
+            waiting: number[] | null;
         };
         LimitsStruct: {
             /** Format: double */
@@ -4309,6 +4600,14 @@ export interface components {
              */
             duplicates: number;
         };
+        PredictionRedacted: {
+            /** @description columns whose values were left out */
+            columns: string[] | null;
+            /** @description column → keyed hash of each row's value */
+            hashes?: {
+                [key: string]: string[] | null;
+            };
+        };
         PredictionReplay: {
             /** @description in words */
             detail: string;
@@ -4319,6 +4618,8 @@ export interface components {
             difference: number;
             /** @description every output is the logged one, bit for bit */
             identical: boolean;
+            /** @description inputs were left out of the record, so it was not asked again */
+            redacted: boolean;
         };
         PredictionTensorView2: {
             data: unknown;
@@ -4356,6 +4657,8 @@ export interface components {
             outputs: components["schemas"]["PredictionTensorView2"][] | null;
             override: string;
             purpose: string;
+            /** @description what was left out of the record; not there when nothing was */
+            redacted?: components["schemas"]["PredictionRedacted"];
             /** @description the caller's own identifier */
             request: string;
             /** Format: int64 */
@@ -4454,6 +4757,8 @@ export interface components {
             name?: string;
             /** @description empty: you, or who it was */
             owner?: string;
+            /** @description columns about people; left out: those on record stay */
+            personal?: string[] | null;
             rules?: components["schemas"]["DatasetRule2"][] | null;
             /** @enum {string} */
             sensitivity?: "public" | "internal" | "confidential" | "restricted" | "";
@@ -6245,6 +6550,86 @@ export interface operations {
             };
         };
     };
+    "get-deployments-endpoint-form": {
+        parameters: {
+            query?: {
+                /** @description the live one if left out */
+                version?: number;
+            };
+            header?: never;
+            path: {
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentForm"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-deployments-endpoint-log": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                /** @description the least level */
+                level?: "debug" | "info" | "warn" | "error";
+                /** @description stands in the message or a field, capitals or not */
+                text?: string;
+                /** @description inclusive */
+                since?: string;
+                /** @description exclusive */
+                until?: string;
+                /** @description lines behind this one, oldest first: for following the log */
+                after?: string;
+            };
+            header?: never;
+            path: {
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JournalLinePage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "post-deployments-endpoint-resume": {
         parameters: {
             query?: never;
@@ -6337,6 +6722,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeploymentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-deployments-endpoint-traffic": {
+        parameters: {
+            query?: {
+                /** @description an hour ago if left out; at most 30 days are kept */
+                since?: string;
+                /** @description now if left out */
+                until?: string;
+                /** @description how many places at most */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JournalTraffic"];
                 };
             };
             /** @description Error */
@@ -8352,6 +8775,8 @@ export interface operations {
                 since?: string;
                 /** @description exclusive */
                 until?: string;
+                /** @description clauses joined by AND, such as caller = 'bank' AND input.age > 60 AND output.score < 0.2; values of inputs and outputs must hold for the same row. A page then may hold fewer items than the limit and still have a next one. */
+                filter?: string;
             };
             header?: never;
             path?: never;
@@ -9504,6 +9929,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-traffic": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JournalSummaryPage"];
                 };
             };
             /** @description Error */

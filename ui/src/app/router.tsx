@@ -15,6 +15,7 @@ const o = () => import("./pages/others") as unknown as Promise<Record<string, Co
 const a = () => import("./pages/approvals") as unknown as Promise<Record<string, ComponentType>>;
 const p = () => import("./pages/pipelines") as unknown as Promise<Record<string, ComponentType>>;
 const t = () => import("./pages/tracking") as unknown as Promise<Record<string, ComponentType>>;
+const s = () => import("./pages/serving") as unknown as Promise<Record<string, ComponentType>>;
 
 const tree = root.addChildren([
   createRoute({ getParentRoute: () => root, path: "/", component: Home }),
@@ -22,9 +23,9 @@ const tree = root.addChildren([
   page("/models/$name/deployments", m, "ModelDeploymentsTab"), page("/models/$name/monitoring", m, "ModelMonitoringTab"), page("/models/$name/timeline", m, "ModelTimelineTab"),
   page("/approvals", a, "ApprovalsPage"), page("/approvals/$id", a, "Approval"), page("/approvals/$id/changes", a, "Approval"), page("/inbox", a, "InboxPage"),
   page("/pipelines", p, "PipelinesPage"), page("/pipelines/$name", p, "PipelineOne"), page("/pipelines/$name/runs/$id", p, "PipelineRunOne"),
-  page("/deployments", o, "DeploymentsPage"), page("/deployments/$id", o, "DeploymentOne"),
+  page("/deployments", s, "DeploymentsPage"), page("/deployments/$id", s, "DeploymentOne"),
   page("/monitoring", o, "MonitoringPage"), page("/monitors/$id", o, "MonitorOne"), page("/alerts", o, "AlertsPage"), page("/incidents", o, "IncidentsPage"), page("/incidents/$id", o, "IncidentOne"),
-  page("/predictions", o, "PredictionsPage"), page("/predictions/$id", o, "PredictionOne"),
+  page("/predictions", s, "PredictionsPage"), page("/predictions/$id", s, "PredictionOne"),
   page("/data", o, "DataPage"), page("/data/$name", o, "DatasetOne"), page("/data/$name/$v", o, "DataVersionOne"),
   page("/experiments", t, "ExperimentsPage"), page("/experiments/$id", t, "ExperimentOne"), page("/runs/$id", t, "TrackingRunOne"), page("/compare", t, "ComparePage"), page("/bin", t, "BinPage"), page("/traces", t, "TracesPage"), page("/traces/$id", t, "TraceOne"),
   page("/audit", o, "AuditPage"),

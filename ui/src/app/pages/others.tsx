@@ -1,7 +1,5 @@
 import { DatasetPage, DataVersionPage } from "../../features/datasets/DataPages";
-import { DeploymentPage } from "../../features/deployments/DeploymentsPage";
 import { IncidentPage } from "../../features/incidents/IncidentsPage";
-import { PredictionPage } from "../../features/predictions/PredictionsPage";
 import { SettingsPage } from "../../features/settings/SettingsPage";
 import { useMonitors } from "../../features/monitoring/api";
 import { MonitoringPage } from "../../features/monitoring/MonitoringPage";
@@ -11,11 +9,9 @@ import { usePart } from "./part";
 
 export { AuditPage } from "../../features/audit/AuditPage";
 export { DataPage } from "../../features/datasets/DataPages";
-export { DeploymentsPage } from "../../features/deployments/DeploymentsPage";
 export { IncidentsPage } from "../../features/incidents/IncidentsPage";
 export { AlertsPage } from "../../features/monitoring/Alerts";
 export { MonitoringPage };
-export { PredictionsPage } from "../../features/predictions/PredictionsPage";
 
 /** The address the API has for a monitor leads to the page of its model. */
 export function MonitorOne() {
@@ -28,9 +24,7 @@ export function MonitorOne() {
   return known ? null : <MonitoringPage />;
 }
 
-export const DeploymentOne = () => <DeploymentPage endpoint={usePart("id")} />;
 export const IncidentOne = () => <IncidentPage id={usePart("id")} />;
-export const PredictionOne = () => <PredictionPage id={usePart("id")} />;
 export const DatasetOne = () => <DatasetPage name={usePart("name")} />;
 export const DataVersionOne = () => <DataVersionPage name={usePart("name")} v={usePart("v")} />;
 export const SettingsProfile = () => <SettingsPage tab="" />;

@@ -1,49 +1,95 @@
-import type { ReactNode } from "react";
-import type { Deployment } from "../../api/types";
+import { Button } from "@mantine/core";
+import { useMemo, type ReactNode } from "react";
+import type { Deployment, TrafficSummary } from "../../api/types";
 import { m } from "../../messages";
 import { Await } from "../../ui/Await";
-import { Chip, Command, Empty, Facts, Panel, Time, type Tone } from "../../ui/Bits";
+import { Empty } from "../../ui/Bits";
+import { Spark } from "../../ui/charts/Spark";
 import { DataTable, type Column } from "../../ui/DataTable";
-import { FilterSelect } from "../../ui/Filter";
+import { FilterBox, FilterSelect } from "../../ui/Filter";
+import { count, micros, number, percent } from "../../ui/format";
 import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
-import { Note } from "../../ui/Note";
+import { ProblemNote } from "../../ui/Note";
 import { Page } from "../../ui/Page";
 import { Traffic } from "../../ui/Traffic";
-import { paths, useParam } from "../../ui/url";
-import { useDeployment, useDeployments } from "./api";
-import { Operations, RollBack } from "./Operate";
+import { paths, useParam, useSetParams } from "../../ui/url";
+import { useDeployments, useSummaries } from "./api";
+import { RollBack } from "./Operate";
+import { DeploymentChip, LastChange } from "./words";
 
-const tones: Record<string, Tone> = { live: "ok", rolling: "info", pending: "info", suspended: "warn", failed: "bad", retired: "neutral" };
+export { DeploymentChip } from "./words";
 
-export function DeploymentChip({ state }: { state: Deployment["state"] }) {
-  return <Chip tone={tones[state]} glyph={state === "retired" ? "⊘" : undefined}>{m.deploymentState[state] ?? state}</Chip>;
-}
+interface Row { d: Deployment; t?: TrafficSummary }
 
-const columns: Column<Deployment>[] = [
-  { key: "endpoint", head: m.deploy.endpoint, value: (d) => d.endpoint, cell: (d) => <><Go className="rowlink" to={paths.deployment(d.endpoint)}>{d.endpoint}</Go><div className="dim small mono">{d.url}</div></> },
-  { key: "state", head: m.approvals.state, value: (d) => d.state, cell: (d) => <DeploymentChip state={d.state} /> },
-  { key: "model", head: m.approvals.model, value: (d) => d.model, cell: (d) => <Go to={paths.model(d.model)}>{d.model}</Go> },
-  { key: "environment", head: m.approvals.environment, value: (d) => d.environment, cell: (d) => d.environment },
-  { key: "traffic", head: m.deploy.traffic, cell: (d) => <Traffic slots={d.slots ?? []} /> },
-  { key: "changed", head: m.deploy.changed, value: (d) => d.updated_at, cell: (d) => <Time at={d.updated_at} /> },
-  { key: "do", head: <span className="sr">{m.actions}</span>, cell: (d) => <RollBack deployment={d} small /> },
+const errorShare = ({ t }: Row) => (t && t.hour.calls + t.hour.errors > 0 ? t.hour.errors / (t.hour.calls + t.hour.errors) : 0);
+
+const columns: Column<Row>[] = [
+  { key: "endpoint", head: m.deploy.endpoint, value: ({ d }) => d.endpoint, cell: ({ d }) => <><Go className="rowlink" to={paths.deployment(d.endpoint)}>{d.endpoint}</Go><div className="dim small"><Go to={paths.model(d.model)}>{d.model}</Go> · {d.environment}</div></> },
+  { key: "state", head: m.serving.stateAndTraffic, name: "state", value: ({ d }) => d.state, cell: ({ d }) => <div className="stack gap4"><span><DeploymentChip state={d.state} /></span>{(d.slots ?? []).length > 0 && <Traffic slots={d.slots ?? []} />}</div> },
+  { key: "rate", head: m.serving.lastHour, name: "rate", value: ({ t }) => t?.rate ?? 0, cell: ({ d, t }) => <Calls endpoint={d.endpoint} t={t} /> },
+  { key: "p95", head: m.serving.latency, name: "p95_us", right: true, value: ({ t }) => t?.hour.p95_us ?? null, cell: ({ t }) => (t?.hour.p50_us ? <>{micros(t.hour.p50_us)}<div className="dim">{micros(t.hour.p95_us ?? 0)}</div></> : <span className="dim">{m.none}</span>) },
+  { key: "errors", head: m.serving.errors, right: true, value: ({ t }) => t?.hour.errors ?? 0, cell: (r) => <Errors r={r} /> },
+  { key: "nodes", head: m.serving.servedBy, name: "processes", value: ({ t }) => t?.nodes ?? 0, cell: (r) => <Served r={r} /> },
+  { key: "changed", head: m.deploy.changed, value: ({ d }) => d.change.at, cell: ({ d }) => <LastChange d={d} /> },
+  { key: "do", head: <span className="sr">{m.actions}</span>, cell: ({ d }) => <RollBack deployment={d} small /> },
 ];
 
-export function DeploymentTable({ rows, empty }: { rows: Deployment[]; empty: ReactNode }) {
-  return <DataTable boxed sort="sort" label={m.deploy.title} rows={rows} columns={columns} rowKey={(d) => d.endpoint} empty={empty} />;
+function Calls({ endpoint, t }: { endpoint: string; t?: TrafficSummary }) {
+  if (!t || t.hour.calls + t.hour.errors + t.hour.refused === 0) return <span className="dim">{m.serving.noCalls}</span>;
+  const spark = t.spark ?? [];
+  return <span className="row nowrap" style={{ flexWrap: "nowrap" }}><Spark counts={spark} label={m.serving.spark(endpoint, count(t.hour.calls), count(Math.max(...spark)))} /><span className="num">{m.serving.rate(number(t.rate, 2))}</span></span>;
 }
+
+function Errors({ r }: { r: Row }) {
+  if (!r.t) return <span className="dim">{m.none}</span>;
+  const { errors, refused } = r.t.hour;
+  return <><span className={errors ? "bad bold" : undefined} title={m.serving.share(percent(errorShare(r), 1))}>{count(errors)}</span>{errors > 0 && <div className="dim">{percent(errorShare(r), 1)}</div>}{refused > 0 && <div className="warn">{m.serving.refused(count(refused))}</div>}</>;
+}
+
+function Served({ r: { d, t } }: { r: Row }) {
+  if (!t?.nodes) return <span className={d.state === "live" || d.state === "rolling" ? "warn" : "dim"}>{m.serving.nowhere}</span>;
+  return <>{t.troubled > 0 ? <span className="bad">▲ {m.serving.troubled(t.troubled, t.nodes)}</span> : m.serving.processes(t.nodes)}{(t.engines ?? []).length > 0 && <div className="dim small">{(t.engines ?? []).join(", ")}</div>}</>;
+}
+
+export function DeploymentTable({ rows, empty }: { rows: Deployment[]; empty: ReactNode }) {
+  const traffic = useSummaries();
+  const shown = useMemo(() => rows.map((d) => ({ d, t: traffic.data?.get(d.endpoint) })), [rows, traffic.data]);
+  return (
+    <>
+      {!!traffic.error && <ProblemNote problem={traffic.error} retry={() => void traffic.refetch()} />}
+      <DataTable boxed sort="sort" label={m.deploy.title} rows={shown} columns={columns} rowKey={({ d }) => d.endpoint} empty={empty} />
+    </>
+  );
+}
+
+/** What a person may look for in a deployment. */
+const wordsOf = (d: Deployment) => [d.endpoint, d.model, d.environment, ...(d.slots ?? []).map((s) => `v${s.version}`)].join(" ").toLowerCase();
 
 /** Everything that answers calls. */
 export function DeploymentsPage() {
   useTopics("deployment");
   const [env] = useParam("environment");
+  const [state] = useParam("state");
+  const [q] = useParam("q");
+  const put = useSetParams();
   const query = useDeployments();
   const environments = [...new Set((query.data ?? []).map((d) => d.environment))].sort();
+  const states = [...new Set((query.data ?? []).map((d) => d.state))].sort();
+  const wanted = q.toLowerCase().split(/\s+/).filter(Boolean);
+  const chosen = (all: Deployment[]) => all.filter((d) => (!env || d.environment === env) && (!state || d.state === state) && wanted.every((w) => wordsOf(d).includes(w)));
+  const filtered = !!env || !!state || wanted.length > 0;
   return (
     <Page title={m.deploy.title} lead={m.deploy.lead}>
-      <div className="toolbar"><FilterSelect name="environment" label={m.approvals.environment} options={[{ value: "", label: m.deploy.anyEnvironment }, ...environments.map((e) => ({ value: e, label: e }))]} /></div>
-      <Await query={query}>{(all) => <DeploymentTable rows={all.filter((d) => !env || d.environment === env)} empty={<Empty command="keelson deploy create model.json --name my-model --to dev">{m.deploy.empty}</Empty>} />}</Await>
+      <div className="toolbar">
+        <FilterBox name="q" label={m.serving.find} />
+        <FilterSelect name="environment" label={m.approvals.environment} options={[{ value: "", label: m.deploy.anyEnvironment }, ...environments.map((e) => ({ value: e, label: e }))]} />
+        <FilterSelect name="state" label={m.approvals.state} options={[{ value: "", label: m.serving.anyState }, ...states.map((e) => ({ value: e, label: m.deploymentState[e] ?? e }))]} />
+        {query.data && <span className="end small dim" role="status">{m.serving.nDeployments(chosen(query.data).length, query.data.length)}</span>}
+      </div>
+      <Await query={query}>{(all) => <DeploymentTable rows={chosen(all)} empty={filtered && all.length > 0
+        ? <Empty action={<Button variant="default" onClick={() => put({ q: "", environment: "", state: "" })}>{m.removeFilters}</Button>}>{m.serving.noMatch}</Empty>
+        : <Empty command="keelson deploy create model.json --name my-model --to dev">{m.deploy.empty}</Empty>} />}</Await>
     </Page>
   );
 }
@@ -52,35 +98,4 @@ export function DeploymentsPage() {
 export function ModelDeployments({ model }: { model: string }) {
   const query = useDeployments();
   return <Await query={query}>{(all) => <DeploymentTable rows={all.filter((d) => d.model === model)} empty={<Empty command={`keelson deploy create --name ${model} --to dev`}>{m.deploy.noneForModel(model)}</Empty>} />}</Await>;
-}
-
-type Release = NonNullable<Deployment["releases"]>[number];
-
-/** One endpoint: traffic, releases, how to call it. */
-export function DeploymentPage({ endpoint }: { endpoint: string }) {
-  useTopics("deployment", `deployment:${endpoint}`);
-  const query = useDeployment(endpoint);
-  const d = query.data;
-  const releases: Column<Release>[] = [
-    { key: "serial", head: m.deploy.serial, right: true, cell: (r) => r.serial },
-    { key: "slots", head: m.deploy.traffic, cell: (r) => <Traffic slots={r.slots ?? []} /> },
-    { key: "state", head: m.approvals.state, cell: (r) => r.state ?? m.none },
-    { key: "reason", head: m.reason, cell: (r) => <span className="wrap">{r.request ? <Go to={paths.approval(r.request)}>{m.deploy.byRequest}</Go> : m.none} {r.signed === false && <Chip tone="bad">{m.deploy.notSigned}</Chip>}</span> },
-    { key: "at", head: m.created, cell: (r) => <Time at={r.issued_at} full /> },
-  ];
-  return (
-    <Page title={endpoint} kind={m.deploy.kind} crumbs={[{ label: m.deploy.title, to: paths.deployments }]} status={d && <DeploymentChip state={d.state} />} lead={d?.words || undefined} actions={d && <Operations deployment={d} />}>
-      <Await query={query}>{(x) => (
-        <div className="stack gap16" style={{ marginTop: 12 }}>
-          {x.broken && <Note tone="bad" title={m.deploy.broken}><p>{x.broken}</p></Note>}
-          {x.state === "suspended" && <Note tone="warn" title={m.deploy.suspendedNote} />}
-          <div className="grid2">
-            <Panel title={m.deploy.traffic} id="traffic"><div className="stack gap16"><Traffic slots={x.slots ?? []} /><Facts rows={[[m.approvals.model, <Go key="m" to={paths.model(x.model)}>{x.model}</Go>], [m.approvals.environment, x.environment], [m.deploy.previous, x.previous?.version ? <Go key="p" to={paths.version(x.model, x.previous.version)}>v{x.previous.version}</Go> : m.none], [m.deploy.durability, m.durability[x.durability] ?? x.durability], [m.deploy.changed, <Time key="t" at={x.updated_at} />]]} /></div></Panel>
-            <Panel title={m.deploy.call} id="call"><div className="stack"><p className="dim">{m.deploy.callHelp}</p><Command>{`curl -H "Authorization: Bearer $KEELSON_TOKEN" -d @rows.json ${location.origin}${x.url}`}</Command><p className="row"><Go to={paths.predictions({ endpoint })}>{m.deploy.seeCalls}</Go><Go to={paths.monitoring(x.model, { endpoint })}>{m.model.toMonitoring}</Go></p></div></Panel>
-          </div>
-          <Panel title={m.deploy.releases} id="releases" flush><DataTable label={m.deploy.releases} rows={x.releases ?? []} columns={releases} rowKey={(r) => String(r.serial)} empty={<Empty>{m.deploy.noReleases}</Empty>} /></Panel>
-        </div>
-      )}</Await>
-    </Page>
-  );
 }

@@ -18,6 +18,10 @@ interface Props {
   smoothing?: number;
   /** Charts with the same name share the cursor. */
   sync?: string;
+  /** Amounts, whose axis begins at zero. */
+  zero?: boolean;
+  /** Moments to be marked, with a few words each. */
+  marks?: { x: number; label: string }[];
   /** The part of x that is shown; all of it when null. */
   range: [number, number] | null;
   onRange: (range: [number, number] | null) => void;
@@ -36,7 +40,7 @@ export const xText = (axis: Axis, x: number) => (axis === "step" ? String(Math.r
  * Curves on a canvas. Dragging zooms, a double click or Escape shows all; the arrow keys move the cursor, whose values
  * are read out; a name in the legend isolates its curve, with Shift it is added.
  */
-export function Curves({ title, file, curves, axis, log = false, smoothing = 0, sync, range, onRange, note, busy, legend = true, height = 220 }: Props) {
+export function Curves({ title, file, curves, axis, log = false, smoothing = 0, sync, zero, marks, range, onRange, note, busy, legend = true, height = 220 }: Props) {
   const [box, width] = useWidth();
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>(undefined);
@@ -55,14 +59,15 @@ export function Curves({ title, file, curves, axis, log = false, smoothing = 0, 
   useEffect(() => {
     const node = host.current;
     if (!node) return;
+    if (!drawable()) { setFailed(true); return; }
     let gone = false;
     void import("./uplot").then(({ draw }) => {
       if (gone) return;
       plot.current?.destroy();
-      plot.current = draw(node, { width, height, coloured, grey, axis, log, smoothing, sync, range: from === undefined || to === undefined ? null : [from, to], font, onRange: (r) => act.current.onRange(r), onCursor: (x) => act.current.setHover(x) });
+      plot.current = draw(node, { width, height, coloured, grey, axis, log, smoothing, sync, zero, marks, range: from === undefined || to === undefined ? null : [from, to], font, onRange: (r) => act.current.onRange(r), onCursor: (x) => act.current.setHover(x) });
     }, () => setFailed(true));
     return () => { gone = true; };
-  }, [coloured, grey, axis, log, smoothing, sync, from, to, width, height, scheme]);
+  }, [coloured, grey, axis, log, smoothing, sync, zero, marks, from, to, width, height, scheme]);
   useEffect(() => () => { plot.current?.destroy(); plot.current = undefined; }, []);
 
   const say = (x: number) => `${xWord(axis)} ${xText(axis, x)}: ${coloured.map((c) => `${c.name} ${number(valueAt(c, x), 6)}`).join(", ")}`;
@@ -107,6 +112,9 @@ export function Curves({ title, file, curves, axis, log = false, smoothing = 0, 
     </Figure>
   );
 }
+
+/** Whether this browser lets anybody draw; some are set up not to. */
+const drawable = () => document.createElement("canvas").getContext("2d") !== null;
 
 function Dash({ place }: { place?: number }) {
   return <svg width="18" height="10" aria-hidden="true"><line x1="0" y1="5" x2="18" y2="5" stroke={colourOf(place)} strokeWidth={place === undefined ? 1.5 : 3} strokeDasharray={dashOf(place)?.join(" ")} /></svg>;

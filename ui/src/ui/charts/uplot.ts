@@ -5,7 +5,7 @@ import { dashOf } from "./colours";
 import { axisNumber } from "./Figure";
 
 interface Drawing {
-  width: number; height: number; coloured: Curve[]; grey: Curve[]; axis: Axis; log: boolean; smoothing: number; sync?: string; range: [number, number] | null; font: string;
+  width: number; height: number; coloured: Curve[]; grey: Curve[]; axis: Axis; log: boolean; smoothing: number; zero?: boolean; marks?: { x: number; label: string }[]; sync?: string; range: [number, number] | null; font: string;
   onRange: (range: [number, number] | null) => void; onCursor: (x: number | null) => void;
 }
 
@@ -19,6 +19,9 @@ function padded([low, high]: [number, number], log: boolean): [number, number] {
   const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
   return [low - room, high + room];
 }
+
+/** Amounts begin at zero. */
+const based = ([low, high]: [number, number], zero?: boolean): [number, number] => (zero ? [0, high] : [low, high]);
 
 /** Draws curves into a node, whose earlier content it replaces. */
 export function draw(node: HTMLElement, d: Drawing): uPlot {
@@ -49,13 +52,13 @@ export function draw(node: HTMLElement, d: Drawing): uPlot {
     cursor: { drag: { x: true, y: false, setScale: false, dist: 5 }, points: { size: 7 }, sync: d.sync ? { key: d.sync, setSeries: false } : undefined, bind: { dblclick: () => () => { d.onRange(null); return null; } } },
     scales: {
       x: { time: d.axis === "time", range: () => (left === right ? [left - 1, right + 1] : [left, right]) },
-      y: { distr: log ? 3 : 1, range: (u) => padded(extent(all, log, u.scales.x.min ?? left, u.scales.x.max ?? right) ?? (log ? [0.1, 1] : [0, 1]), log) },
+      y: { distr: log ? 3 : 1, range: (u) => based(padded(extent(all, log, u.scales.x.min ?? left, u.scales.x.max ?? right) ?? (log ? [0.1, 1] : [0, 1]), log), d.zero) },
     },
-    axes: [{ ...ink, size: 28, space: 70, values: d.axis === "time" ? undefined : (_, splits) => splits.map((v) => (d.axis === "relative" ? elapsed(v) : Number.isInteger(v) ? compact(v) : "")) }, { ...ink, size: 54, values: (_, splits) => splits.map((v) => (v === null ? "" : axisNumber(v))) }],
+    axes: [{ ...ink, size: d.axis === "time" ? 42 : 28, space: 70, values: d.axis === "time" ? undefined : (_, splits) => splits.map((v) => (d.axis === "relative" ? elapsed(v) : Number.isInteger(v) ? compact(v) : "")) }, { ...ink, size: 54, values: (_, splits) => splits.map((v) => (v === null ? "" : axisNumber(v))) }],
     series,
     hooks: {
       drawAxes: [(u) => lines(u, grey, log)],
-      draw: [(u) => gaps(u, coloured)],
+      draw: [(u) => gaps(u, coloured), (u) => upright(u, d.marks ?? [], d.font)],
       setSelect: [(u) => { if (u.select.width > 4) d.onRange([u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")]); }],
       setCursor: [(u) => { const i = u.cursor.idx; d.onCursor(i === null || i === undefined || (u.cursor.left ?? -1) < 0 ? null : u.data[0][i]); }],
     },
@@ -105,6 +108,32 @@ function gaps(u: uPlot, curves: Curve[]) {
       ctx.moveTo(px - r, y - r); ctx.lineTo(px + r, y + r); ctx.moveTo(px - r, y + r); ctx.lineTo(px + r, y - r);
     }
     ctx.stroke();
+  }
+  ctx.restore();
+}
+
+/** Dashed upright lines with a few words at their head; words that would run into the next ones are left out. */
+function upright(u: uPlot, marks: { x: number; label: string }[], font: string) {
+  const { ctx, bbox } = u, k = uPlot.pxRatio;
+  ctx.save();
+  ctx.strokeStyle = role("--k-dim");
+  ctx.fillStyle = role("--k-dim");
+  ctx.font = font.replace(/^(\d+)px/, (_, n: string) => `${Number(n) * k}px`);
+  ctx.lineWidth = k;
+  ctx.setLineDash([4 * k, 3 * k]);
+  let end = -Infinity;
+  for (const m of [...marks].sort((a, b) => a.x - b.x)) {
+    const px = u.valToPos(m.x, "x", true);
+    if (px < bbox.left || px > bbox.left + bbox.width) continue;
+    ctx.beginPath();
+    ctx.moveTo(px, bbox.top);
+    ctx.lineTo(px, bbox.top + bbox.height);
+    ctx.stroke();
+    const wide = ctx.measureText(m.label).width;
+    const left = px + 4 * k + wide > bbox.left + bbox.width ? px - 4 * k - wide : px + 4 * k;
+    if (left < end) continue;
+    ctx.fillText(m.label, left, bbox.top + 10 * k);
+    end = left + wide + 4 * k;
   }
   ctx.restore();
 }

@@ -1,0 +1,80 @@
+import { Button } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { api, call } from "../../api/client";
+import type { Explained, Prediction } from "../../api/types";
+import { m } from "../../messages";
+import { Await } from "../../ui/Await";
+import { Chip, Empty, Facts, Id, Panel, Time } from "../../ui/Bits";
+import { DataTable } from "../../ui/DataTable";
+import { micros, number, text } from "../../ui/format";
+import { Go } from "../../ui/Go";
+import { Note } from "../../ui/Note";
+import { Page } from "../../ui/Page";
+import { paths } from "../../ui/url";
+import { fired } from "./words";
+
+/** One call: what went in, what came out, which rules fired, what turned out to be true, and why it came out so. */
+export function PredictionPage({ id }: { id: string }) {
+  const query = useQuery<Prediction>({ queryKey: ["predictions", id], queryFn: () => call(api.GET("/api/v1/predictions/{id}", { params: { path: { id } } })) });
+  return (
+    <Page title={m.predict.one(id.slice(-8))} kind={m.predict.kind} crumbs={[{ label: m.predict.title, to: "/predictions" }]}>
+      <Await query={query}>{(p) => (
+        <div className="stack gap16" style={{ marginTop: 12 }}>
+          {p.error && <Note tone="bad" title={p.error} />}
+          <Panel title={m.predict.call} id="call"><Facts rows={[[m.audit.when, <Time key="t" at={p.at} full />], [m.deploy.endpoint, <Go key="e" to={paths.deployment(p.endpoint)}>{p.endpoint}</Go>], [m.approvals.model, <Go key="m" to={paths.version(p.model, p.version)}>{p.model} v{p.version}</Go>], [m.model.caller, p.caller], [m.predict.application, p.application], [m.predict.purpose, p.purpose], [m.predict.subject, p.subject], [m.predict.rows, p.rows], [m.predict.latency, micros(p.latency_us)], [m.predict.compute, p.compute_us ? micros(p.compute_us) : undefined], [m.predict.trace, p.trace ? <Id key="x" value={p.trace} /> : undefined], [m.id, <Id key="i" value={p.id} />]]} /></Panel>
+          {fired(p.trace_info) && <Panel title={m.predict.fired} id="fired"><p className="wrap">{fired(p.trace_info)}</p></Panel>}
+          <div className="grid2"><Panel title={m.version.inputs} id="inputs"><Tensors value={p.inputs} /></Panel><Panel title={m.version.outputs} id="outputs"><Tensors value={p.outputs} /></Panel></div>
+          {!p.error && p.version > 0 && <Why id={p.id} />}
+          <Panel title={m.predict.outcomes} id="outcomes" flush><DataTable label={m.predict.outcomes} rows={p.outcomes ?? []} rowKey={(o) => `${o.row} ${o.at}`} empty={<Empty>{m.predict.noOutcome}</Empty>} columns={[{ key: "row", head: m.predict.row, right: true, cell: (o) => o.row }, { key: "value", head: m.version.value, cell: (o) => text(o.value) }, { key: "at", head: m.audit.when, cell: (o) => <Time at={o.at} full /> }]} /></Panel>
+        </div>
+      )}</Await>
+    </Page>
+  );
+}
+
+const s = m.serving.search;
+
+/** The replay and the reasons of a call; asked for by a person, because a version is loaded for it. */
+function Why({ id }: { id: string }) {
+  const [asked, setAsked] = useState(false);
+  return <Panel title={s.why} id="why">{asked ? <Reasons id={id} /> : <div className="stack"><p className="dim">{s.explainHelp}</p><div><Button variant="default" onClick={() => setAsked(true)}>{s.explain}</Button></div></div>}</Panel>;
+}
+
+function Reasons({ id }: { id: string }) {
+  const query = useQuery<Explained>({ queryKey: ["explanation", id], meta: { still: true }, staleTime: Infinity, retry: false, queryFn: () => call(api.GET("/api/v1/predictions/{id}/explanation", { params: { path: { id }, query: { top: 10 } } })) });
+  return (
+    <Await query={query}>{(x) => (
+      <div className="stack gap16">
+        <p className="row"><Chip tone={x.replay.identical ? "ok" : x.replay.redacted ? "neutral" : "warn"}>{x.replay.identical ? s.identical : x.replay.redacted ? s.redacted : s.different}</Chip><span className="wrap">{x.replay.detail}</span></p>
+        {(x.explanation.rows ?? []).map((r) => (
+          <div key={r.row} className="stack">
+            <h3>{s.rowN(r.row)}{r.output_name ? `: ${r.output_name}` : ""}</h3>
+            <DataTable label={s.table(r.row)} rows={r.features ?? []} rowKey={(f) => f.name} empty={<Empty>{m.none}</Empty>} columns={[
+              { key: "name", head: m.serving.form.feature, cell: (f) => <>{f.name}<div className="dim small wrap">{f.words}</div></> },
+              { key: "value", head: m.serving.form.value, right: true, cell: (f) => text(f.value) },
+              { key: "effect", head: m.serving.form.effect, right: true, cell: (f) => <Effect value={f.contribution} most={Math.max(...(r.features ?? []).map((g) => Math.abs(g.contribution)))} /> },
+            ]} />
+            <Facts rows={[[s.base, number(r.base)], [s.rest, r.rest ? number(r.rest) : undefined], [s.total, number(r.total)], [s.unit, x.explanation.unit], [s.method, x.explanation.method]]} />
+          </div>
+        ))}
+      </div>
+    )}</Await>
+  );
+}
+
+/** A contribution with a bar to its right or left of the middle. */
+function Effect({ value, most }: { value: number; most: number }) {
+  const half = 44, w = most > 0 ? (Math.abs(value) / most) * half : 0;
+  return <span className="row" style={{ flexWrap: "nowrap", justifyContent: "flex-end" }}><span>{value > 0 ? "+" : ""}{number(value)}</span><svg width={2 * half} height={12} aria-hidden="true" style={{ flex: "none" }}><line x1={half} x2={half} y1={0} y2={12} stroke="var(--k-strong)" /><rect x={value < 0 ? half - w : half} width={w} y={2} height={8} fill={value < 0 ? "var(--k-c1)" : "var(--k-c2)"} /></svg></span>;
+}
+
+interface TensorDoc { name: string; datatype?: string; shape?: number[]; data: unknown[] }
+const isTensors = (v: unknown): v is TensorDoc[] => Array.isArray(v) && v.every((t) => t && typeof t === "object" && "name" in t && Array.isArray((t as TensorDoc).data));
+
+/** Tensors as names and values, the first rows of large ones; anything else as JSON. */
+function Tensors({ value }: { value: unknown }) {
+  if (value === undefined || value === null) return <p className="dim">{m.predict.notKept}</p>;
+  if (!isTensors(value)) return <pre className="frame small" tabIndex={0}>{JSON.stringify(value, null, 2).slice(0, 20_000)}</pre>;
+  return <Facts rows={value.map((t) => [t.name, <span key={t.name} className="mono wrap">{t.data.slice(0, 60).map((x) => text(x)).join(", ")}{t.data.length > 60 ? ` … ${m.predict.moreValues(t.data.length - 60)}` : ""}</span>])} />;
+}
