@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"keelson/internal/audit"
 	"keelson/internal/dataset"
 	"keelson/internal/db"
 	"keelson/internal/event"
 	"keelson/internal/problem"
+	sums "keelson/internal/profile"
 )
 
 // close makes a window of what is pending of a version and stores it with its place in the log.
@@ -328,11 +330,62 @@ func (s *Service) rowsOf(ctx context.Context, m *Monitor, r *Result, inputs bool
 // profile reads a data version and sums up its columns.
 func (s *Service) profile(ctx context.Context, ref dataset.Ref) (*profile, error) {
 	all, types, err := s.tableOf(ctx, ref)
+	if problem.Is(err, problem.TooLarge) { // it does not fit into memory: column by column, with sketches
+		return s.sketched(ctx, ref)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return profileOf(all, types), nil
 }
+
+// sketched sums up the columns of a data version in bounded memory.
+func (s *Service) sketched(ctx context.Context, ref dataset.Ref) (*profile, error) {
+	d, err := s.Data.Get(ctx, ref.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	var columns []*sums.Column
+	var types []string
+	rows, err := s.Data.Scan(ctx, ref.Dataset, ref.Version, func(fields []dataset.Field) error {
+		size := min(max(sketchBudget/max(len(fields), 1), 64), sums.Buckets)
+		for _, f := range fields {
+			kind := sums.Number
+			if f.Type == dataset.String || f.Type == dataset.Bool {
+				kind = sums.Word
+			}
+			columns, types = append(columns, sums.New(f.Name, kind, size)), append(types, string(f.Type))
+		}
+		return nil
+	}, func(column int, number float64, word []byte) error {
+		c := columns[column]
+		switch {
+		case c.Kind == sums.Number:
+			c.Add(number)
+		case word != nil:
+			c.AddWord(string(word))
+		case number == number: // a truth value
+			c.AddWord(strconv.FormatBool(number != 0))
+		default:
+			c.AddWord("")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &profile{Rows: int(rows)}
+	samples := samplesOf(len(columns))
+	for i, c := range columns {
+		if c.Name != d.Target {
+			p.Columns = append(p.Columns, columnFrom(c, types[i], samples))
+		}
+	}
+	return p, nil
+}
+
+// sketchBudget is how many buckets all columns of a reference have together: 64 MB at most while they are filled.
+const sketchBudget = 2 << 20
 
 // gone lists the causes of the window before that are no longer there.
 func gone(before, now []Cause) (out []Cause) {

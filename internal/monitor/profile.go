@@ -3,9 +3,11 @@ package monitor
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"keelson/internal/dataset"
 	"keelson/internal/drift"
+	sums "keelson/internal/profile"
 )
 
 // profileFormat is the version of the stored form of a profile; profiles of another one are made again.
@@ -28,7 +30,8 @@ type column struct {
 	Min      float64 `json:"min,omitempty"`
 	Max      float64 `json:"max,omitempty"`
 	Mean     float64 `json:"mean,omitempty"`
-	SD       float64 `json:"sd,omitempty"` // of the population
+	SD       float64 `json:"sd,omitempty"`     // of the population
+	Method   string  `json:"method,omitempty"` // how it was found, where that is not exact
 
 	Edges  []float64 `json:"edges,omitempty"`  // inner edges of the bins
 	Counts []float64 `json:"counts,omitempty"` // per bin, or per word
@@ -57,7 +60,7 @@ type series struct {
 // counted from all values.
 func profileOf(all []series, types map[string]string) *profile {
 	p := &profile{}
-	sampleSize := min(max(2_000_000/max(len(all), 1), 100), 2000)
+	sampleSize := samplesOf(len(all))
 	for _, s := range all {
 		c := column{Name: s.name, Type: types[s.name]}
 		if s.words == nil {
@@ -70,6 +73,31 @@ func profileOf(all []series, types map[string]string) *profile {
 		p.Columns = append(p.Columns, c)
 	}
 	return p
+}
+
+// samplesOf is how many values of each column are kept: 2,000, fewer of very many columns.
+func samplesOf(columns int) int { return min(max(2_000_000/max(columns, 1), 100), 2000) }
+
+// columnFrom takes a column from its sketch: bins are counted exactly, the sample is off by at most RankError in rank.
+func columnFrom(c *sums.Column, typ string, sampleSize int) column {
+	out := column{Name: c.Name, Kind: wordKind, Type: typ, Valid: int(c.Valid), Missing: int(c.Missing), Infinite: int(c.Infinite), Method: c.Method()}
+	if c.Kind == sums.Number {
+		out.Kind, out.Min, out.Max = numberKind, c.Min, c.Max
+		out.Mean, _ = c.Mean()
+		out.SD, _ = c.SD()
+		out.Edges, out.Counts = c.Edges(bins)
+		out.Sample = c.Sample(sampleSize)
+		return out
+	}
+	top := c.Words.Top(maxWords)
+	slices.SortFunc(top, func(a, b sums.Count) int { return strings.Compare(a.Word, b.Word) })
+	left := float64(c.Valid)
+	for _, w := range top {
+		out.Words, out.Counts = append(out.Words, w.Word), append(out.Counts, float64(w.Rows))
+		left -= float64(w.Rows)
+	}
+	out.Other = max(left, 0)
+	return out
 }
 
 func (c *column) numbers(values []float64, sampleSize int) {

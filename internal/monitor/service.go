@@ -36,6 +36,7 @@ type data interface {
 	Version(ctx context.Context, name string, version int) (dataset.Version, error)
 	ByDigest(ctx context.Context, name, digest string) (dataset.Version, error)
 	Open(ctx context.Context, name string, version int) (*dataset.Table, error)
+	Scan(ctx context.Context, name string, version int, begin func([]dataset.Field) error, each dataset.Visit) (int64, error)
 }
 
 // versions tells what a model version was made from; inventory.Service has it.
