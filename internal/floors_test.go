@@ -16,7 +16,7 @@ import (
 // floor below; the words in a floor are folders under internal/, and a folder's subfolders stand with it.
 var floors = []string{
 	"problem filter outbound caller db seal blob audit event job usage access rest bin identity obs proc venv runtime", // kits
-	"tensor score drift tree fairness boost anomaly estimate shift explain profile",                                            // mathematics, no I/O
+	"tensor score drift tree fairness boost anomaly estimate shift explain profile",                                    // mathematics, no I/O
 	"engine", // engines
 	"dataset tracking trace usecase inventory prompt evalset scorer evaluation",                                    // nouns: what is built
 	"release policy approval incident journal deployment prediction serving monitor alert pipeline webhook notify", // and what is operated

@@ -219,8 +219,8 @@ func (c *cli) monitorCmd() *cobra.Command {
 	f.StringSliceVar(&features, "feature", nil, "only these inputs")
 	f.Float64Var(&accuracy, "accuracy", 0, "lowest accuracy")
 	f.StringVar(&retrain, "retrain", "", "pipeline that a breach starts; empty for none")
-	return c.noun("monitor", "Is the world still the one the model knows?", []string{"monitors"},
+	return c.noun("monitor", "Is the world still the one the model knows?", []string{"monitors"}, append(c.monitorVerbs(),
 		c.listCommand("monitor", "List monitors with their verdicts", "/api/v1/monitors", columns("endpoint", "model", "version", "verdict=verdict.verdict", "reasons=verdict.reasons"), "endpoint", "model=only those of this model"),
 		c.getCommand("monitor", "Show a monitor with its verdict and windows", "ENDPOINT", "screening", path, columns("endpoint=monitor.endpoint", "model=monitor.model", "verdict=verdict.verdict", "reasons=verdict.reasons", "reference=monitor.reference", "window=monitor.window", "limits=monitor.limits"), "monitor.endpoint"),
-		status, windows, set)
+		status, windows, set)...)
 }

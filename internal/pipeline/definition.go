@@ -40,6 +40,7 @@ type Definition struct {
 	Evaluate    map[string]Suite   `yaml:"evaluate"`
 	Deploy      map[string]Rollout `yaml:"deploy"`
 	Retrain     RetrainSpec        `yaml:"retrain"`
+	Monitors    map[string]any     `yaml:"monitors"` // by endpoint: what keelson monitor create sends; the monitor checks it
 
 	order []string // steps as they stand in the file
 }
