@@ -61,28 +61,41 @@ type house struct {
 
 const models = "../engine/xgboost/testdata/models/"
 
+// served is one endpoint of a house: a file, or its text.
+type served struct {
+	endpoint, state, file, format string
+	version                       int
+	limits                        release.Limits
+	text                          string
+}
+
 // start serves four endpoints: scores (6 named columns, version 3, with limits), classes (6 columns, 3 outputs per row),
 // rules (CEL) and asleep (suspended).
 func start(t testing.TB) *house {
+	t.Helper()
+	return serve(t, []served{
+		{"scores", release.Live, models + "logistic_named.ubj", "xgboost-ubj", 3, release.Limits{MaxRows: 1000, MaxBytes: 1 << 17}, ""},
+		{"classes", release.Live, models + "softprob.ubj", "xgboost-ubj", 1, release.Limits{}, ""},
+		{"rules", release.Live, "../engine/cel/testdata/referral/model.cel.yaml", "cel", 1, release.Limits{}, ""},
+		{"asleep", release.Suspended, models + "logistic.json", "xgboost-json", 1, release.Limits{}, ""},
+	}, xgboost.Engine{}, cel.Engine{})
+}
+
+// serve serves what is named, with these engines.
+func serve(t testing.TB, what []served, engines ...engine.Engine) *house {
 	t.Helper()
 	ctx := context.Background()
 	store := blobtest.Dir(t)
 	key := seal.FromSeed([]byte(strings.Repeat("k", 32)))
 	quiet := slog.New(slog.DiscardHandler)
 	var list releases
-	for _, m := range []struct {
-		endpoint, state, file, format string
-		version                       int
-		limits                        release.Limits
-	}{
-		{"scores", release.Live, models + "logistic_named.ubj", "xgboost-ubj", 3, release.Limits{MaxRows: 1000, MaxBytes: 1 << 17}},
-		{"classes", release.Live, models + "softprob.ubj", "xgboost-ubj", 1, release.Limits{}},
-		{"rules", release.Live, "../engine/cel/testdata/referral/model.cel.yaml", "cel", 1, release.Limits{}},
-		{"asleep", release.Suspended, models + "logistic.json", "xgboost-json", 1, release.Limits{}},
-	} {
-		b, err := os.ReadFile(m.file)
-		if err != nil {
-			t.Fatal(err)
+	for _, m := range what {
+		b := []byte(m.text)
+		if m.text == "" {
+			var err error
+			if b, err = os.ReadFile(m.file); err != nil {
+				t.Fatal(err)
+			}
 		}
 		digest, size, err := store.Put(ctx, bytes.NewReader(b))
 		if err != nil {
@@ -98,7 +111,7 @@ func start(t testing.TB) *house {
 		}
 		list = append(list, serving.Stored{Workspace: "default", Endpoint: m.endpoint, Serial: 1, Envelope: text})
 	}
-	set, err := engine.NewSet(xgboost.Engine{}, cel.Engine{})
+	set, err := engine.NewSet(engines...)
 	if err != nil {
 		t.Fatal(err)
 	}
