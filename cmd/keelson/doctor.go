@@ -17,6 +17,7 @@ import (
 
 	"keelson/client"
 	"keelson/internal/app"
+	"keelson/internal/engine/python"
 	"keelson/internal/runtime"
 )
 
@@ -102,6 +103,7 @@ func (c *cli) examine(ctx context.Context) ([]diagnosis, error) {
 	}
 	all = append(all, diagnosis{"rights", "ok", fmt.Sprintf("%d permissions in workspace %s", len(me.Permissions), me.Workspace), ""}, c.stream(ctx, cl))
 	all = append(all, runtimesThere(ctx, cl)...)
+	all = append(all, pythonThere(ctx, cl))
 	v, err := cl.VerifyAudit(ctx)
 	switch {
 	case err != nil:
@@ -178,6 +180,29 @@ func runtimesThere(ctx context.Context, cl *client.Client) (out []diagnosis) {
 		out = append(out, d)
 	}
 	return out
+}
+
+// pythonThere says whether the server runs models in Python, and what holds them.
+func pythonThere(ctx context.Context, cl *client.Client) diagnosis {
+	var e app.Engines
+	if err := cl.Get(ctx, "/api/v1/engines", &e); err != nil {
+		return diagnosis{"isolation", "warning", "the server does not say how it runs models in Python: " + err.Error(), ""}
+	}
+	p := e.Python
+	switch {
+	case !p.On:
+		return diagnosis{"isolation", "ok", "models in Python are switched off on the server", ""}
+	case !p.Works:
+		return diagnosis{"isolation", "failed", p.Why, "allow user namespaces to the server, or ask for less with python_isolation"}
+	case p.Isolation != nil && p.Isolation.Level != python.LevelNamespaces:
+		return diagnosis{"isolation", "warning", "models in Python run with " + p.Text, "allow user namespaces to the server (unprivileged_userns_clone, the container's seccomp profile)"}
+	}
+	for _, v := range p.Versions {
+		if v.Fault != "" {
+			return diagnosis{"isolation", "failed", v.Fault, "look at the incident of " + v.Version}
+		}
+	}
+	return diagnosis{"isolation", "ok", "models in Python run with " + p.Text, ""}
 }
 
 // clock compares this machine's clock with the server's.

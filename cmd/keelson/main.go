@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"keelson/internal/engine/onnxruntime"
+	"keelson/internal/engine/python"
 	"keelson/internal/pipeline"
 )
 
@@ -21,6 +22,9 @@ func program(args []string) int {
 	}
 	if len(args) > 0 && args[0] == onnxruntime.Word { // the process of a model, started by the server
 		return onnxruntime.Child()
+	}
+	if len(args) > 0 && args[0] == "internal-python" { // becomes the process of a model in Python, started by the server
+		return python.Launch(args[1:])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -26,6 +26,7 @@ func start(t *testing.T, change func(*app.Config)) *app.App {
 	t.Helper()
 	c := app.Default()
 	c.Listen, c.Data, c.StopTimeout = "127.0.0.1:0", t.TempDir(), 5*time.Second
+	c.PythonModels = "off" // the tests of models in Python switch them on
 	if change != nil {
 		change(&c)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"keelson/internal/bin"
+	"keelson/internal/engine/python"
 	"keelson/internal/outbound"
 )
 
@@ -34,10 +35,20 @@ type Config struct {
 	Auth        string   `yaml:"auth" doc:"on, or off (loopback only: everybody is local and nobody can vote)"`
 	Hosts       []string `yaml:"hosts" doc:"host names the server answers to, beside its own address; guards against DNS rebinding"`
 	Outbound    []string `yaml:"outbound_allow" doc:"addresses, networks (10.0.0.0/8) and host names (*.internal) inside that webhooks and other users' addresses may lead to, also over plain http; empty: public ones over https only"`
-	Python      string   `yaml:"python" doc:"python that pipelines use; empty: a private environment per requirements file"`
+	Python      string   `yaml:"python" doc:"python that pipelines and models in Python use; empty: a private environment per requirements file"`
 	OnnxThreads int64    `yaml:"onnx_threads" doc:"threads that compute one call of a model on the onnxruntime engine; with 1 answers do not depend on the machine's cores"`
-	LogFormat   string   `yaml:"log_format" doc:"text or json"`
-	LogLevel    string   `yaml:"log_level" doc:"debug, info, warn or error"`
+
+	PythonModels    string        `yaml:"python_models" doc:"on, or off: whether MLflow pyfunc models and pickles run here, in Python processes of their own"`
+	PythonIsolation string        `yaml:"python_isolation" doc:"the least isolation of those processes: any, landlock or namespaces; where the machine allows less they do not run"`
+	PythonChildren  int64         `yaml:"python_children" doc:"processes per loaded version in Python; each answers one call at a time"`
+	PythonStandby   int64         `yaml:"python_standby" doc:"further processes per loaded version that wait to take over after a crash"`
+	PythonMemory    int64         `yaml:"python_memory" doc:"memory limit of one such process and what it starts, in bytes"`
+	PythonCallTime  time.Duration `yaml:"python_call_time" doc:"how long one call of a model in Python may take"`
+	PythonCPUTime   time.Duration `yaml:"python_cpu_time" doc:"how much processor time one call of a model in Python may take"`
+	PythonLoadTime  time.Duration `yaml:"python_load_time" doc:"how long a model in Python may take to load"`
+
+	LogFormat string `yaml:"log_format" doc:"text or json"`
+	LogLevel  string `yaml:"log_level" doc:"debug, info, warn or error"`
 
 	MaxUpload      int64         `yaml:"max_upload" doc:"largest data file or artifact, in bytes"`
 	MaxInfer       int64         `yaml:"max_infer" doc:"largest request to a model, in bytes"`
@@ -58,7 +69,8 @@ const (
 // Default is the configuration of a laptop.
 func Default() Config {
 	return Config{Listen: "127.0.0.1:5000", Data: "keelson-data", Parts: []string{PartAPI, PartWorker, PartServing}, Auth: "on",
-		OnnxThreads: 1, LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, StopTimeout: 10 * time.Second}
+		OnnxThreads: 1, PythonModels: "on", PythonIsolation: "any", PythonChildren: 1, PythonMemory: 2 << 30, PythonCallTime: 30 * time.Second, PythonCPUTime: 30 * time.Second,
+		PythonLoadTime: 2 * time.Minute, LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, StopTimeout: 10 * time.Second}
 }
 
 // EnvPrefix begins the environment variables that set fields: KEELSON_MAX_UPLOAD.
@@ -192,6 +204,21 @@ func (c Config) Validate() error {
 	}
 	if _, err := outbound.Parse(c.Outbound); err != nil {
 		errs = append(errs, fmt.Errorf("outbound_allow: %w", err))
+	}
+	if c.PythonModels != "on" && c.PythonModels != "off" {
+		errs = append(errs, fmt.Errorf("python_models: %q is not known; use on or off", c.PythonModels))
+	}
+	if !slices.Contains([]string{"any", python.LevelLandlock, python.LevelNamespaces}, c.PythonIsolation) {
+		errs = append(errs, fmt.Errorf("python_isolation: %q is not known; use any, landlock or namespaces", c.PythonIsolation))
+	}
+	if c.PythonChildren < 1 || c.PythonChildren > 64 || c.PythonStandby < 0 || c.PythonStandby > 64 {
+		errs = append(errs, fmt.Errorf("python_children, python_standby: 1 to 64 and 0 to 64 are possible; got %d and %d", c.PythonChildren, c.PythonStandby))
+	}
+	if c.PythonMemory < 64<<20 {
+		errs = append(errs, fmt.Errorf("python_memory: Python needs at least 64MiB; got %d bytes", c.PythonMemory))
+	}
+	if c.PythonCallTime <= 0 || c.PythonCPUTime <= 0 || c.PythonLoadTime <= 0 {
+		errs = append(errs, errors.New("python_call_time, python_cpu_time, python_load_time: each is a time above 0, such as 30s"))
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		errs = append(errs, fmt.Errorf("log_format: %q is not known; use text or json", c.LogFormat))

@@ -18,6 +18,7 @@ import (
 	"keelson/internal/engine/linear"
 	"keelson/internal/engine/onnx"
 	"keelson/internal/engine/onnxruntime"
+	"keelson/internal/engine/python"
 	"keelson/internal/engine/remote"
 	"keelson/internal/engine/xgboost"
 	"keelson/internal/evalset"
@@ -77,8 +78,8 @@ type nouns struct {
 }
 
 // engines is every engine of this build; two that read one format stop the start.
-func engines(calls remote.Caller, native onnxruntime.Engine) (*engine.Set, error) {
-	return engine.NewSet(xgboost.Engine{}, lightgbm.Engine{}, onnx.Engine{}, native, linear.Engine{}, cel.Engine{}, remote.Engine{Calls: calls})
+func engines(calls remote.Caller, native onnxruntime.Engine, py *python.Engine) (*engine.Set, error) {
+	return engine.NewSet(xgboost.Engine{}, lightgbm.Engine{}, onnx.Engine{}, native, linear.Engine{}, cel.Engine{}, remote.Engine{Calls: calls}, py)
 }
 
 // wire builds the nouns from the cellar up and hands each what it needs.
@@ -94,8 +95,13 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	installed := &runtimes.Store{Root: filepath.Join(a.Config.Data, "runtime")}
+	envs := &venv.Environments{Root: filepath.Join(a.Config.Data, "work", "environments"), Python: a.Config.Python}
+	py, err := a.newPython(self, envs)
+	if err != nil {
+		return err
+	}
 	set, err := engines(elsewhere, onnxruntime.Engine{Library: func() (string, error) { return installed.Library("onnxruntime") }, Self: []string{self, onnxruntime.Word},
-		Threads: int(a.Config.OnnxThreads), Log: a.Log})
+		Threads: int(a.Config.OnnxThreads), Log: a.Log}, py)
 	if err != nil {
 		return err
 	}
@@ -107,14 +113,13 @@ func (a *App) wire(ctx context.Context) error {
 	a.Traces = &trace.Service{DB: a.DB, Tracking: a.Tracking, Log: a.Log, Now: now, Metrics: trace.NewMetrics(a.metrics.Registry)}
 	a.Tracking.Purged = append(a.Tracking.Purged, a.Traces.Purge)
 	a.UseCases = &usecase.Service{DB: a.DB, Log: a.Log, Now: now}
-	a.Inventory = &inventory.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Engines: set, Runs: a.Tracking, Log: a.Log, Now: now, MaxUpload: a.Config.MaxUpload}
+	a.Inventory = &inventory.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Engines: set, Runs: a.Tracking, Log: a.Log, Now: now, MaxUpload: a.Config.MaxUpload, EngineSettings: a.engineSettings()}
 	a.Incidents = &incident.Service{DB: a.DB, Log: a.Log, Now: now}
 	a.Policies = &policy.Service{DB: a.DB, Key: a.release, Log: a.Log, Now: now}
 	a.Approvals = &approval.Service{DB: a.DB, Key: a.release, Log: a.Log, Now: now, Policies: a.Policies, Versions: versions{a},
 		Alarms: a.Incidents, People: people{a}, History: a.Audit}
 	a.Policies.Past = a.Approvals
 
-	envs := &venv.Environments{Root: filepath.Join(a.Config.Data, "work", "environments"), Python: a.Config.Python}
 	a.Pipelines = &pipeline.Service{DB: a.DB, Blobs: a.Blobs, Log: a.Log, Now: now, Data: pipeline.DataSets{Service: a.Data},
 		Registry: registry{a}, Tokens: stepTokens{a}, URL: func() string { return a.URL },
 		Executor: &pipeline.Process{Root: filepath.Join(a.Config.Data, "work", "tasks"), Self: []string{self, "internal-exec"}},
@@ -186,6 +191,7 @@ func (a *App) wire(ctx context.Context) error {
 	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Webhooks, a.Alerts, a.Notices} {
 		n.Jobs(a.Jobs)
 	}
+	a.engineRoutes(set, py)
 	a.throwAway()
 	a.react()
 	host, _ := os.Hostname() // a process without a name is told apart by its identifier

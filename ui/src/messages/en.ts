@@ -59,7 +59,7 @@ export const en = {
   trackingState: { finished: "Finished", running: "Running", failed: "Failed", killed: "Stopped", scheduled: "Scheduled" } as Named,
   alertState: { open: "Open", acknowledged: "Acknowledged", silenced: "Silenced", recovered: "Recovered" } as Record<string, string>,
   incidentState: { open: "Open", acknowledged: "Taken on", closed: "Closed" } as Record<string, string>,
-  incidentKind: { "loader.refused": "A release was refused by the loader", "monitor.breached": "A limit was breached", "audit.broken": "The audit log does not add up", "engine.panic": "A model broke while answering" } as Named,
+  incidentKind: { "loader.refused": "A release was refused by the loader", "monitor.breached": "A limit was breached", "audit.broken": "The audit log does not add up", "engine.panic": "A model broke while answering", "engine.crashed": "A model's own process ends again and again" } as Named,
   dependencyKind: { data: "data", run: "run", library: "library", model: "model", code: "code" } as Named,
   durability: { group: "Calls are kept in groups, a few milliseconds apart", sync: "Each call is on disk before it is answered", async: "Calls are kept after they are answered" } as Named,
   glossary: {

@@ -1,0 +1,111 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"keelson/internal/audit"
+	"keelson/internal/caller"
+	"keelson/internal/db"
+	"keelson/internal/engine"
+	"keelson/internal/engine/python"
+	"keelson/internal/incident"
+	"keelson/internal/rest"
+	"keelson/internal/venv"
+)
+
+// newPython gives the engine of models in Python; where they are switched off it only recognises them.
+func (a *App) newPython(self string, envs *venv.Environments) (*python.Engine, error) {
+	c := a.Config
+	e := &python.Engine{Log: a.Log}
+	python.NewMetrics(a.metrics.Registry, e)
+	if c.PythonModels == "off" {
+		return e, nil
+	}
+	e.Self, e.Root, e.Envs = []string{self, "internal-python"}, filepath.Join(c.Data, "work", "python"), envs
+	e.Children, e.Standby, e.Isolation, e.Fault = int(c.PythonChildren), int(c.PythonStandby), c.PythonIsolation, a.pythonFault
+	e.Limits = python.Limits{Memory: c.PythonMemory, Call: c.PythonCallTime, CPU: c.PythonCPUTime, Load: c.PythonLoadTime}
+	a.closers = append(a.closers, e.Close)
+	a.run = append(a.run, func(ctx context.Context) error {
+		if iso, err := e.Isolated(); err != nil {
+			a.Log.WarnContext(ctx, "models in Python cannot run", "why", err)
+		} else {
+			a.Log.InfoContext(ctx, "models in Python run isolated", "level", iso.Level, "by", iso.String())
+		}
+		return nil
+	})
+	if c.has(PartWorker) {
+		a.run = append(a.run, a.tryAgain)
+	}
+	return e, e.Open()
+}
+
+// engineSettings is what of the configuration decides whether a version in Python can run.
+func (a *App) engineSettings() string {
+	c := a.Config
+	return strings.Join([]string{c.PythonModels, c.Python, c.PythonIsolation, fmt.Sprint(c.PythonMemory, c.PythonLoadTime)}, " ")
+}
+
+// tryAgain has versions tested again, once, that no engine of an earlier start could run.
+func (a *App) tryAgain(ctx context.Context) error {
+	ctx = caller.System(ctx, "start")
+	all, err := a.Identity.Workspaces(ctx)
+	for _, w := range all {
+		err = errors.Join(err, a.Inventory.Retry(caller.WithWorkspace(ctx, w.Name)))
+	}
+	if err != nil && ctx.Err() == nil {
+		a.Log.ErrorContext(ctx, "versions that no engine could run were not tried again", "error", err)
+	}
+	return nil
+}
+
+// pythonFault opens an incident about a version whose process ended too often, and audits it.
+func (a *App) pythonFault(ctx context.Context, ref, why string) {
+	ctx = caller.System(context.WithoutCancel(ctx), "serving")
+	model, _, _ := strings.Cut(ref, "/")
+	err := a.DB.Write(ctx, func(tx db.Scope) error {
+		if _, err := a.Incidents.OpenIn(tx, incident.New{Kind: incident.EngineCrashed, Model: model, Severity: incident.High, Key: "crashed:" + ref,
+			Title: "The Python process of " + ref + " ends again and again", Detail: why}); err != nil {
+			return err
+		}
+		return audit.Record(tx, "engine.crashed", "model/"+ref, map[string]any{"model": model, "why": why})
+	})
+	if err != nil {
+		a.Log.ErrorContext(ctx, "an incident could not be reported", "version", ref, "error", err)
+	}
+}
+
+// Engines is what this process can run, and how.
+type Engines struct {
+	Formats []string    `json:"formats" doc:"what models may be stored in"`
+	Python  PythonState `json:"python"`
+}
+
+// PythonState tells of models in Python.
+type PythonState struct {
+	On        bool              `json:"on"`
+	Works     bool              `json:"works"`
+	Why       string            `json:"why,omitempty" doc:"why they do not"`
+	Isolation *python.Isolation `json:"isolation,omitempty"`
+	Text      string            `json:"text,omitempty" doc:"the isolation in words"`
+	Demanded  string            `json:"demanded,omitempty" doc:"the least isolation that the configuration takes"`
+	Versions  []python.State    `json:"versions" doc:"what is loaded in this process"`
+}
+
+func (a *App) engineRoutes(set *engine.Set, e *python.Engine) {
+	rest.Get(a.API, "/api/v1/engines", "version.read", "What this server can run, and what holds models in Python", func(context.Context, *struct{}) (Engines, error) {
+		out := Engines{Formats: set.Formats(), Python: PythonState{On: a.Config.PythonModels != "off", Demanded: a.Config.PythonIsolation, Versions: e.State()}}
+		if !out.Python.On {
+			return out, nil
+		}
+		iso, err := e.Isolated()
+		out.Python.Isolation, out.Python.Text, out.Python.Works = &iso, iso.String(), err == nil
+		if err != nil {
+			out.Python.Why = err.Error()
+		}
+		return out, nil
+	})
+}
