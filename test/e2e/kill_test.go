@@ -109,6 +109,16 @@ func TestTwentyKills(t *testing.T) {
 	books.compare(ctx, t, s, scientist, risk)
 }
 
+// pause is the rhythm of a caller: it waits for a while or until the work is over.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // ignoreMissing takes "not there" for "not yet there", in the shape of any protocol.
 func ignoreMissing(err error) error {
 	var e *client.Error
@@ -130,10 +140,7 @@ func gone(ctx context.Context, t *testing.T, what string, err error) bool {
 	default:
 		t.Errorf("%s: %v", what, err)
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(50 * time.Millisecond):
-	}
+	pause(ctx, 50*time.Millisecond)
 	return true
 }
 
@@ -173,7 +180,7 @@ func predict(ctx context.Context, t *testing.T, s *Server, c *client.Client, boo
 			return
 		}
 		books.with(func() { books.predictions[out.Parameters.ID] = x })
-		time.Sleep(time.Duration(rand.IntN(8)) * time.Millisecond)
+		pause(ctx, time.Duration(rand.IntN(8))*time.Millisecond)
 	}
 }
 
@@ -197,7 +204,7 @@ func tell(ctx context.Context, t *testing.T, c *client.Client, books *acked) {
 			books.with(func() { books.outcomes[id] = value })
 			break
 		}
-		time.Sleep(15 * time.Millisecond)
+		pause(ctx, 15*time.Millisecond)
 	}
 }
 
@@ -226,7 +233,7 @@ func track(ctx context.Context, t *testing.T, s *Server, c *client.Client, books
 		}
 		books.with(func() { books.metrics[id] = append(books.metrics[id], step) })
 		step++
-		time.Sleep(10 * time.Millisecond)
+		pause(ctx, 10*time.Millisecond)
 	}
 }
 
@@ -256,7 +263,7 @@ func govern(ctx context.Context, t *testing.T, author, voter *client.Client, ver
 			books.with(func() { books.votes[a.ID] = reason })
 			break
 		}
-		time.Sleep(100 * time.Millisecond)
+		pause(ctx, 100*time.Millisecond)
 	}
 }
 
@@ -305,7 +312,7 @@ func pipelines(ctx context.Context, t *testing.T, c *client.Client, books *acked
 			if !gone(ctx, t, "pipeline run", err) && r.Ended() {
 				break
 			}
-			time.Sleep(100 * time.Millisecond)
+			pause(ctx, 100*time.Millisecond)
 		}
 	}
 }

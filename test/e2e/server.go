@@ -209,6 +209,13 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
+// PID is the process that runs at the moment.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cmd.Process.Pid
+}
+
 // Client speaks to the server as the holder of a token; the first one's if it is empty.
 func (s *Server) Client(token string) *client.Client {
 	s.t.Helper()
