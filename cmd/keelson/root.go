@@ -61,7 +61,7 @@ func (c *cli) root() *cobra.Command {
 	root.AddCommand(
 		c.serveCmd(), c.demoCmd(), c.loginCmd(), c.logoutCmd(), c.statusCmd(), c.doctorCmd(), c.predictCmd(),
 		c.dataCmd(), c.runCmd(), c.experimentCmd(), c.traceCmd(), c.pipelineCmd(), c.modelCmd(), c.versionCmd(), c.deployCmd(), c.environmentCmd(),
-		c.approvalCmd(), c.policyCmd(), c.usecaseCmd(), c.predictionCmd(), c.explainCmd(), c.outcomeCmd(), c.monitorCmd(), c.alertCmd(), c.incidentCmd(), c.webhookCmd(),
+		c.approvalCmd(), c.policyCmd(), c.usecaseCmd(), c.predictionCmd(), c.explainCmd(), c.outcomeCmd(), c.feedbackCmd(), c.monitorCmd(), c.alertCmd(), c.incidentCmd(), c.webhookCmd(),
 		c.auditCmd(), c.importCmd(), c.workspaceCmd(), c.userCmd(), c.roleCmd(), c.tokenCmd(), c.runtimeCmd(), c.binCmd(), c.purgeCmd(), c.holdCmd(), c.retentionCmd(), c.exitCodesTopic(), c.generateCmd(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = false

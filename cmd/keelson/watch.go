@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -86,7 +88,10 @@ func (c *cli) predictCmd() *cobra.Command {
 }
 
 func (c *cli) outcomeCmd() *cobra.Command {
-	add := verb("add FILE", "Report what turned out to be true, from CSV with prediction_id, row and value", "keelson outcome add calls.csv\nkeelson outcome add - < calls.csv\nkeelson outcome add calls.csv --json", c.args(1, 1, "FILE"), func(cmd *cobra.Command, args []string) error {
+	add := verb("add FILE", "Report what turned out to be true, from CSV, Parquet or lines of JSON with prediction_id, row and value", "keelson outcome add calls.csv\nkeelson outcome add - < calls.csv\nkeelson outcome add calls.csv --json", c.args(1, 1, "FILE"), func(cmd *cobra.Command, args []string) error {
+		if outcomeFormats[strings.ToLower(filepath.Ext(args[0]))] != "" {
+			return c.uploadOutcomes(cmd, args[0])
+		}
 		r, err := c.openData(args[0])
 		if err != nil {
 			return err
@@ -102,7 +107,7 @@ func (c *cli) outcomeCmd() *cobra.Command {
 		}
 		return c.show(map[string]any{"accepted": accepted, "duplicates": duplicates}, columns("accepted", "duplicates"), "accepted")
 	})
-	return c.noun("outcome", "What turned out to be true", []string{"outcomes"}, add)
+	return c.noun("outcome", "What turned out to be true", []string{"outcomes"}, add, c.outcomeStreamCmd())
 }
 
 // sendOutcomes reads CSV with the columns prediction_id, row and value (others are skipped) and sends it in batches.

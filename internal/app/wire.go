@@ -23,6 +23,7 @@ import (
 	"keelson/internal/engine/xgboost"
 	"keelson/internal/evalset"
 	"keelson/internal/evaluation"
+	"keelson/internal/feedback"
 	"keelson/internal/incident"
 	"keelson/internal/inventory"
 	"keelson/internal/journal"
@@ -64,6 +65,7 @@ type nouns struct {
 	Evaluations *evaluation.Service
 	Webhooks    *webhook.Service
 	Notices     *notify.Service
+	Feedback    *feedback.Service
 	Prompts     *prompt.Service
 	Evalsets    *evalset.Service
 	Scorers     *scorer.Service
@@ -181,10 +183,11 @@ func (a *App) wire(ctx context.Context) error {
 	a.closers = append(a.closers, func() error { calls.Close(); return nil })
 	a.Webhooks = &webhook.Service{DB: a.DB, Key: a.secrets, Calls: calls, Formats: []webhook.Format{webhook.CloudEvents{}, mlflowapi.WebhookFormat{}}, Log: a.Log, Now: now,
 		Metrics: webhook.NewMetrics(a.metrics.Registry)}
+	a.Feedback = &feedback.Service{DB: a.DB, Predictions: a.Predictions, Tables: a.Data, Log: a.Log, Now: now}
 	a.Notices = &notify.Service{DB: a.DB, Key: a.secrets, Calls: calls, Log: a.Log, Now: now, URL: func() string { return a.URL }, Tier: a.tier, Metrics: notify.NewMetrics(a.metrics.Registry)}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.Traces, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
-		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks, a.Notices, a.Prompts,
+		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks, a.Notices, a.Feedback, a.Prompts,
 		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Traces: a.Traces, Webhooks: a.Webhooks, Prompts: a.Prompts, Evalsets: a.Evalsets, Scorers: a.Scorers, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
