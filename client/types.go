@@ -354,6 +354,7 @@ type Approval struct {
 	ArtifactDigest string    `json:"artifact_digest"`
 	PlanDigest     string    `json:"plan_digest"`
 	State          string    `json:"state"`
+	WhenApproved   bool      `json:"when_approved"` // the platform carries it out by itself
 	Reason         string    `json:"reason"`
 	Author         string    `json:"author"`
 	Authors        []string  `json:"authors"`

@@ -44,11 +44,20 @@ func (c *cli) deployCmd() *cobra.Command {
 				if err := hasEnvironment(cmd.Context(), cl, to); err != nil { // before a version is made for nothing
 					return err
 				}
-				v, err := c.register(cmd.Context(), cl, name, target, client.NewVersion{}, true)
+				same, err := sameFiles(cmd.Context(), cl, name, target)
 				if err != nil {
 					return err
 				}
-				target = fmt.Sprintf("%s/%d", v.Model, v.Version)
+				if same > 0 {
+					c.say("%s %s/%d has these very files; no new version is made", c.sign("✓", "ok"), name, same)
+					target = fmt.Sprintf("%s/%d", name, same)
+				} else {
+					v, err := c.register(cmd.Context(), cl, name, target, client.NewVersion{}, true)
+					if err != nil {
+						return err
+					}
+					target = fmt.Sprintf("%s/%d", v.Model, v.Version)
+				}
 			}
 			if reason == "" {
 				reason = "deployed with keelson deploy create"
@@ -63,6 +72,15 @@ func (c *cli) deployCmd() *cobra.Command {
 				}
 				if model, _, _ := strings.Cut(target, "/"); found && (p.def.Model == model || file != "") {
 					plan = p.rollout(to)
+				}
+			}
+			if plan == nil || plan.Limits == nil && plan.Durability == "" && len(plan.Redact) == 0 && plan.Mode != "shadow" { // a plan may change more than the version
+				model, version, err := oneVersion(cmd.Context(), cl, target)
+				if err != nil {
+					return err
+				}
+				if done, err := c.already(cmd.Context(), cl, model, version, to); done || err != nil {
+					return err
 				}
 			}
 			return c.propose(cmd.Context(), "deploy", target, to, reason, plan, true)
@@ -94,8 +112,9 @@ func (c *cli) deployCmd() *cobra.Command {
 	return c.noun("deploy", "What runs where", []string{"deployment", "deployments"},
 		c.listCommand("deploy", "List deployments", "/api/v1/deployments", deployColumns, "endpoint", "model=only those of this model"),
 		c.getCommand("deploy", "Show what runs at an endpoint", "ENDPOINT", "screening", func(n string) (string, error) { return "/api/v1/deployments/" + escape(n), nil },
-			append(deployColumns, columns("words", "rollout", "releases", "durability", "sealed")...), "endpoint"),
-		create, execute, act("advance", "Take the next step of a rollout"), act("rollback", "Go back to the version before"), act("suspend", "Refuse all calls from now on"), act("resume", "Answer calls again"))
+			append(deployColumns, columns("words", "changed=change.at", "by=change.by", "act=change.act", "rollout", "releases", "durability", "sealed")...), "endpoint"),
+		create, execute, act("advance", "Take the next step of a rollout"), act("rollback", "Go back to the version before"), act("suspend", "Refuse all calls from now on"), act("resume", "Answer calls again"),
+		c.deploySplit(), c.deployLogs(), c.deployTest(), c.deployWatch())
 }
 
 // hasEnvironment refuses an environment that does not exist, and names those that do.
@@ -268,13 +287,30 @@ func (c *cli) approvalCmd() *cobra.Command {
 	path := func(id string) (string, error) { return "/api/v1/approvals/" + escape(id), nil }
 	vote := func(name, short string, grant bool) *cobra.Command {
 		var why string
+		var wait bool
 		cmd := verb(name+" REQUEST", short, fmt.Sprintf("keelson approval %s 12 --reason \"evaluation and card are complete\"\nkeelson approval %s 12 --reason checked --json\nkeelson approval %s 12 --reason checked -q", name, name, name), c.args(1, 1, "REQUEST"), func(cmd *cobra.Command, args []string) error {
 			if why == "" {
 				return usage("Say why: --reason TEXT. The author reads it.")
 			}
-			return c.act(cmd.Context(), http.MethodPost, "/api/v1/approvals/"+escape(args[0])+"/votes", map[string]any{"grant": grant, "reason": why}, approvalColumns, "id")
+			vote, path := map[string]any{"grant": grant, "reason": why}, "/api/v1/approvals/"+escape(args[0])+"/votes"
+			if !wait {
+				return c.act(cmd.Context(), http.MethodPost, path, vote, approvalColumns, "id")
+			}
+			cl, err := c.dial()
+			if err != nil {
+				return err
+			}
+			var a client.Approval
+			if err := cl.Post(cmd.Context(), path, vote, &a); err != nil {
+				return err
+			}
+			c.say("%s request %d: %s", c.sign("✓", "ok"), a.Number, a.State)
+			return c.untilLive(cmd.Context(), cl, a.ID)
 		})
 		cmd.Flags().StringVar(&why, "reason", "", "why")
+		if grant {
+			cmd.Flags().BoolVar(&wait, "wait", false, "follow the change until it is live; ends with 6 when it still waits for others")
+		}
 		return cmd
 	}
 	var kind, to, reason, file string

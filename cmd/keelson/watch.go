@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -39,52 +38,10 @@ var predictionColumns = columns("id", "at", "endpoint", "version", "caller", "ap
 func (c *cli) predictionCmd() *cobra.Command {
 	return c.noun("prediction", "The log of every answer", []string{"predictions"},
 		c.listCommand("prediction", "List predictions, newest first", "/api/v1/predictions", predictionColumns, "id", "endpoint=only of this endpoint", "model=only of this model", "version=only of this version", "caller=only of this caller",
-			"since=from this time on", "until=before this time"),
+			"since=from this time on", "until=before this time", "slot=live, canary, shadow or external",
+			"filter=values of inputs and outputs: input.age > 60 AND output.score < 0.2"),
 		c.getCommand("prediction", "Show a prediction with inputs, outputs, fired rules and outcomes", "ID", "06gzw2", func(id string) (string, error) { return "/api/v1/predictions/" + escape(id), nil }, nil, "id"),
 		c.exportPredictions(), c.erasePredictions())
-}
-
-func (c *cli) predictCmd() *cobra.Command {
-	var data string
-	cmd := verb("predict ENDPOINT", "Call a deployed model", `keelson predict referral --data '{"inputs":[{"name":"age","shape":[1],"datatype":"INT64","data":[61]}]}'`+"\nkeelson predict screening --data @request.json\nkeelson predict screening.dev --data - < request.json",
-		c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
-			var body json.RawMessage
-			switch {
-			case data == "":
-				return usage("Give the request: --data '{\"inputs\": …}', --data @FILE or --data -.")
-			case data == "-" || data[0] == '@':
-				name := data
-				if data[0] == '@' {
-					name = data[1:]
-				}
-				r, err := c.openData(name)
-				if err != nil {
-					return err
-				}
-				defer r.Close()
-				b, err := io.ReadAll(io.LimitReader(r, 64<<20))
-				if err != nil {
-					return err
-				}
-				body = b
-			default:
-				body = json.RawMessage(data)
-			}
-			if !json.Valid(body) {
-				return usage("The request is not JSON.")
-			}
-			cl, err := c.dial()
-			if err != nil {
-				return err
-			}
-			var out json.RawMessage
-			if err := cl.Infer(cmd.Context(), args[0], body, &out); err != nil {
-				return err
-			}
-			return c.show(out, nil, "id")
-		})
-	cmd.Flags().StringVar(&data, "data", "", "Open Inference Protocol request as JSON, @file or - for standard input")
-	return cmd
 }
 
 func (c *cli) outcomeCmd() *cobra.Command {

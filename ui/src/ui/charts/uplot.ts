@@ -121,6 +121,8 @@ function upright(u: uPlot, marks: { x: number; label: string }[], font: string) 
   ctx.font = font.replace(/^(\d+)px/, (_, n: string) => `${Number(n) * k}px`);
   ctx.lineWidth = k;
   ctx.setLineDash([4 * k, 3 * k]);
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
   let end = -Infinity;
   for (const m of [...marks].sort((a, b) => a.x - b.x)) {
     const px = u.valToPos(m.x, "x", true);
