@@ -223,6 +223,20 @@ func TestModelsInPythonLiveThroughTheWholeServer(t *testing.T) {
 			t.Errorf("the other model answered %d calls; %+v", answered.Load(), states()[v.Ref()])
 		}
 	})
+	t.Run("tritonclient gets the same answers over HTTP and gRPC", func(t *testing.T) {
+		client := os.Getenv("KEELSON_PYTHON")
+		if client == "" {
+			t.Skip("KEELSON_PYTHON is not set: it names a Python with tritonclient[http,grpc], which calls this server")
+		}
+		for _, name := range []string{"several", "mixed"} {
+			v := folder(t, c, name, filepath.Join(dir, name))
+			live(t, c, v, calls[name].Inputs)
+			out, err := exec.Command(client, "testdata/triton_python.py", strings.TrimPrefix(a.URL, "http://"), name+".dev", filepath.Join(dir, "calls.json"), name).CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v\n%s", name, err, out)
+			}
+		}
+	})
 	t.Run("replacing a version under load fails no call", func(t *testing.T) {
 		next := folder(t, c, "species", filepath.Join(dir, "proba"))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -256,4 +270,77 @@ func TestModelsInPythonLiveThroughTheWholeServer(t *testing.T) {
 		}
 	})
 	states()
+}
+
+// TestVersionsOfBeforeAreTriedAgainAndEnvironmentsAreMade starts a server that runs no models in Python, then one over the
+// same folder that does, but has to make their environments.
+func TestVersionsOfBeforeAreTriedAgainAndEnvironmentsAreMade(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("there is no python3 here, of which environments are made")
+	}
+	dir, data := t.TempDir(), t.TempDir()
+	files := map[string]string{
+		"kept/MLmodel":           "flavors:\n  python_function:\n    env:\n      conda: conda.yaml\n    loader_module: mlflow.sklearn\n    model_path: model.pkl\n    python_version: 3.11.7\n",
+		"kept/model.pkl":         "cos\nsystem\n(S'touch " + dir + "/opened'\ntR.",
+		"kept/requirements.txt":  "# nothing\n",
+		"odd/model.pkl":          "cos\nsystem\n(S'touch " + dir + "/opened'\ntR.",
+		"odd/requirements.txt":   "git+https://example.com/evil.git\n",
+		"never/model.joblib":     "x",
+		"never/requirements.txt": "no-such-package-of-keelson==0.0.1\n",
+	}
+	for name, text := range files {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("without the engine", func(t *testing.T) {
+		a := start(t, func(c *app.Config) { c.Auth, c.Data = "off", data })
+		c, err := client.New(client.Config{Server: a.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := folder(t, c, "kept", filepath.Join(dir, "kept")); v.State != inventory.Ready || v.Fault != inventory.FaultNoEngine || v.Deployable || !strings.Contains(v.NotDeployable, "switched off") {
+			t.Errorf("the version is %s %s: %s", v.State, v.Fault, v.NotDeployable)
+		}
+	})
+	t.Setenv("PIP_NO_INDEX", "1")
+	a := start(t, func(c *app.Config) { c.Auth, c.Data, c.PythonModels = "off", data, "on" })
+	c, err := client.New(client.Config{Server: a.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	var v inventory.Version
+	if _, err := client.Wait(ctx, func(ctx context.Context) (bool, bool, error) {
+		err := c.Get(ctx, "/api/v1/models/kept/versions/1", &v)
+		return true, strings.Contains(v.Reason, "lacks what the model needs"), err
+	}); err != nil {
+		t.Fatalf("after the start with the engine the version is %s %s: %s (%v)", v.State, v.Fault, v.Reason, err)
+	}
+	if v.State != inventory.Ready || v.Fault != inventory.FaultNoEngine || v.Deployable {
+		t.Errorf("the version is %s %s", v.State, v.Fault)
+	}
+	for model, says := range map[string]string{"odd": "not a package by its name", "never": "no-such-package-of-keelson==0.0.1"} {
+		if v := folder(t, c, model, filepath.Join(dir, model)); v.State != inventory.Failed || v.Fault != inventory.FaultNoEngine || !strings.Contains(v.Reason, says) {
+			t.Errorf("%s is %s %s: %s", model, v.State, v.Fault, v.Reason)
+		}
+	}
+	code, text := request(t, "POST", a.URL+"/api/v1/models/kept/versions/1/check", "", strings.NewReader("{}"))
+	if code != 200 || !strings.Contains(text, `"preparing"`) {
+		t.Errorf("testing it again by hand: %d %s", code, text)
+	}
+	if _, err := client.Wait(ctx, func(ctx context.Context) (bool, bool, error) {
+		err := c.Get(ctx, "/api/v1/models/kept/versions/1", &v)
+		return true, v.Fault == inventory.FaultNoEngine, err
+	}); err != nil {
+		t.Errorf("it is %s: %v", v.Fault, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "opened")); err == nil {
+		t.Error("a pickle was opened")
+	}
 }

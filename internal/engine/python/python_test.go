@@ -562,3 +562,30 @@ func (m *model) pids() (list []int) {
 	}
 	return list
 }
+
+// BenchmarkOneRow is a call of one row: of MLflow's own predict over a data frame, of a pickle over an array.
+func BenchmarkOneRow(b *testing.B) {
+	dir, calls := made(b)
+	e := open(b, nil)
+	for _, name := range []string{"sklearn", "array", "pickle"} {
+		m := load(b, e, os.DirFS(filepath.Join(dir, name)))
+		var in []tensor.Tensor
+		for _, t := range calls[name].Inputs {
+			one := tensor.Tensor{Name: t.Name, Type: t.Type, Shape: append([]int{1}, t.Shape[1:]...)}
+			w := t.Width()
+			if t.F32 != nil {
+				one.F32 = t.F32[:w]
+			} else {
+				one.F64 = t.F64[:w]
+			}
+			in = append(in, one)
+		}
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := m.Predict(b.Context(), in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
