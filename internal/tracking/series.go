@@ -24,10 +24,10 @@ type series struct {
 	from, to int64
 	after    *Sample // only what comes after this one in the order
 
-	left   []span    // chunks that were not opened, by their lower bound
-	active []opening // opened ones
-	read   func(id string) ([]byte, error)
-	spare  []Sample // of a chunk that was read to its end, for the next
+	left   []span                                           // chunks that were not opened, by their lower bound
+	active []opening                                        // opened ones
+	read   func(id string, into []Sample) ([]Sample, error) // appends the points of a chunk
+	spare  []Sample                                         // of a chunk that was read to its end, for the next
 }
 
 // opening stands in the sorted points of an opened chunk.
@@ -139,11 +139,7 @@ func (s *series) each(fn func(Sample) (more bool, err error)) error {
 func (s *series) open() error {
 	p := s.left[0]
 	s.left = s.left[1:]
-	data, err := s.read(p.id)
-	if err != nil {
-		return err
-	}
-	points, err := unpackChunk(data, s.spare[:0])
+	points, err := s.read(p.id, s.spare[:0])
 	if err != nil {
 		return err
 	}
@@ -162,9 +158,9 @@ func (s *Service) series(ctx context.Context, v series) (*series, error) {
 		v.left, v.active = nil, nil
 		return openSeries(tx, &v)
 	})
-	v.read = func(id string) (data []byte, err error) {
-		err = s.DB.Read(ctx, func(tx db.Scope) (err error) { data, err = chunk(tx, v.run, v.key, id); return err })
-		return data, err
+	v.read = func(id string, into []Sample) (points []Sample, err error) {
+		err = s.DB.Read(ctx, func(tx db.Scope) (err error) { points, err = chunk(tx, v.run, v.key, id, into); return err })
+		return points, err
 	}
 	return &v, err
 }

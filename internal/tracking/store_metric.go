@@ -101,13 +101,21 @@ func spans(tx db.Scope, run, key string, from, to int64) (out []span, err error)
 	return out, err
 }
 
-// chunk reads the points of one closed chunk.
-func chunk(tx db.Scope, run, key, id string) (data []byte, err error) {
-	err = tx.QueryRow(`SELECT data FROM metric_chunk WHERE workspace = $1 AND run = $2 AND key = $3 AND id = $4`, tx.Workspace, run, key, id).Scan(&data)
-	if errors.Is(err, db.ErrNoRows) {
-		return nil, noRun(run) // it was purged meanwhile
+// chunk appends the points of one closed chunk to into.
+func chunk(tx db.Scope, run, key, id string, into []Sample) (out []Sample, err error) {
+	found := false
+	err = tx.Each(`SELECT data FROM metric_chunk WHERE workspace = $1 AND run = $2 AND key = $3 AND id = $4`, []any{tx.Workspace, run, key, id}, func(scan func(...any) error) error {
+		var b sql.RawBytes // half a megabyte that need not be copied
+		err := scan(&b)
+		if found = true; err == nil {
+			out, err = unpackChunk(b, into)
+		}
+		return err
+	})
+	if err == nil && !found {
+		err = noRun(run) // it was purged meanwhile
 	}
-	return data, err
+	return out, err
 }
 
 // tailed calls fn for every point of a run that is not in a chunk yet, in the order they were logged.
