@@ -88,7 +88,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	if err := w.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), w.Close())
 	}
-	r, err := sql.Open("sqlite", name+"&_pragma=query_only(1)&_pragma=cache_size(-16384)")
+	r, err := sql.Open("sqlite", name+"&_pragma=query_only(1)&_pragma=cache_size(-4096)")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s for reading: %w", path, err), w.Close())
 	}

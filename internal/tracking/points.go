@@ -121,7 +121,7 @@ func unpackChunk(b []byte, into []Sample) ([]Sample, error) {
 		return nil, errPacked
 	}
 	r := reader{b: b[1:]}
-	into = slices.Grow(into, len(b)/12) // a point takes about so many bytes
+	into = slices.Grow(into, min(chunkPoints, len(b)/3)) // a point takes at least three bytes
 	var step, at int64
 	for len(r.b) > 0 {
 		step += r.varint()

@@ -149,9 +149,25 @@ func (s *series) open() error {
 	return nil
 }
 
-// series opens one for reading. A run that is not there is refused.
+// manyTails is how many bytes of tails are sorted in memory at most; a point takes about a dozen.
+const manyTails = 256 << 10
+
+// series opens one for reading. A run that is not there is refused. If the job that folds its points is far behind, they
+// are folded first, as a reader keeps in memory what is in no chunk.
 func (s *Service) series(ctx context.Context, v series) (*series, error) {
+	var loose int64
 	err := s.DB.Read(ctx, func(tx db.Scope) error {
+		return tx.QueryRow(`SELECT COALESCE(SUM(LENGTH(data)), 0) FROM metric_tail WHERE workspace = $1 AND run = $2`, tx.Workspace, v.run).Scan(&loose)
+	})
+	if err == nil && loose > manyTails {
+		if err := s.foldRun(ctx, v.run); err != nil {
+			s.Log.WarnContext(ctx, "a long run could not be folded before it is read", "run", v.run, "error", err)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = s.DB.Read(ctx, func(tx db.Scope) error {
 		if _, err := head(tx, v.run); err != nil {
 			return err
 		}

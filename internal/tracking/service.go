@@ -71,20 +71,25 @@ func (s *Service) fold(ctx context.Context, j job.Job) error {
 	if err := j.Bind(&a); err != nil {
 		return err
 	}
+	return s.foldRun(ctx, a.Run)
+}
+
+// foldRun packs all tails of a run.
+func (s *Service) foldRun(ctx context.Context, run string) error {
 	for races := 0; ; {
 		var f folded
-		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { f, err = fold(tx, a.Run); return err }); err != nil {
-			return fmt.Errorf("fold metrics of run %s: %w", a.Run, err)
+		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { f, err = fold(tx, run); return err }); err != nil {
+			return fmt.Errorf("fold metrics of run %s: %w", run, err)
 		}
 		if f.tails == 0 {
 			return nil
 		}
-		err := s.DB.Write(ctx, func(tx db.Scope) error { return putFolded(tx, a.Run, f) })
+		err := s.DB.Write(ctx, func(tx db.Scope) error { return putFolded(tx, run, f) })
 		switch {
 		case errors.Is(err, errFolded) && races < 5:
 			races++
 		case err != nil:
-			return fmt.Errorf("fold metrics of run %s: %w", a.Run, err)
+			return fmt.Errorf("fold metrics of run %s: %w", run, err)
 		case !f.more:
 			return nil
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -84,7 +85,8 @@ func (b *bench) history() error {
 // million logs 1,000,000 points of one metric to ours and reads them back: in one answer, in pages, sampled. The limit is
 // on the growth of resident memory against the same with a tenth of the points.
 func (b *bench) million() error {
-	s, err := b.keelson("sqlite")
+	// Under load the collector leaves 64 MiB of garbage, which says nothing of what is needed: here it must keep to a limit.
+	s, err := b.keelson("sqlite", "GOMEMLIMIT=32MiB")
 	if err != nil {
 		return err
 	}
@@ -93,6 +95,16 @@ func (b *bench) million() error {
 		return err
 	}
 	all := b.scaled(1_000_000, 200_000)
+	peaks := map[string]float64{}
+	constant := func(what string, took time.Duration, peak float64) {
+		r := row{what: what, ours: fmt.Sprintf("%s, resident memory at most %.0f MiB", took.Round(time.Millisecond), peak)}
+		kind, _, _ := strings.Cut(strings.TrimLeft(what, "0123456789 "), " in ")
+		if few, ok := peaks[kind]; ok {
+			r.ratio, r.limit, r.ok = fmt.Sprintf("%+.0f MiB for ten times the points", peak-few), "≤ 32 MiB more", peak-few <= 32
+		}
+		peaks[kind] = peak
+		b.add(r)
+	}
 	for _, points := range []int{all / 10, all} {
 		run, err := s.run(b.ctx, experiment)
 		if err != nil {
@@ -107,7 +119,7 @@ func (b *bench) million() error {
 		path := api + "metrics/get-history?run_id=" + run + "&metric_key=m0"
 		c := &counter{text: perPoint}
 		began := time.Now()
-		grown, err := s.growth(func() error { _, err := s.send(b.ctx, "GET", path, nil, c); return err })
+		peak, err := s.peak(func() error { _, err := s.send(b.ctx, "GET", path, nil, c); return err })
 		if err != nil {
 			return err
 		}
@@ -115,11 +127,10 @@ func (b *bench) million() error {
 		if c.n != points {
 			return fmt.Errorf("%d of %d points came back", c.n, points)
 		}
-		b.add(row{what: fmt.Sprintf("%d points of one metric in one answer", points), ours: fmt.Sprintf("%s, memory grew by %.1f MiB", took.Round(time.Millisecond), grown),
-			limit: "growth ≤ 32 MiB", ok: grown <= 32})
+		constant(fmt.Sprintf("%d points of one metric in one answer", points), took, peak)
 		n, pages, token := 0, 0, ""
 		began = time.Now()
-		grown, err = s.growth(func() error {
+		peak, err = s.peak(func() error {
 			for {
 				var page struct {
 					Metrics []struct{ Step int64 }
@@ -140,8 +151,7 @@ func (b *bench) million() error {
 		if n != points {
 			return fmt.Errorf("pages held %d of %d points", n, points)
 		}
-		b.add(row{what: fmt.Sprintf("the same in %d pages of 25,000", pages), ours: fmt.Sprintf("%s, memory grew by %.1f MiB", time.Since(began).Round(time.Millisecond), grown),
-			limit: "growth ≤ 32 MiB", ok: grown <= 32})
+		constant(fmt.Sprintf("the same in %d pages of 25,000", pages), time.Since(began), peak)
 		c = &counter{text: perPoint}
 		took, err = s.send(b.ctx, "GET", api+"metrics/get-history-bulk-interval?run_ids="+run+"&metric_key=m0&max_results=1000", nil, c)
 		if err != nil {

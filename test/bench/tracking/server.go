@@ -32,12 +32,13 @@ type server struct {
 	http             *http.Client
 }
 
-// keelson starts ours on "sqlite" or "postgres", once per database.
-func (b *bench) keelson(database string) (*server, error) {
-	if s := b.servers["keelson "+database]; s != nil {
+// keelson starts ours on "sqlite" or "postgres", once per database and environment.
+func (b *bench) keelson(database string, env ...string) (*server, error) {
+	name := strings.Join(append([]string{"keelson", database}, env...), " ")
+	if s := b.servers[name]; s != nil {
 		return s, nil
 	}
-	data := filepath.Join(b.dir, "keelson-"+database)
+	data := filepath.Join(b.dir, strings.NewReplacer(" ", "-", "=", "-").Replace(name))
 	dsn := "sqlite://" + filepath.Join(data, "keelson.db")
 	if !b.relaxed {
 		dsn += "?synchronous=full"
@@ -49,13 +50,13 @@ func (b *bench) keelson(database string) (*server, error) {
 		}
 	}
 	cmd := exec.Command(b.bin, "serve", "--listen", "127.0.0.1:0", "--data", data, "--database", dsn)
-	cmd.Env = append(os.Environ(), "KEELSON_LOG_LEVEL=error")
+	cmd.Env = append(append(os.Environ(), "KEELSON_LOG_LEVEL=error"), env...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	s, err := b.launch("keelson "+database, cmd)
+	s, err := b.launch(name, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -266,19 +267,24 @@ func (b *bench) settle(s *server) error {
 	return b.ctx.Err()
 }
 
-// growth is by how many MiB the resident memory grew at most while fn ran.
-func (s *server) growth(fn func() error) (float64, error) {
+// peak is the most resident memory, in MiB, while fn ran.
+func (s *server) peak(fn func() error) (float64, error) {
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.cmd.Process.Pid), []byte("5"), 0o200); err != nil {
-		return 0, err
-	}
-	before, err := s.memory("VmRSS")
-	if err != nil {
 		return 0, err
 	}
 	if err := fn(); err != nil {
 		return 0, err
 	}
-	peak, err := s.memory("VmHWM")
+	return s.memory("VmHWM")
+}
+
+// growth is by how many MiB the resident memory grew at most while fn ran.
+func (s *server) growth(fn func() error) (float64, error) {
+	before, err := s.memory("VmRSS")
+	if err != nil {
+		return 0, err
+	}
+	peak, err := s.peak(fn)
 	return max(0, peak-before), err
 }
 
