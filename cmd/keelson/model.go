@@ -266,7 +266,7 @@ func (c *cli) versionCmd() *cobra.Command {
 		}
 		return c.printList(cmd.Context(), fmt.Sprintf("/api/v1/models/%s/versions/%d/evaluations", escape(model), version), nil, columns("id", "suite", "state", "metrics", "started_at", "ended_at", "by"), "id")
 	})
-	return c.noun("version", "Versions of models (the program's own: keelson --version)", []string{"versions"}, list, get, c.versionDiff(), pull, evaluations, c.evaluate(), c.deleteVersion())
+	return c.noun("version", "Versions of models (the program's own: keelson --version)", []string{"versions"}, list, get, c.versionDiff(), pull, evaluations, c.evaluate(), c.versionConvert(), c.deleteVersion())
 }
 
 func (c *cli) pullVersion(cmd *cobra.Command, object, to string) error {

@@ -140,3 +140,43 @@ func TestANetworkRunsOnceTheLibraryIsInstalledWithoutARestart(t *testing.T) {
 		t.Errorf("doctor: exit %d, %s %s", code, out, errs)
 	}
 }
+
+func TestALargeNetworkIsConvertedMeasuredAndRegistered(t *testing.T) {
+	needRuntime(t)
+	_, file := networkNamed(t, "large network")
+	a := serve(t, "off")
+	installRuntime(t, a.Config.Data)
+	env := map[string]string{"KEELSON_URL": a.URL, "HOME": t.TempDir()}
+	if code, _, errs := call(t, env, "", "deploy", "create", file, "--name", "image", "--to", "dev"); code != 0 {
+		t.Fatalf("deploy: exit %d, %s", code, errs)
+	}
+	code, out, errs := call(t, env, "", "version", "convert", "image/1", "--to", "int8", "--limit", "0.2")
+	for _, want := range []string{"original", "converted", "onnxruntime", "× less", "largest error", "limit 0.2", "512 generated rows", "nothing was registered"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("exit %d, %s %s; want %q", code, out, errs, want)
+		}
+	}
+	t.Log(out)
+	code, out, _ = call(t, env, "", "version", "convert", "image/1", "--to", "int8", "--limit", "1e-6", "--register")
+	if code != 5 || !strings.Contains(out, "refused: The largest error is") || !strings.Contains(out, "beyond the limit 1e-06") {
+		t.Errorf("exit %d, %s; want a refusal with the number", code, out)
+	}
+	code, out, errs = call(t, env, "", "version", "convert", "image/1", "--to", "float16", "--register", "--jq", `.state + " " + (.result.registered | tostring)`)
+	if code != 0 || strings.TrimSpace(out) != "done 2" {
+		t.Fatalf("exit %d, %s %s", code, out, errs)
+	}
+	limit := time.Now().Add(30 * time.Second)
+	for {
+		_, out, _ = call(t, env, "", "version", "get", "image/2", "--jq", `.state + " " + .engine + " " + .origin + " " + .tags["keelson.converted_from"]`)
+		if strings.HasPrefix(out, "ready onnxruntime converted from image/1 to float16 image/1") {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("after 30 seconds the version is %s", out)
+		}
+	}
+	code, out, errs = call(t, env, "", "version", "convert", "image/1", "--to", "native")
+	if code != 5 || !strings.Contains(out, "no native form here") {
+		t.Errorf("exit %d, %s %s; want a refusal with the reason", code, out, errs)
+	}
+}

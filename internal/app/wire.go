@@ -10,6 +10,7 @@ import (
 	"keelson/internal/alert"
 	"keelson/internal/approval"
 	"keelson/internal/caller"
+	"keelson/internal/convert"
 	"keelson/internal/dataset"
 	"keelson/internal/deployment"
 	"keelson/internal/engine"
@@ -63,6 +64,7 @@ type nouns struct {
 	Monitors    *monitor.Service
 	Alerts      *alert.Service
 	Evaluations *evaluation.Service
+	Conversions *convert.Service
 	Webhooks    *webhook.Service
 	Notices     *notify.Service
 	Feedback    *feedback.Service
@@ -165,6 +167,8 @@ func (a *App) wire(ctx context.Context) error {
 	a.Evaluations = &evaluation.Service{DB: a.DB, Inventory: a.Inventory, Data: a.Data, Champions: a.Deployments, Log: a.Log, Now: now}
 	a.Inventory.Evaluations = a.Evaluations
 	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Evaluations.Renamed)
+	a.Conversions = &convert.Service{DB: a.DB, Blobs: a.Blobs, Inventory: a.Inventory, Engines: set, Calls: a.Predictions, Log: a.Log, Now: now}
+	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Conversions.Renamed)
 	a.Pipelines.Evaluate = pipeline.Evaluations{Service: a.Evaluations}
 
 	a.Monitors = &monitor.Service{DB: a.DB, Log: a.Log, Now: now, Data: a.Data, Versions: a.Inventory,
@@ -187,11 +191,11 @@ func (a *App) wire(ctx context.Context) error {
 	a.Notices = &notify.Service{DB: a.DB, Key: a.secrets, Calls: calls, Log: a.Log, Now: now, URL: func() string { return a.URL }, Tier: a.tier, Metrics: notify.NewMetrics(a.metrics.Registry)}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.Traces, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
-		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Webhooks, a.Notices, a.Feedback, a.Prompts,
+		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Conversions, a.Webhooks, a.Notices, a.Feedback, a.Prompts,
 		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Traces: a.Traces, Webhooks: a.Webhooks, Prompts: a.Prompts, Evalsets: a.Evalsets, Scorers: a.Scorers, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
-	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Webhooks, a.Alerts, a.Notices} {
+	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Conversions, a.Webhooks, a.Alerts, a.Notices} {
 		n.Jobs(a.Jobs)
 	}
 	a.engineRoutes(set, py)

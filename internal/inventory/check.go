@@ -347,6 +347,11 @@ func (s *Service) Load(ctx context.Context, v Version) (engine.Model, error) {
 	return m, nil
 }
 
+// Compare gives the largest error of answers, |got − want| / max(1, |want|), and where it is; a text that differs counts 1.
+func Compare(got, want []tensor.Tensor) (worst float64, where string, err error) {
+	return compare(got, want)
+}
+
 // rowsOf is the number of rows of a call: the longest first dimension.
 func rowsOf(in []tensor.Tensor) int {
 	n := 0

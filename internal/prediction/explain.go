@@ -108,6 +108,11 @@ func (s *Service) Background(ctx context.Context, endpoint string, version int) 
 	return s.earlier(ctx, Query{Endpoint: endpoint, Version: version})
 }
 
+// Lately gives the inputs of the newest calls that a version answered, wherever it runs, newest first.
+func (s *Service) Lately(ctx context.Context, model string, version int) ([][]tensor.Tensor, error) {
+	return s.earlier(ctx, Query{Model: model, Version: version})
+}
+
 func (s *Service) earlier(ctx context.Context, q Query) ([][]tensor.Tensor, error) {
 	q.Limit = backgroundCalls
 	list, err := s.List(ctx, q)

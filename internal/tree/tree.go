@@ -167,6 +167,16 @@ func (e *Ensemble) Covered() (trees []Tree, groups []int, ok bool) {
 	if len(e.covers) != len(e.nodes) || len(e.spans) > 0 {
 		return nil, nil, false
 	}
+	trees, groups = e.Apart()
+	for i, r := range e.roots {
+		trees[i].Cover = e.covers[r.at : int(r.at)+len(trees[i].Left)]
+	}
+	return trees, groups, true
+}
+
+// Apart gives the trees one after the other with the group each adds to, without covers. Leaves hold their value times the
+// weight of the tree; categories and weights must not be changed.
+func (e *Ensemble) Apart() (trees []Tree, groups []int) {
 	for i, r := range e.roots {
 		end := len(e.nodes)
 		if i+1 < len(e.roots) {
@@ -175,10 +185,17 @@ func (e *Ensemble) Covered() (trees []Tree, groups []int, ok bool) {
 		nodes := e.nodes[r.at:end]
 		n := len(nodes)
 		t := Tree{Left: make([]int32, n), Right: make([]int32, n), Feature: make([]int32, n), Threshold: make([]float32, n),
-			MissingLeft: make([]bool, n), Cover: e.covers[r.at:end]}
+			MissingLeft: make([]bool, n)}
 		for k, v := range nodes {
 			t.Left[k], t.Right[k], t.Threshold[k] = -1, -1, v.value
 			if v.left == 0 {
+				if v.feature != 0 {
+					if t.Spans == nil {
+						t.Spans, t.Weights = map[int32][2]int32{}, e.weights
+					}
+					s := e.spans[math.Float32bits(v.value)]
+					t.Spans[int32(k)] = [2]int32{s.from, s.to}
+				}
 				continue
 			}
 			t.Left[k], t.Right[k] = v.left-r.at, v.left-r.at+1
@@ -192,7 +209,7 @@ func (e *Ensemble) Covered() (trees []Tree, groups []int, ok bool) {
 		}
 		trees, groups = append(trees, t), append(groups, int(r.group))
 	}
-	return trees, groups, true
+	return trees, groups
 }
 
 // Tree is one tree as files hold it: parallel arrays over its nodes, root first, children by index, −1 for none.

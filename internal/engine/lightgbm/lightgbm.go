@@ -100,6 +100,7 @@ func (Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine.L
 type model struct {
 	trees      *forest
 	convert    convert
+	objective  string  // the line of the file
 	iterations float64 // what margins are divided by; 0 for not at all
 	columns    []string
 	codes      map[int]map[string]float64 // by column: the code of each category name
@@ -119,7 +120,7 @@ func newModel(ctx context.Context, data []byte) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.convert = c
+	m.convert, m.objective = c, string(f.header["objective"][:min(len(f.header["objective"]), 1024)])
 	if m.codes, err = f.categories(); err != nil {
 		return nil, err
 	}

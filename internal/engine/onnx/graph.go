@@ -203,6 +203,7 @@ func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string]
 		}
 		g.inputs = append(g.inputs, slot[in.name])
 	}
+	widened := map[string]bool{}
 	maps := map[string][]string{} // outputs of ZipMap and their classes
 	g.steps = make([]step, 0, len(p.nodes))
 	for i := range p.nodes {
@@ -211,6 +212,22 @@ func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string]
 		}
 		proto := &p.nodes[i]
 		n := &node{nodeProto: proto, opset: m.opset[proto.domain]}
+		n.consts = func(i int) *tensor.Tensor {
+			if i < len(proto.in) {
+				return constant[proto.in[i]]
+			}
+			return nil
+		}
+		if t := widen(n); t != nil && len(proto.out) == 1 {
+			widened[proto.in[0]] = true
+			if err := add(proto.out[0]); err != nil {
+				return nil, nil, err
+			}
+			g.consts = append(g.consts, *t)
+			g.constAt = append(g.constAt, slot[proto.out[0]])
+			constant[proto.out[0]] = t
+			continue
+		}
 		o, ok := lookup(proto.domain, proto.op)
 		switch {
 		case !ok:
@@ -233,6 +250,9 @@ func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string]
 				continue
 			}
 			at, ok := slot[name]
+			if t := constant[name]; t != nil && t.Type == tensor.FP16 {
+				return nil, nil, halfWidth(name)
+			}
 			if !ok {
 				return nil, nil, broken("the operator %s takes the value %q, which nothing before it makes", n.title(), clip(name))
 			}
@@ -240,12 +260,6 @@ func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string]
 				return nil, nil, unsupported("the operator %s takes the map %q", n.title(), clip(name))
 			}
 			s.in[k] = at
-		}
-		n.consts = func(i int) *tensor.Tensor {
-			if i < len(proto.in) {
-				return constant[proto.in[i]]
-			}
-			return nil
 		}
 		if proto.domain == "" && proto.op == "Constant" { // its value is there before any call
 			t, err := constantOf(n)
@@ -308,6 +322,11 @@ func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string]
 		g.width = max(g.width, len(s.in))
 		g.steps = append(g.steps, s)
 	}
+	for i := range p.initializers {
+		if t := &p.initializers[i]; t.Type == tensor.FP16 && !widened[t.Name] {
+			return nil, nil, halfWidth(t.Name)
+		}
+	}
 	for _, out := range p.outputs {
 		at, ok := slot[out.name]
 		if !ok {
@@ -316,6 +335,10 @@ func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string]
 		g.outputs = append(g.outputs, at)
 	}
 	return g, maps, nil
+}
+
+func halfWidth(name string) error {
+	return unsupported("the tensor %q is float16, which it does not know", clip(name))
 }
 
 // call is the memory of one run. Values of steps come from its arenas and are gone when the next call begins.

@@ -367,7 +367,9 @@ func readTensor(b []byte) (t tensor.Tensor, err error) {
 	if err != nil {
 		return t, err
 	}
-	if t.Type, err = element(code, fmt.Sprintf("the tensor %q", clip(t.Name))); err != nil {
+	if code == elemFloat16 && raw != nil {
+		t.Type = tensor.FP16 // only to be widened, see widen
+	} else if t.Type, err = element(code, fmt.Sprintf("the tensor %q", clip(t.Name))); err != nil {
 		return t, err
 	}
 	count := 1

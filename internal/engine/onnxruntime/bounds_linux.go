@@ -30,16 +30,18 @@ func bound(memory int64) error {
 		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 }
 
-// resident is the memory this process holds, in bytes; 0 when it cannot be told.
+// resident is the memory that this process holds for itself, in bytes, without the pages of the program and the library,
+// which processes share; 0 when it cannot be told.
 func resident() int64 {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return 0
 	}
 	f := bytes.Fields(b)
-	if len(f) < 2 {
+	if len(f) < 3 {
 		return 0
 	}
-	n, _ := strconv.ParseInt(string(f[1]), 10, 64)
-	return n * int64(os.Getpagesize())
+	all, _ := strconv.ParseInt(string(f[1]), 10, 64)
+	shared, _ := strconv.ParseInt(string(f[2]), 10, 64)
+	return max(all-shared, 0) * int64(os.Getpagesize())
 }

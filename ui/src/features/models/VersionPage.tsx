@@ -35,17 +35,17 @@ function Body({ version: v, approvals }: { version: Version; approvals: ReactNod
   return (
     <div className="stack gap16" style={{ marginTop: 12 }}>
       <VersionDiff model={v.model} version={v.version} />
-      {v.state === "failed" && <Note tone="bad" title={m.version.failed}><p>{v.fault || v.reason}</p></Note>}
+      {v.state === "failed" && <Note tone="bad" title={m.version.failed}><p>{v.reason || v.fault}</p></Note>}
       {v.state === "pending" && <Note title={m.version.pending} />}
-      {v.state === "retired" && <Note tone="neutral" title={m.version.retired}>{v.reason && <p>{v.fault || v.reason}</p>}</Note>}
+      {v.state === "retired" && <Note tone="neutral" title={m.version.retired}>{v.reason && <p>{v.reason}</p>}</Note>}
       <div className="grid2">
         <Panel title={m.version.origin} id="origin">
-          <Facts rows={[[m.version.by, v.created_by], [m.version.authors, (v.authors ?? []).join(", ")], [m.created, <Time key="t" at={v.created_at} full />], [m.version.source, <Source key="s" source={v.source} />],
+          <Facts rows={[[m.version.by, v.created_by], [m.version.authors, (v.authors ?? []).join(", ")], [m.created, <Time key="t" at={v.created_at} full />], [m.version.source, <Source key="s" source={v.source} />], [m.version.convertedFrom, v.tags?.["keelson.converted_from"] ? <Parent key="p" version={v} /> : undefined],
             [m.version.run, v.run_id ? <Go key="r" to={paths.trackingRun(v.run_id)}>{v.run_id}</Go> : undefined], [m.version.deployed, (v.deployed ?? []).length ? (v.deployed ?? []).join(", ") : m.nothingLive],
             [m.version.aliases, (v.aliases ?? []).join(", ")], [m.model.tags, Object.entries(v.tags ?? {}).map(([k, t]) => `${k}: ${t}`).join(", ")]]} />
         </Panel>
         <Panel title={m.version.artifact} id="artifact">
-          <Facts rows={[[m.version.format, `${v.format || m.none}${v.engine ? ` · ${v.engine}` : ""}`], [m.version.size, bytes(v.size ?? 0)], [m.version.artifactDigest, <Id key="a" value={v.artifact_digest} what={m.version.digest} />], [m.version.contentDigest, v.content_digest ? <Id key="c" value={v.content_digest} what={m.version.digest} /> : undefined]]} />
+          <Facts rows={[[m.version.format, `${v.format || m.none}${v.engine ? ` · ${v.engine}` : ""}`], [m.version.engineWhy, v.state === "ready" ? v.reason : undefined], [m.version.size, bytes(v.size ?? 0)], [m.version.artifactDigest, <Id key="a" value={v.artifact_digest} what={m.version.digest} />], [m.version.contentDigest, v.content_digest ? <Id key="c" value={v.content_digest} what={m.version.digest} /> : undefined]]} />
           <Golden golden={v.golden} />
         </Panel>
       </div>
@@ -61,6 +61,13 @@ function Body({ version: v, approvals }: { version: Version; approvals: ReactNod
       <Panel title={m.version.approvals} id="approvals" flush>{approvals}</Panel>
     </div>
   );
+}
+
+/** The version that this one is a lighter form of, when it was converted. */
+function Parent({ version: v }: { version: Version }) {
+  const from = v.tags?.["keelson.converted_from"] ?? "";
+  const at = from.lastIndexOf("/");
+  return <><Go to={paths.version(from.slice(0, at), from.slice(at + 1))}>{from}</Go> {m.version.convertedTo(v.tags?.["keelson.converted_to"] ?? "")}</>;
 }
 
 function Golden({ golden }: { golden: Version["golden"] }) {
