@@ -24,7 +24,7 @@ async function addresses(window) {
     pages.push(`/pipelines/${e(p.name)}`);
     for (const r of (await list(`/pipelines/${e(p.name)}/runs`)).slice(0, 2)) pages.push(`/pipelines/${e(p.name)}/runs/${e(r.id)}`);
   }
-  for (const d of (await list("/deployments")).slice(0, 2)) pages.push(`/deployments/${e(d.endpoint)}`);
+  for (const d of (await list("/deployments")).slice(0, 2)) for (const tab of ["", "try", "log", "releases"]) pages.push(`/deployments/${e(d.endpoint)}${tab && "?tab=" + tab}`);
   for (const d of (await list("/datasets")).slice(0, 1)) pages.push(`/data/${e(d.name)}`, ...(d.versions ? [`/data/${e(d.name)}/${d.latest?.version ?? 1}`] : []));
   for (const x of (await list("/experiments")).slice(0, 1)) pages.push(`/experiments/${e(x.id)}`);
   const runs = await list("/runs?limit=3");

@@ -185,6 +185,7 @@ describe("a request", () => {
     const r = requestOf(form(), filled(form()), false);
     expect(fieldOf(form(), r, "inputs[0].data[1]", "")).toBe("features[1]");
     expect(fieldOf(form(), r, "inputs[1].data", "")).toBe("city[0]");
+    expect(fieldOf(form(), r, 'inputs[0] "features"', 'Value 1 of tensor "features" is 1e+300, which FP32 cannot hold (at inputs[0] "features").')).toBe("features[1]");
     expect(fieldOf(form(), r, undefined, 'Input "city" is of the wrong type.')).toBe("city[0]");
     expect(fieldOf(form(), r, undefined, "Something else.")).toBeUndefined();
   });

@@ -54,9 +54,15 @@ export function requestOf(form: CallForm, values: Values, explain: boolean): Inf
   return { inputs, ...(explain ? { parameters: { explain: true } } : {}) };
 }
 
-/** The field that a refusal names: by its tensor and place ("inputs[0].data[3]"), else by its name in quotes. */
+/** The field that a refusal names: by its place ("Value 3 of tensor "x"", "inputs[0].data[3]"), else by its name in quotes. */
 export function fieldOf(form: CallForm, request: InferRequest, place: string | undefined, words: string): string | undefined {
   const fields = form.fields ?? [];
+  const value = /\bvalue (\d+) of tensor "([^"]+)"/i.exec(words);
+  if (value) {
+    const mine = fields.filter((f) => f.input === value[2]);
+    const found = mine.length === 1 ? mine[0] : mine.find((f) => f.place === Number(value[1]));
+    if (found) return keyOf(found);
+  }
   const at = /inputs\[(\d+)\](?:\.data(?:\[(\d+)\])*)?/.exec(place ?? "");
   if (at) {
     const input = request.inputs[Number(at[1])]?.name;
