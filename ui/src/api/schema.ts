@@ -4,6 +4,162 @@
  */
 
 export interface paths {
+    "/api/v1/alert-policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the policies of alerts: that of the workspace and those of models
+         * @description Needs the permission `alert.read`.
+         */
+        get: operations["get-alert-policies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The policy of alerts that holds for a model, or for the workspace
+         * @description Needs the permission `alert.read`.
+         */
+        get: operations["get-alert-policy"];
+        /**
+         * Change the policy of alerts of a model, or of the workspace
+         * @description Needs the permission `alert.write`.
+         */
+        put: operations["put-alert-policy"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-policy/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The versions of a policy of alerts, newest first
+         * @description Needs the permission `alert.read`.
+         */
+        get: operations["get-alert-policy-versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the routes of alerts, newest first
+         * @description Needs the permission `webhook.read`.
+         */
+        get: operations["get-alert-routes"];
+        put?: never;
+        /**
+         * Add a route for alerts
+         * @description Needs the permission `webhook.write`.
+         */
+        post: operations["post-alert-routes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-routes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a route of alerts
+         * @description Needs the permission `webhook.read`.
+         */
+        get: operations["get-alert-routes-id"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a route of alerts and its log
+         * @description Needs the permission `webhook.write`.
+         */
+        delete: operations["delete-alert-routes-id"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a route of alerts
+         * @description Needs the permission `webhook.write`.
+         */
+        patch: operations["patch-alert-routes-id"];
+        trace?: never;
+    };
+    "/api/v1/alert-routes/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what was sent by a route, newest first
+         * @description Needs the permission `webhook.read`.
+         */
+        get: operations["get-alert-routes-id-deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-routes/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send an example by a route and say what came back
+         * @description Needs the permission `webhook.write`.
+         */
+        post: operations["post-alert-routes-id-test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/alerts": {
         parameters: {
             query?: never;
@@ -58,6 +214,46 @@ export interface paths {
          * @description Needs the permission `alert.write`.
          */
         post: operations["post-alerts-id-ack"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alerts/{id}/assign": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hand an alert to somebody
+         * @description Needs the permission `alert.write`.
+         */
+        post: operations["post-alerts-id-assign"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alerts/{id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take back an acknowledgement or a silence
+         * @description Needs the permission `alert.write`.
+         */
+        post: operations["post-alerts-id-release"];
         delete?: never;
         options?: never;
         head?: never;
@@ -620,6 +816,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/engines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What this server can run, and what holds models in Python
+         * @description Needs the permission `version.read`.
+         */
+        get: operations["get-engines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/environments": {
         parameters: {
             query?: never;
@@ -726,6 +942,166 @@ export interface paths {
          * @description Needs the permission `run.write`.
          */
         post: operations["post-experiments-id-restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List feedback, newest first
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-feedback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/feedback/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How much feedback waits and was settled
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-feedback-counts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/feedback/next": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim what waits longest
+         * @description Needs the permission `feedback.label`.
+         */
+        post: operations["post-feedback-next"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/feedback/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show an item of feedback
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-feedback-id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/feedback/{id}/claim": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim an item for half an hour
+         * @description Needs the permission `feedback.label`.
+         */
+        post: operations["post-feedback-id-claim"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/feedback/{id}/label": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say what turned out to be true; it becomes an outcome
+         * @description Needs the permission `feedback.label`.
+         */
+        post: operations["post-feedback-id-label"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/feedback/{id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put a claimed item back
+         * @description Needs the permission `feedback.label`.
+         */
+        post: operations["post-feedback-id-release"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/feedback/{id}/skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Settle an item without a label
+         * @description Needs the permission `feedback.label`.
+         */
+        post: operations["post-feedback-id-skip"];
         delete?: never;
         options?: never;
         head?: never;
@@ -960,6 +1336,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/incidents/{id}/note": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Add a note to the time line of an incident
+         * @description Needs the permission `incident.write`.
+         */
+        post: operations["post-incidents-id-note"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{id}/reopen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take back the closing of an incident
+         * @description Needs the permission `incident.write`.
+         */
+        post: operations["post-incidents-id-reopen"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me": {
         parameters: {
             query?: never;
@@ -1184,6 +1600,26 @@ export interface paths {
         patch: operations["patch-models-name-versions-version"];
         trace?: never;
     };
+    "/api/v1/models/{name}/versions/{version}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test a version again that no engine could run
+         * @description Needs the permission `version.write`.
+         */
+        post: operations["post-models-name-versions-version-check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{name}/versions/{version}/diff": {
         parameters: {
             query?: never;
@@ -1272,6 +1708,114 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/monitors/{endpoint}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a window the reference of what follows
+         * @description Needs the permission `monitor.write`.
+         */
+        post: operations["post-monitors-endpoint-accept"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitors/{endpoint}/backfills": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List back-fills, newest first
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitors-endpoint-backfills"];
+        put?: never;
+        /**
+         * Look again at stored windows with the present settings
+         * @description Needs the permission `monitor.write`.
+         */
+        post: operations["post-monitors-endpoint-backfills"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitors/{endpoint}/backfills/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tell how far a back-fill has come
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitors-endpoint-backfills-id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitors/{endpoint}/indicators": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List values of business metrics, newest first
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitors-endpoint-indicators"];
+        put?: never;
+        /**
+         * Hand in values of business metrics
+         * @description Needs the permission `monitor.write`.
+         */
+        post: operations["post-monitors-endpoint-indicators"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitors/{endpoint}/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count what has arrived since the last window
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitors-endpoint-live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/monitors/{endpoint}/windows": {
         parameters: {
             query?: never;
@@ -1306,6 +1850,26 @@ export interface paths {
         get: operations["get-monitors-endpoint-windows-id"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitors/{endpoint}/windows/{id}/separation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a classifier tell the rows of a window from the reference
+         * @description Needs the permission `monitor.write`.
+         */
+        post: operations["post-monitors-endpoint-windows-id-separation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1560,6 +2124,34 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/prediction-retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How long predictions are kept
+         * @description Needs the permission `bin.read`.
+         */
+        get: operations["get-prediction-retention"];
+        /**
+         * Say how long predictions are kept
+         * @description Needs the permission `policy.write`.
+         */
+        put: operations["put-prediction-retention"];
+        post?: never;
+        /**
+         * Take back how long predictions are kept
+         * @description Needs the permission `policy.write`.
+         */
+        delete: operations["delete-prediction-retention"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/predictions": {
         parameters: {
             query?: never;
@@ -1578,6 +2170,46 @@ export interface paths {
          * @description Needs the permission `prediction.write`.
          */
         post: operations["post-predictions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/predictions/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove every prediction about a person for good
+         * @description Needs the permission `bin.purge`.
+         */
+        post: operations["post-predictions-erase"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/predictions/purge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove old predictions for good
+         * @description Needs the permission `bin.purge`.
+         */
+        post: operations["post-predictions-purge"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1618,6 +2250,26 @@ export interface paths {
         get: operations["get-predictions-id-explanation"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/predictions/{id}/feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Mark a decision as wrong, contest it or override it
+         * @description Needs the permission `feedback.write`.
+         */
+        post: operations["post-predictions-id-feedback"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1926,6 +2578,26 @@ export interface paths {
          * @description Needs the permission `run.write`.
          */
         post: operations["post-runs-id-restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runtimes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Libraries that the server may open for models it cannot run by itself
+         * @description Needs the permission `self`.
+         */
+        get: operations["get-runtimes"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2352,6 +3024,12 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AcceptInputBody: {
+            /** @description why the changed data is all right */
+            reason: string;
+            /** @description id of the window; the newest if empty */
+            window?: string;
+        };
         AccessRole2: {
             permissions: string[] | null;
             role: string;
@@ -2362,10 +3040,24 @@ export interface components {
             reason?: string;
         };
         Alert2: {
+            /** @description what the policy did by itself */
+            acts?: components["schemas"]["AlertAct2"][] | null;
+            /**
+             * Format: date-time
+             * @description begin of the first window over the limit
+             */
+            began: string;
             /** @description who acknowledged or silenced it */
             by: string;
+            /** @description all that was over its limit, the weightiest first */
+            columns: components["schemas"]["IncidentColumn2"][] | null;
             endpoint: string;
-            /** @description empty when the result got worse */
+            /**
+             * Format: date-time
+             * @description when it is passed on if nobody acknowledges it
+             */
+            escalate_at: string | null;
+            /** @description the weightiest column; empty when the result got worse */
             feature: string;
             first_window: string;
             /**
@@ -2374,21 +3066,41 @@ export interface components {
              */
             from: string;
             id: string;
+            /** @description the incident it opened or joined */
+            incident: string;
             /** @enum {string} */
-            kind: "data" | "prediction" | "result";
+            kind: "data" | "prediction" | "result" | "quality" | "operation" | "crash";
+            /**
+             * Format: int64
+             * @description how often it was passed on because nobody acknowledged it
+             */
+            level: number;
             /** Format: double */
             limit: number;
             /** @description the predictions behind it */
             link: string;
+            /** @description the measure that decided, of that column */
             metric: string;
             model: string;
             /** Format: date-time */
             opened_at: string;
+            /** @description who is to take care of it */
+            owner: string;
             reason: string;
             /** Format: date-time */
             recovered_at: string | null;
+            /**
+             * Format: int64
+             * @description rows of these windows
+             */
+            rows: number;
+            /**
+             * @description critical when a loss is known, estimated or realised, or calls fail
+             * @enum {string}
+             */
+            severity: "warning" | "critical";
             /** @enum {string} */
-            state: "open" | "acknowledged" | "silenced" | "recovered";
+            state: "pending" | "open" | "acknowledged" | "silenced" | "recovered";
             /** @description one sentence for a person */
             title: string;
             /** Format: date-time */
@@ -2411,10 +3123,124 @@ export interface components {
              * @description how many windows were over the limit
              */
             windows: number;
+            /** @description what it means, in a few sentences */
+            words: string;
+        };
+        AlertAct2: {
+            /** Format: date-time */
+            at: string;
+            detail: string;
+            /** @description suspend, rollback or retrain:PIPELINE */
+            do: string;
+            /** @description what came of it: a run */
+            ref: string;
+            /**
+             * @description waits: tried again with the next window over the limit
+             * @enum {string}
+             */
+            state: "started" | "done" | "waits" | "failed";
+        };
+        AlertAction2: {
+            /**
+             * Format: int64
+             * @description how many of them for one model in a period; 0: 3
+             */
+            budget?: number;
+            /**
+             * Format: int64
+             * @description least minutes between two of them for one model; 0: an hour, and for retrain what the pipeline says
+             */
+            cooldown?: number;
+            /** @enum {string} */
+            do: "incident" | "suspend" | "rollback" | "retrain";
+            /** @description kinds of causes it answers; empty: all */
+            kinds?: string[] | null;
+            /**
+             * Format: int64
+             * @description hours of the period; 0: a week
+             */
+            period?: number;
+            /** @description of retrain */
+            pipeline?: string;
+            /**
+             * @description from which on; empty: warning
+             * @enum {string}
+             */
+            severity?: "warning" | "critical" | "";
         };
         AlertPage: {
             items: components["schemas"]["Alert2"][] | null;
             next?: string;
+        };
+        AlertPolicy2: {
+            actions: components["schemas"]["AlertAction2"][] | null;
+            /** @description an incident closes by itself when its cause is over */
+            close: boolean;
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            /**
+             * Format: double
+             * @description share of failed calls in a minute, 0..1, from which the operation alarms; 0: never
+             */
+            error_rate: number;
+            /** @description to whom it goes while nobody acknowledges it, one after the other */
+            escalate: components["schemas"]["AlertStep2"][] | null;
+            /**
+             * Format: int64
+             * @description good windows in a row that end it, 1..10
+             */
+            good: number;
+            /**
+             * Format: int64
+             * @description calls in a minute below which the operation is not judged
+             */
+            min_calls: number;
+            /**
+             * Format: double
+             * @description share of the model's answers, 0..1, that the columns that moved carry together before anybody is told; where importance is known
+             */
+            min_importance: number;
+            /**
+             * Format: int64
+             * @description rows below which a window says nothing
+             */
+            min_rows: number;
+            /** @description empty: every model that has none of its own */
+            model: string;
+            /** @description why this version was made */
+            note: string;
+            /**
+             * Format: double
+             * @description 95th percentile of milliseconds in a minute from which the operation alarms; 0: never
+             */
+            p95_ms: number;
+            /**
+             * Format: int64
+             * @description 0: what comes with the program
+             */
+            version: number;
+            /**
+             * Format: int64
+             * @description windows over the limit in a row that open an alert, 1..10
+             */
+            windows: number;
+        };
+        AlertStep2: {
+            /**
+             * Format: int64
+             * @description minutes without an acknowledgement since it opened or was passed on
+             */
+            after: number;
+            /** @description name of a route that is told beside those whose rules fit */
+            route?: string;
+            /** @description a person, or responsible, accountable or owner of the model */
+            to?: string;
+        };
+        AppEngines: {
+            /** @description what models may be stored in */
+            formats: string[] | null;
+            python: components["schemas"]["AppPythonState"];
         };
         AppPoint: {
             /** Format: date-time */
@@ -2426,6 +3252,19 @@ export interface components {
             root: string;
             /** Format: int64 */
             size: number;
+        };
+        AppPythonState: {
+            /** @description the least isolation that the configuration takes */
+            demanded?: string;
+            isolation?: components["schemas"]["PythonIsolation"];
+            on: boolean;
+            /** @description the isolation in words */
+            text?: string;
+            /** @description what is loaded in this process */
+            versions: components["schemas"]["PythonState2"][] | null;
+            /** @description why they do not */
+            why?: string;
+            works: boolean;
         };
         ApprovalActView2: {
             /** Format: date-time */
@@ -2585,6 +3424,10 @@ export interface components {
             /** @description why not, with who can; empty when you may */
             why: string;
         };
+        AssignInputBody: {
+            owner: string;
+            reason?: string;
+        };
         AuditBreak2: {
             id?: string;
             /** Format: int64 */
@@ -2629,6 +3472,18 @@ export interface components {
             pending: number;
             /** Format: int64 */
             size: number;
+        };
+        BackfillInputBody: {
+            /**
+             * Format: date-time
+             * @description from the first window if it is left out
+             */
+            since?: string;
+            /**
+             * Format: date-time
+             * @description to the newest if it is left out
+             */
+            until?: string;
         };
         BinEntry2: {
             /** Format: int64 */
@@ -2708,6 +3563,21 @@ export interface components {
             status?: "active" | "disabled";
             url?: string;
         };
+        ChangeInputBody2: {
+            enabled?: boolean;
+            events?: string[];
+            kinds?: string[];
+            mail?: components["schemas"]["NotifyMail"];
+            models?: string[];
+            name?: string;
+            /** @description from and to alike: no quiet hours any more */
+            quiet?: components["schemas"]["NotifyQuiet"];
+            secret?: string;
+            /** @enum {string} */
+            severity?: "warning" | "critical";
+            tiers?: number[];
+            url?: string;
+        };
         CommentInputBody: {
             text: string;
         };
@@ -2730,6 +3600,27 @@ export interface components {
             status: "active" | "disabled";
             /** @description https address; others only where the configuration allows them */
             url: string;
+        };
+        CreateInputBody2: {
+            /** @description left out: all but acted */
+            events?: string[] | null;
+            /** @enum {string} */
+            kind: "webhook" | "slack" | "email" | "pagerduty";
+            kinds?: string[] | null;
+            mail?: components["schemas"]["NotifyMail"];
+            models?: string[] | null;
+            name: string;
+            quiet?: components["schemas"]["NotifyQuiet"];
+            /** @description webhook: whsec_ and base64, one is made if left out; slack: the address of the incoming webhook; email: the password; pagerduty: the routing key */
+            secret?: string;
+            /**
+             * @description empty: warning
+             * @enum {string}
+             */
+            severity?: "warning" | "critical" | "";
+            tiers?: number[] | null;
+            /** @description of a webhook, or of another PagerDuty-compatible service */
+            url?: string;
         };
         Dataset2: {
             /** Format: date-time */
@@ -3032,7 +3923,7 @@ export interface components {
             model: string;
             /** @description where a rollback leads; null when nowhere */
             previous: components["schemas"]["DeploymentPrevious"];
-            /** @description the last 20, newest first */
+            /** @description the last 20, newest first; empty in lists */
             releases: components["schemas"]["DeploymentRelease2"][] | null;
             /** @description the newest executed change request */
             request: string;
@@ -3147,6 +4038,54 @@ export interface components {
             /** @description id or number of the approved change request */
             request: string;
         };
+        FeedbackCounts: {
+            /** Format: int64 */
+            claimed: number;
+            /** Format: int64 */
+            labelled: number;
+            /** Format: int64 */
+            queued: number;
+            /** Format: int64 */
+            skipped: number;
+        };
+        FeedbackItem: {
+            /** Format: date-time */
+            at: string;
+            by: string;
+            claimed_by: string;
+            /** Format: date-time */
+            claimed_until: string | null;
+            endpoint: string;
+            id: string;
+            /** @enum {string} */
+            kind: "wrong" | "contest" | "override";
+            /** @description what turned out to be true */
+            label?: unknown;
+            model: string;
+            note: string;
+            prediction_id: string;
+            reason: string;
+            /**
+             * Format: int64
+             * @description how often it was said
+             */
+            reports: number;
+            /** Format: int64 */
+            row: number;
+            /** Format: date-time */
+            settled_at: string | null;
+            settled_by: string;
+            /** @enum {string} */
+            state: "queued" | "claimed" | "labelled" | "skipped";
+            /** @description what it should be; of an override what was decided instead */
+            value?: unknown;
+            /** Format: int64 */
+            version: number;
+        };
+        FeedbackItemPage: {
+            items: components["schemas"]["FeedbackItem"][] | null;
+            next?: string;
+        };
         HandInInputBody: {
             endpoint: string;
             items: components["schemas"]["PredictionHandIn2"][] | null;
@@ -3222,6 +4161,7 @@ export interface components {
             count: number;
             detail: string;
             endpoint: string;
+            facts?: components["schemas"]["IncidentFacts"];
             id: string;
             kind: string;
             /**
@@ -3238,8 +4178,61 @@ export interface components {
             severity: "high" | "medium" | "low";
             /** @enum {string} */
             state: "open" | "acknowledged" | "closed";
+            /** @description what changed before it began, the likeliest first */
+            suspects?: components["schemas"]["IncidentSuspect2"][] | null;
             timeline: components["schemas"]["IncidentLine2"][] | null;
             title: string;
+        };
+        IncidentColumn2: {
+            /** @description expected from the inputs, not confirmed by outcomes */
+            estimated?: boolean;
+            /**
+             * Format: double
+             * @description share of the model's answers that rests on it, 0..1; left out while unknown
+             */
+            importance?: number;
+            /** @description the same in two windows is the same trouble */
+            key: string;
+            /** Format: double */
+            limit: number;
+            metric: string;
+            /** @description column or measure; empty for the result */
+            name: string;
+            /** @description it is over its limit in the newest window */
+            over: boolean;
+            /** Format: double */
+            value: number;
+            /**
+             * Format: int64
+             * @description in how many windows it was over
+             */
+            windows: number;
+            /** @description with its measure and limit, in words */
+            words: string;
+        };
+        IncidentFacts: {
+            /** @description the newest alert of this cause */
+            alert: string;
+            /**
+             * Format: date-time
+             * @description begin of the first window over the limit
+             */
+            began: string;
+            /** @description what moved or broke, the weightiest first */
+            columns: components["schemas"]["IncidentColumn2"][] | null;
+            /**
+             * Format: date-time
+             * @description span of the newest window over the limit
+             */
+            from: string;
+            /** @description the predictions of the newest window */
+            link: string;
+            /** Format: date-time */
+            to: string;
+            /** Format: int64 */
+            version: number;
+            /** @description the windows over the limit, oldest first; the newest 50 */
+            windows: string[] | null;
         };
         IncidentLine2: {
             /** Format: date-time */
@@ -3250,6 +4243,24 @@ export interface components {
         IncidentPage: {
             items: components["schemas"]["Incident2"][] | null;
             next?: string;
+        };
+        IncidentSuspect2: {
+            action: string;
+            /** Format: date-time */
+            at: string;
+            /** @description how long before the first window over the limit, as 2h10m0s; - while that window ran */
+            before: string;
+            by: string;
+            /** @description the entry of the audit log */
+            entry: string;
+            object: string;
+            /**
+             * Format: double
+             * @description 0..1: weight of such a change for this cause, halved with every day in between
+             */
+            score: number;
+            /** @description in words */
+            text: string;
         };
         InventoryChange2: {
             after: string;
@@ -3508,7 +4519,7 @@ export interface components {
             description: string;
             engine: string;
             evaluation: components["schemas"]["InventoryEvaluationState"];
-            /** @description why it failed: no-engine, load or golden */
+            /** @description why it failed or cannot be deployed: no-engine, preparing, load or golden */
             fault?: string;
             files?: components["schemas"]["InventoryFile2"][] | null;
             /** @description of an MLflow model */
@@ -3522,6 +4533,8 @@ export interface components {
             origin?: string;
             reason?: string;
             run_id?: string;
+            /** @description where it ran in its test, and what held it there, when that is not this process */
+            runs_in?: string;
             signature: components["schemas"]["EngineSignature"];
             /** Format: int64 */
             size: number;
@@ -3560,6 +4573,16 @@ export interface components {
             row: number;
             /** @description number, text or truth value */
             value: unknown;
+        };
+        Item4: {
+            /**
+             * Format: date-time
+             * @description now if it is left out
+             */
+            at?: string;
+            name: string;
+            /** Format: double */
+            value: number;
         };
         JournalFigures: {
             /**
@@ -3708,9 +4731,16 @@ export interface components {
             /** @description most calls that waited at one moment */
             waiting: number[] | null;
         };
+        LabelInputBody: {
+            note?: string;
+            /** @description number, text or truth value */
+            value: unknown;
+        };
         LimitsStruct: {
             /** Format: double */
             accuracy?: number;
+            /** @enum {string} */
+            by?: "constant" | "reference" | "tier";
             /** Format: double */
             ks?: number;
             /** Format: double */
@@ -3749,18 +4779,28 @@ export interface components {
             step?: number;
         };
         Monitor: {
+            /** @description what windows are compared with */
+            against: components["schemas"]["MonitorAgainst"];
             /** Format: date-time */
             created_at: string;
             endpoint: string;
             /** @description inputs to compare; empty means all */
             features: string[] | null;
+            /** @description business metrics that are handed in */
+            indicators: components["schemas"]["MonitorIndicator2"][] | null;
             limits: components["schemas"]["MonitorLimits"];
+            /** @description custom metrics */
+            metrics: components["schemas"]["MonitorMetric2"][] | null;
             model: string;
             on_breach: components["schemas"]["MonitorOnBreach"];
             /** @description the reference holds for every version and is not replaced when a new one goes live */
             pinned: boolean;
             /** @description training data of the newest version; an empty name means the first quiet window */
             reference: components["schemas"]["DatasetRef2"];
+            /** @description data-quality rules, checked in every window */
+            rules: components["schemas"]["MonitorRule2"][] | null;
+            /** @description parts of the rows that are looked at by themselves */
+            segments: components["schemas"]["MonitorSegment2"][] | null;
             /** Format: date-time */
             updated_at: string;
             /**
@@ -3770,16 +4810,161 @@ export interface components {
             version: number;
             window: components["schemas"]["MonitorWindow"];
         };
+        MonitorAgainst: {
+            /**
+             * @description training: the reference, or the version's own training data; window: the rows of an earlier window; version: what another version is compared with
+             * @enum {string}
+             */
+            kind: "training" | "window" | "version";
+            /**
+             * Format: int64
+             * @description for version: its number
+             */
+            version?: number;
+            /** @description for window: its id */
+            window?: string;
+        };
+        MonitorAgainst2: {
+            /**
+             * @description training: the reference, or the version's own training data; window: the rows of an earlier window; version: what another version is compared with
+             * @enum {string}
+             */
+            kind: "training" | "window" | "version";
+            /**
+             * Format: int64
+             * @description for version: its number
+             */
+            version?: number;
+            /** @description for window: its id */
+            window?: string;
+        };
+        MonitorBackfill2: {
+            by: string;
+            /**
+             * Format: int64
+             * @description windows that were looked at
+             */
+            done: number;
+            /** Format: date-time */
+            ended_at: string | null;
+            endpoint: string;
+            error?: string;
+            id: string;
+            /** Format: date-time */
+            since: string;
+            /** Format: date-time */
+            started_at: string;
+            /** @enum {string} */
+            state: "running" | "done" | "failed";
+            /** Format: int64 */
+            total: number;
+            /** Format: date-time */
+            until: string;
+        };
+        MonitorBackfillPage: {
+            items: components["schemas"]["MonitorBackfill2"][] | null;
+            next?: string;
+        };
         MonitorCause2: {
-            /** @description empty for the result */
+            /**
+             * @description where the mean went
+             * @enum {string}
+             */
+            direction?: "up" | "down";
+            /** @description expected from the inputs and not confirmed by outcomes */
+            estimated?: boolean;
+            /** @description column, or name of a custom or business metric; empty for the result */
             feature: string;
+            /** @description the first of them */
+            first_window?: string;
             /** @enum {string} */
             kind: "data" | "prediction" | "result";
             /** Format: double */
             limit: number;
             metric: string;
+            /** @description the data-quality rule that was broken */
+            rule?: string;
+            /** @description the segment it holds for; empty: all rows */
+            segment?: string;
+            /**
+             * Format: date-time
+             * @description first row of the first of the windows in a row that were over the limit
+             */
+            since?: string;
             /** Format: double */
             value: number;
+            /**
+             * Format: int64
+             * @description how many windows in a row were over the limit, this one included
+             */
+            windows?: number;
+        };
+        MonitorEarly2: {
+            /**
+             * Format: double
+             * @description mean since
+             */
+            after: number;
+            /**
+             * Format: double
+             * @description mean up to there
+             */
+            before: number;
+            /**
+             * Format: int64
+             * @description row of the window, counted from 0
+             */
+            row: number;
+            /**
+             * @description mean of the first output, or of the errors
+             * @enum {string}
+             */
+            signal: "prediction" | "error";
+        };
+        MonitorEstimate: {
+            /**
+             * @description what it was learnt from: data the version was judged on, outcomes of earlier windows, or the training data, of which it is too good
+             * @enum {string}
+             */
+            basis: "evaluation" | "outcomes" | "training";
+            /** Format: int64 */
+            basis_rows: number;
+            /** @description that data; an empty name for outcomes */
+            data: components["schemas"]["DatasetRef2"];
+            /**
+             * @description confidence-based estimation of a classifier, direct loss estimation of a regression
+             * @enum {string}
+             */
+            method: "cbpe" | "dle";
+            /** @description the measure that is watched */
+            metric: string;
+            metrics: {
+                [key: string]: components["schemas"]["MonitorEstimatedMetric"];
+            };
+            /** @description what to keep in mind */
+            note?: string;
+        };
+        MonitorEstimatedMetric: {
+            /**
+             * Format: double
+             * @description of the measure that is watched
+             */
+            limit?: number;
+            /** @description three standard errors of chance below */
+            lower: components["schemas"]["ScoreValue"];
+            /**
+             * Format: double
+             * @description what outcomes say; null until enough have arrived
+             */
+            realised: number | null;
+            /**
+             * Format: double
+             * @description the realised value on the data it was learnt from
+             */
+            reference: number | null;
+            sampling_error: components["schemas"]["ScoreValue"];
+            upper: components["schemas"]["ScoreValue"];
+            value: components["schemas"]["ScoreValue"];
         };
         MonitorFeature2: {
             /**
@@ -3787,6 +4972,11 @@ export interface components {
              * @description words only
              */
             cramers_v?: number;
+            /**
+             * @description where the mean went, when the column moved
+             * @enum {string}
+             */
+            direction?: "up" | "down";
             histogram?: components["schemas"]["MonitorHistogram"];
             /** Format: double */
             js: number | null;
@@ -3807,6 +4997,16 @@ export interface components {
              * @description its limit, or that of psi when nothing moved
              */
             limit: number;
+            /**
+             * Format: double
+             * @description numbers only
+             */
+            mean?: number;
+            /**
+             * Format: double
+             * @description numbers only
+             */
+            mean_reference?: number;
             /** @description the measure that decided the shift */
             metric?: string;
             /**
@@ -3854,12 +5054,25 @@ export interface components {
             /** Format: int64 */
             reference_rows: number;
         };
+        MonitorIndicator2: {
+            /** Format: double */
+            max?: number;
+            /** Format: double */
+            min?: number;
+            name: string;
+            unit?: string;
+        };
         MonitorLimits: {
             /**
              * Format: double
              * @description lowest accuracy; without it the result is held against the first labelled window
              */
             accuracy?: number;
+            /**
+             * @description constant: the numbers here; reference: of each column, the mean over chunks of the reference plus three standard deviations; tier: the numbers of the model's risk tier
+             * @enum {string}
+             */
+            by: "constant" | "reference" | "tier";
             /** Format: double */
             ks: number;
             /**
@@ -3893,22 +5106,114 @@ export interface components {
              */
             rmse?: number;
         };
+        MonitorLive: {
+            /**
+             * Format: date-time
+             * @description when the log was read; at most a few seconds ago
+             */
+            at: string;
+            /** @description older rows are still being read */
+            backlog: boolean;
+            endpoint: string;
+            open: components["schemas"]["MonitorOpenWindow2"][] | null;
+        };
+        MonitorMeasured2: {
+            /**
+             * Format: int64
+             * @description rows for which the expression has no value
+             */
+            left_out?: number;
+            /** Format: double */
+            max?: number;
+            /** Format: double */
+            min?: number;
+            name: string;
+            /**
+             * Format: int64
+             * @description rows that counted
+             */
+            rows: number;
+            unit?: string;
+            /** Format: double */
+            value: number | null;
+            /** @description why it is undefined */
+            why?: string;
+        };
+        MonitorMetric2: {
+            /**
+             * @description of truth values, mean is the share and count the number that hold
+             * @enum {string}
+             */
+            aggregate: "mean" | "sum" | "min" | "max" | "count" | "p50" | "p90" | "p95" | "p99";
+            /** @description CEL over input, output and outcome, such as output.score * input.amount */
+            expression: string;
+            /** Format: double */
+            max?: number;
+            /** Format: double */
+            min?: number;
+            name: string;
+            unit?: string;
+            /** @description CEL: only rows for which it holds */
+            when?: string;
+        };
         MonitorOnBreach: {
             retrain?: components["schemas"]["MonitorRetrain"];
         };
+        MonitorOpenWindow2: {
+            /**
+             * Format: date-time
+             * @description when it ends, where time cuts it
+             */
+            closes?: string;
+            /** @description what the online detector noticed */
+            early?: components["schemas"]["MonitorEarly2"][] | null;
+            /** Format: date-time */
+            from: string;
+            /**
+             * Format: double
+             * @description share of missing or infinite cells of the inputs
+             */
+            missing: number;
+            /**
+             * Format: int64
+             * @description rows with which it is closed, where rows cut it
+             */
+            needed?: number;
+            /**
+             * Format: double
+             * @description mean of the first output; null when it is a word
+             */
+            prediction_mean: number | null;
+            /** Format: int64 */
+            rows: number;
+            /** Format: date-time */
+            to: string;
+            /** Format: int64 */
+            version: number;
+        };
         MonitorOverview2: {
+            /** @description what windows are compared with */
+            against: components["schemas"]["MonitorAgainst"];
             /** Format: date-time */
             created_at: string;
             endpoint: string;
             /** @description inputs to compare; empty means all */
             features: string[] | null;
+            /** @description business metrics that are handed in */
+            indicators: components["schemas"]["MonitorIndicator2"][] | null;
             limits: components["schemas"]["MonitorLimits"];
+            /** @description custom metrics */
+            metrics: components["schemas"]["MonitorMetric2"][] | null;
             model: string;
             on_breach: components["schemas"]["MonitorOnBreach"];
             /** @description the reference holds for every version and is not replaced when a new one goes live */
             pinned: boolean;
             /** @description training data of the newest version; an empty name means the first quiet window */
             reference: components["schemas"]["DatasetRef2"];
+            /** @description data-quality rules, checked in every window */
+            rules: components["schemas"]["MonitorRule2"][] | null;
+            /** @description parts of the rows that are looked at by themselves */
+            segments: components["schemas"]["MonitorSegment2"][] | null;
             /** Format: date-time */
             updated_at: string;
             verdict: components["schemas"]["MonitorVerdict"];
@@ -3923,11 +5228,93 @@ export interface components {
             items: components["schemas"]["MonitorOverview2"][] | null;
             next?: string;
         };
+        MonitorPart2: {
+            /** @description the value is expected, outcomes are missing */
+            estimated?: boolean;
+            interval?: components["schemas"]["ScoreInterval2"];
+            /**
+             * Format: int64
+             * @description rows with an outcome
+             */
+            labelled: number;
+            /** Format: double */
+            limit?: number;
+            /** @description accuracy or rmse */
+            metric?: string;
+            name: string;
+            /**
+             * Format: double
+             * @description the same over all rows
+             */
+            overall?: number;
+            /**
+             * Format: double
+             * @description mean of the first output
+             */
+            prediction_mean?: number;
+            /** Format: int64 */
+            rows: number;
+            /**
+             * Format: double
+             * @description of the window's rows, 0..1
+             */
+            share: number;
+            /**
+             * Format: double
+             * @description null without enough outcomes; an expectation if estimated
+             */
+            value: number | null;
+            /** @description why something is undefined */
+            why?: string;
+        };
+        MonitorPart3: {
+            /** @description the value is expected, outcomes are missing */
+            estimated?: boolean;
+            interval?: components["schemas"]["ScoreInterval2"];
+            /**
+             * Format: int64
+             * @description rows with an outcome
+             */
+            labelled: number;
+            /** Format: double */
+            limit?: number;
+            /** @description accuracy or rmse */
+            metric?: string;
+            name: string;
+            /**
+             * Format: double
+             * @description the same over all rows
+             */
+            overall?: number;
+            /**
+             * Format: double
+             * @description mean of the first output
+             */
+            prediction_mean?: number;
+            /** Format: int64 */
+            rows: number;
+            /**
+             * Format: double
+             * @description of the window's rows, 0..1
+             */
+            share: number;
+            /**
+             * Format: double
+             * @description null without enough outcomes; an expectation if estimated
+             */
+            value: number | null;
+            /** @description why something is undefined */
+            why?: string;
+        };
         MonitorPerformance: {
             /** Format: double */
             accuracy: number | null;
             /** Format: double */
             auc: number | null;
+            /** @description 95 % intervals: Wilson for shares, DeLong for ROC AUC, the bootstrap for errors */
+            intervals?: {
+                [key: string]: components["schemas"]["ScoreInterval"];
+            };
             /** @enum {string} */
             kind: "binary" | "multiclass" | "regression";
             /**
@@ -3949,13 +5336,36 @@ export interface components {
                 [key: string]: string;
             };
         };
+        MonitorReading2: {
+            /**
+             * Format: date-time
+             * @description the time it is of
+             */
+            at: string;
+            by: string;
+            name: string;
+            /** Format: double */
+            value: number;
+        };
+        MonitorReadingPage: {
+            items: components["schemas"]["MonitorReading2"][] | null;
+            next?: string;
+        };
         MonitorResult2: {
             breached: boolean;
             /** @description what exceeded its limit */
             causes: components["schemas"]["MonitorCause2"][] | null;
             /** Format: date-time */
             created_at: string;
+            /** @description the custom metrics */
+            custom?: components["schemas"]["MonitorMeasured2"][] | null;
+            /** @description what the online detectors noticed within the window */
+            early?: components["schemas"]["MonitorEarly2"][] | null;
             endpoint: string;
+            /** @description the result as expected without outcomes; null where none can be given, estimate_why says why */
+            estimate: components["schemas"]["MonitorEstimate"];
+            /** @description why there is no estimate */
+            estimate_why?: string;
             features: components["schemas"]["MonitorFeature2"][] | null;
             first_prediction: string;
             /**
@@ -3965,6 +5375,11 @@ export interface components {
             from: string;
             id: string;
             last_prediction: string;
+            /**
+             * Format: int64
+             * @description rows whose time lies before the window; they are counted in it
+             */
+            late_rows?: number;
             model: string;
             /** @description null until outcomes arrive */
             performance: components["schemas"]["MonitorPerformance"];
@@ -3975,15 +5390,27 @@ export interface components {
             reference: components["schemas"]["DatasetRef2"];
             /** Format: int64 */
             rows: number;
+            /** @description the data-quality rules */
+            rules?: components["schemas"]["MonitorRuleCheck2"][] | null;
+            /** @description the declared segments */
+            segments?: components["schemas"]["MonitorPart2"][] | null;
+            /** @description whether a classifier can tell the rows from the reference; on demand and once a day */
+            separation?: components["schemas"]["MonitorSeparation"];
             /**
              * Format: date-time
              * @description time of the last row
              */
             to: string;
+            /** @description whole rows against the reference */
+            together?: components["schemas"]["MonitorTogether"];
+            /** @description why a window of time was not judged */
+            too_few?: string;
             /** @enum {string} */
             verdict: "yes" | "watch" | "no" | "unknown";
             /** Format: int64 */
             version: number;
+            /** @description the slice, of one column or two, where the result is worst, if it is worse than chance explains */
+            worst_segment?: components["schemas"]["MonitorPart3"];
         };
         MonitorResultPage: {
             items: components["schemas"]["MonitorResult2"][] | null;
@@ -3992,21 +5419,199 @@ export interface components {
         MonitorRetrain: {
             pipeline: string;
         };
+        MonitorRule2: {
+            /** @enum {string} */
+            check: "missing" | "range" | "allowed" | "unique" | "pattern" | "type" | "freshness" | "rows" | "volume";
+            /** @description input column; required by every check but rows, volume and freshness */
+            column?: string;
+            /** @description made from column and check when empty */
+            id?: string;
+            /**
+             * Format: double
+             * @description likewise
+             */
+            max?: number;
+            /** @description for freshness: such as 24h; of the column's newest time, or of the newest call without a column */
+            max_age?: string;
+            /**
+             * Format: double
+             * @description share of rows that may break it, 0..1; 0 if empty
+             */
+            max_share?: number;
+            /**
+             * Format: double
+             * @description for range, rows and volume (rows per hour), inclusive
+             */
+            min?: number;
+            /** @description for pattern: a regular expression (RE2) that the whole word must match */
+            pattern?: string;
+            /**
+             * @description for type
+             * @enum {string}
+             */
+            type?: "number" | "word";
+            /** @description for allowed: words, numbers or truth values */
+            values?: unknown[] | null;
+        };
+        MonitorRuleCheck2: {
+            /**
+             * Format: int64
+             * @description rows that break it
+             */
+            broken: number;
+            check: string;
+            column?: string;
+            detail: string;
+            /** @description the first of them */
+            example?: string;
+            /** Format: double */
+            limit: number | null;
+            ok: boolean;
+            rule: string;
+            /**
+             * Format: double
+             * @description share of rows, rows, rows per hour or seconds, by the check
+             */
+            value: number | null;
+        };
+        MonitorSegment2: {
+            column?: string;
+            /**
+             * Format: double
+             * @description largest RMSE of the segment
+             */
+            max?: number;
+            /**
+             * Format: double
+             * @description lowest accuracy of the segment
+             */
+            min?: number;
+            name: string;
+            /** @description a word, number or truth value */
+            value?: unknown;
+            /** @description CEL, such as input.age > 60.0 && input.ward == 'north' */
+            when?: string;
+        };
+        MonitorSeparation: {
+            /** Format: date-time */
+            at: string;
+            /** @description 0.5: not to be told apart; over rows it was not trained on */
+            auc: components["schemas"]["ScoreValue"];
+            /** @description what gives the rows away, the most telling first */
+            columns: components["schemas"]["MonitorWeight2"][] | null;
+            interval: components["schemas"]["ScoreInterval"];
+            /** Format: int64 */
+            reference_rows: number;
+            /**
+             * Format: int64
+             * @description of the window
+             */
+            rows: number;
+        };
+        MonitorSeparation2: {
+            /** Format: date-time */
+            at: string;
+            /** @description 0.5: not to be told apart; over rows it was not trained on */
+            auc: components["schemas"]["ScoreValue"];
+            /** @description what gives the rows away, the most telling first */
+            columns: components["schemas"]["MonitorWeight2"][] | null;
+            interval: components["schemas"]["ScoreInterval"];
+            /** Format: int64 */
+            reference_rows: number;
+            /**
+             * Format: int64
+             * @description of the window
+             */
+            rows: number;
+        };
+        MonitorStanding2: {
+            /** Format: date-time */
+            at: string | null;
+            /** Format: double */
+            max?: number;
+            /** Format: double */
+            min?: number;
+            name: string;
+            ok: boolean;
+            unit?: string;
+            /**
+             * Format: double
+             * @description null while there is none
+             */
+            value: number | null;
+        };
+        MonitorStrange2: {
+            prediction_id: string;
+            /** Format: int64 */
+            row: number;
+            /**
+             * Format: double
+             * @description 0..1; 0.5 is usual
+             */
+            score: number;
+        };
+        MonitorTogether: {
+            /**
+             * Format: double
+             * @description mean over chunks of the reference minus three standard deviations
+             */
+            lower?: number;
+            moved: boolean;
+            /**
+             * Format: double
+             * @description mean reconstruction error of a principal component analysis of the reference, in its standard deviations
+             */
+            reconstruction: number | null;
+            /** @description the rows that stand apart most */
+            strangest?: components["schemas"]["MonitorStrange2"][] | null;
+            /**
+             * Format: double
+             * @description share of rows that stand further apart than 99 % of the reference
+             */
+            unusual: number | null;
+            /** Format: double */
+            upper?: number;
+            /** @description why something is undefined */
+            why?: string;
+        };
+        MonitorTold: {
+            /** Format: int64 */
+            accepted: number;
+            /**
+             * Format: int64
+             * @description known with the same value
+             */
+            duplicates: number;
+        };
         MonitorVerdict: {
             reasons: string[] | null;
             /** @enum {string} */
             verdict: "yes" | "watch" | "no" | "unknown";
         };
         MonitorView: {
+            /** @description business metrics with their newest values */
+            indicators: components["schemas"]["MonitorStanding2"][] | null;
             monitor: components["schemas"]["Monitor"];
             verdict: components["schemas"]["MonitorVerdict"];
             /** @description the newest first, up to 50 */
             windows: components["schemas"]["MonitorResult2"][] | null;
         };
+        MonitorWeight2: {
+            column: string;
+            /** Format: double */
+            share: number;
+        };
         MonitorWindow: {
+            /** @description cut by time instead: 1m to 744h; windows begin at whole multiples of it since 1970, UTC */
+            every?: string;
             /**
              * Format: int64
-             * @description a window that stays open for a day is closed when it has this many
+             * @description cut by outcomes instead: a window is closed when this many rows of it have one
+             */
+            labels?: number;
+            /**
+             * Format: int64
+             * @description a window that stays open for a day is closed when it has this many; a window of time with fewer is stored and not judged
              */
             min_rows: number;
             /**
@@ -4024,6 +5629,118 @@ export interface components {
             purpose?: string;
             responsibilities?: components["schemas"]["UsecaseResponsibilities2"];
             title?: string;
+        };
+        NotifyDelivery2: {
+            /** @description alert/ID or incident/ID */
+            about: string;
+            /** Format: int64 */
+            attempts: number;
+            /** Format: date-time */
+            created_at: string;
+            error?: string;
+            /** @description turn that is told: opened, recovered … */
+            event: string;
+            /** @description the same at every attempt */
+            id: string;
+            /** Format: date-time */
+            last_at: string | null;
+            /**
+             * Format: date-time
+             * @description of the next attempt, while it is pending
+             */
+            next_at: string | null;
+            route: string;
+            /** @enum {string} */
+            state: "pending" | "delivered" | "failed";
+            /**
+             * Format: int64
+             * @description of the newest answer, HTTP or SMTP; 0 if none came
+             */
+            status: number;
+            /**
+             * Format: double
+             * @description of the newest attempt
+             */
+            took_ms: number;
+        };
+        NotifyDeliveryPage: {
+            items: components["schemas"]["NotifyDelivery2"][] | null;
+            next?: string;
+        };
+        NotifyMail: {
+            from: string;
+            /** @description name and port, as smtp.example.com:587 */
+            host: string;
+            /**
+             * @description none only where outbound_allow names the host; empty: starttls
+             * @enum {string}
+             */
+            tls?: "starttls" | "tls" | "none" | "";
+            to: string[] | null;
+            /** @description empty: no sign-in; the password is the route's secret */
+            user?: string;
+        };
+        NotifyQuiet: {
+            /** @description days on which it begins: mon, tue, wed, thu, fri, sat, sun; empty: every day */
+            days?: string[] | null;
+            /** @description as 22:00 */
+            from: string;
+            /** @description as 07:00; at or before From: of the next day */
+            to: string;
+            /** @description as Europe/Zurich; empty: UTC */
+            zone?: string;
+        };
+        NotifyResult: {
+            /** @description what came back, in one sentence */
+            answer: string;
+            error?: string;
+            /**
+             * Format: int64
+             * @description HTTP or SMTP; 0 if no answer came
+             */
+            status: number;
+            success: boolean;
+            /** Format: double */
+            took_ms: number;
+        };
+        NotifyRoute2: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            enabled: boolean;
+            /** @description turns that are told: opened, worsened, escalated, acknowledged, recovered, acted, incident */
+            events: string[] | null;
+            id: string;
+            /** @enum {string} */
+            kind: "webhook" | "slack" | "email" | "pagerduty";
+            /** @description only these causes; empty: all */
+            kinds: string[] | null;
+            mail?: components["schemas"]["NotifyMail"];
+            /** @description only of these, with * for any text; empty: all */
+            models: string[] | null;
+            name: string;
+            quiet?: components["schemas"]["NotifyQuiet"];
+            /** @description whether it has a secret */
+            sealed: boolean;
+            /** @description a signing secret that was made, shown once */
+            secret?: string;
+            /**
+             * @description critical leaves out warnings
+             * @enum {string}
+             */
+            severity: "warning" | "critical";
+            /** @description where it leads, without secrets */
+            target: string;
+            /** @description only of models of these tiers; empty: all */
+            tiers: number[] | null;
+            /** Format: date-time */
+            updated_at: string;
+            /** @description of a webhook, or of a PagerDuty-compatible service */
+            url?: string;
+        };
+        NotifyRoutePage: {
+            items: components["schemas"]["NotifyRoute2"][] | null;
+            next?: string;
         };
         OutcomesInputBody: {
             items: components["schemas"]["Item3"][] | null;
@@ -4487,6 +6204,11 @@ export interface components {
             tier?: number;
             use_case?: string;
         };
+        "Post-predictions-eraseRequest": {
+            /** @description who asked, under which right; without the person's name */
+            reason: string;
+            subject: string;
+        };
         "Post-prompts-name-versionsRequest": {
             /** @description what changed and why */
             description?: string;
@@ -4530,6 +6252,26 @@ export interface components {
         "Post-workspacesRequest": {
             name: string;
             title?: string;
+        };
+        PredictionErased: {
+            /**
+             * Format: int64
+             * @description files that were written again without the person
+             */
+            files: number;
+            /** @description why they stay */
+            hold?: string;
+            /**
+             * Format: int64
+             * @description predictions that stay because of a hold
+             */
+            kept: number;
+            /** Format: int64 */
+            outcomes: number;
+            /** Format: int64 */
+            predictions: number;
+            /** @description the keyed hash under which the erasure is in the audit log */
+            subject_hash: string;
         };
         PredictionExplained: {
             /** Format: date-time */
@@ -4591,6 +6333,41 @@ export interface components {
             row: number;
             value: unknown;
         };
+        PredictionPurged: {
+            /**
+             * Format: date-time
+             * @description the full hour before which everything went; the last hour always stays
+             */
+            before: string;
+            /** Format: int64 */
+            bytes: number;
+            dry_run: boolean;
+            endpoints: components["schemas"]["PredictionPurgedEndpoint2"][] | null;
+            /** Format: int64 */
+            files: number;
+            /** Format: int64 */
+            outcomes: number;
+            /** Format: int64 */
+            predictions: number;
+        };
+        PredictionPurgedEndpoint2: {
+            /** Format: int64 */
+            bytes: number;
+            endpoint: string;
+            /** Format: int64 */
+            files: number;
+            /** @description why they stay */
+            hold?: string;
+            /**
+             * Format: int64
+             * @description files that are old enough and stay because of a hold
+             */
+            kept: number;
+            /** Format: int64 */
+            outcomes: number;
+            /** Format: int64 */
+            predictions: number;
+        };
         PredictionRecorded: {
             /** Format: int64 */
             accepted: number;
@@ -4620,6 +6397,26 @@ export interface components {
             identical: boolean;
             /** @description inputs were left out of the record, so it was not asked again */
             redacted: boolean;
+        };
+        PredictionRetained: {
+            /**
+             * Format: int64
+             * @description where no rule says; 0 keeps
+             */
+            default_days: number;
+            items: components["schemas"]["PredictionRetention2"][] | null;
+        };
+        PredictionRetention2: {
+            /** Format: date-time */
+            at: string;
+            by: string;
+            /**
+             * Format: int64
+             * @description days after their arrival until predictions are removed; 0 keeps them
+             */
+            days: number;
+            /** @description empty: every endpoint of the workspace that has no retention of its own */
+            endpoint: string;
         };
         PredictionTensorView2: {
             data: unknown;
@@ -4732,9 +6529,17 @@ export interface components {
             items: components["schemas"]["PromptVersion2"][] | null;
             next?: string;
         };
+        PurgeInputBody: {
+            /** @description day or time, as 2026-11-01 or 2026-11-01T12:00:00Z; whole hours go */
+            before: string;
+            /** @description only say what would go */
+            dry_run?: boolean;
+            /** @description only of this one */
+            endpoint?: string;
+        };
         "Put-holdsRequest": {
             /** @enum {string} */
-            kind: "experiment" | "run" | "logged-model" | "model" | "version";
+            kind: "experiment" | "run" | "logged-model" | "model" | "version" | "endpoint";
             name: string;
             reason: string;
             /**
@@ -4746,6 +6551,15 @@ export interface components {
         "Put-models-name-aliases-aliasRequest": {
             /** Format: int64 */
             version: number;
+        };
+        "Put-prediction-retentionRequest": {
+            /**
+             * Format: int64
+             * @description 0 keeps predictions for good
+             */
+            days: number;
+            /** @description empty: every endpoint without a rule of its own */
+            endpoint?: string;
         };
         "Put-prompts-name-aliases-aliasRequest": {
             /** Format: int64 */
@@ -4766,17 +6580,83 @@ export interface components {
             target?: string;
         };
         PutInputBody2: {
+            /** @description what windows are compared with */
+            against?: components["schemas"]["MonitorAgainst2"];
             /** @description the name in the path, or nothing */
             endpoint?: string;
             /** @description empty: all */
             features?: string[];
+            indicators?: components["schemas"]["MonitorIndicator2"][];
             /** @description what is left out stays as it is; an accuracy or rmse of 0 takes that limit away */
             limits?: components["schemas"]["LimitsStruct"];
+            metrics?: components["schemas"]["MonitorMetric2"][];
             model?: string;
             /** @description an empty object: nothing */
             on_breach?: components["schemas"]["MonitorOnBreach"];
             reference?: components["schemas"]["ReferenceStruct"];
+            rules?: components["schemas"]["MonitorRule2"][];
+            segments?: components["schemas"]["MonitorSegment2"][];
             window?: components["schemas"]["WindowStruct"];
+        };
+        PutPolicyInputBody: {
+            /** @description left out: stay as they are; an empty list: none */
+            actions?: components["schemas"]["AlertAction2"][] | null;
+            close?: boolean;
+            /** Format: double */
+            error_rate?: number;
+            /** @description left out: stays as it is; an empty list: nobody */
+            escalate?: components["schemas"]["AlertStep2"][] | null;
+            /** Format: int64 */
+            good?: number;
+            /** Format: int64 */
+            min_calls?: number;
+            /** Format: double */
+            min_importance?: number;
+            /** Format: int64 */
+            min_rows?: number;
+            /** @description why */
+            note?: string;
+            /** Format: double */
+            p95_ms?: number;
+            /** Format: int64 */
+            windows?: number;
+        };
+        PythonIsolation: {
+            /**
+             * Format: int64
+             * @description version of the kernel's Landlock, 0 for none
+             */
+            landlock: number;
+            /** @enum {string} */
+            level: "limits" | "landlock" | "namespaces";
+            /** @description why there are no namespaces */
+            why?: string;
+        };
+        PythonProcess2: {
+            /** Format: int64 */
+            calls: number;
+            /**
+             * Format: int64
+             * @description resident bytes
+             */
+            memory: number;
+            /** Format: int64 */
+            pid: number;
+            /** Format: date-time */
+            since: string;
+            standby: boolean;
+        };
+        PythonState2: {
+            children: components["schemas"]["PythonProcess2"][] | null;
+            /** @description why the version rests */
+            fault?: string;
+            /** @description why the last process ended */
+            last_end?: string;
+            python: string;
+            /** Format: int64 */
+            restarts: number;
+            /** @description such as screening/3; empty where nobody named it */
+            version: string;
         };
         ReasonExplanation: {
             /** @description how the numbers came about, on what sample and with which limits */
@@ -4888,6 +6768,19 @@ export interface components {
             /** Format: int64 */
             version: number;
         };
+        ReportInputBody: {
+            /** @enum {string} */
+            kind: "wrong" | "contest" | "override";
+            /** @description needed to contest and to override */
+            reason?: string;
+            /**
+             * Format: int64
+             * @description counts from 0
+             */
+            row?: number;
+            /** @description number, text or truth value: what it should be; of an override what was decided instead */
+            value?: unknown;
+        };
         RestDoc: {
             detail: string;
             errors?: components["schemas"]["ProblemField2"][] | null;
@@ -4899,6 +6792,32 @@ export interface components {
             type: string;
         };
         RestNothing: Record<string, never>;
+        RuntimeStatus2: {
+            licence: string;
+            name: string;
+            path?: string;
+            purpose: string;
+            /** Format: int64 */
+            size?: number;
+            state: string;
+            version: string;
+        };
+        RuntimeStatusPage: {
+            items: components["schemas"]["RuntimeStatus2"][] | null;
+            next?: string;
+        };
+        ScoreInterval: {
+            /** Format: double */
+            level: number;
+            lower: components["schemas"]["ScoreValue"];
+            upper: components["schemas"]["ScoreValue"];
+        };
+        ScoreInterval2: {
+            /** Format: double */
+            level: number;
+            lower: components["schemas"]["ScoreValue"];
+            upper: components["schemas"]["ScoreValue"];
+        };
         ScoreValue: {
             /** Format: double */
             V: number;
@@ -4955,13 +6874,19 @@ export interface components {
             version: number;
         };
         SilenceInputBody: {
-            /** @description why it need not be heard */
             reason: string;
             /**
              * Format: date-time
-             * @description when it is to be heard again, within a year
+             * @description at most a year ahead
              */
             until: string;
+        };
+        SkipInputBody: {
+            /** @description why nothing can be said */
+            note: string;
+        };
+        TellInputBody: {
+            items: components["schemas"]["Item4"][] | null;
         };
         TestInputBody: {
             /** @description mlflow: which of its events to send; left out: the first */
@@ -5572,6 +7497,13 @@ export interface components {
             success: boolean;
         };
         WindowStruct: {
+            /** @description cut by time, such as 1h */
+            every?: string;
+            /**
+             * Format: int64
+             * @description cut by outcomes
+             */
+            labels?: number;
             /** Format: int64 */
             min_rows?: number;
             /** Format: int64 */
@@ -5586,6 +7518,371 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    "get-alert-policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertPolicy2"][] | null;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-alert-policy": {
+        parameters: {
+            query?: {
+                /** @description empty: the workspace's */
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertPolicy2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "put-alert-policy": {
+        parameters: {
+            query?: {
+                /** @description empty: the workspace's */
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutPolicyInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertPolicy2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-alert-policy-versions": {
+        parameters: {
+            query?: {
+                /** @description empty: the workspace's */
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertPolicy2"][] | null;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-alert-routes": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyRoutePage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-alert-routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateInputBody2"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyRoute2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-alert-routes-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id or name of a route */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyRoute2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-alert-routes-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id or name of a route */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "patch-alert-routes-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id or name of a route */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeInputBody2"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyRoute2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-alert-routes-id-deliveries": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description id or name of a route */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyDeliveryPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-alert-routes-id-test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id or name of a route */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyResult"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-alerts": {
         parameters: {
             query?: {
@@ -5593,10 +7890,14 @@ export interface operations {
                 limit?: number;
                 /** @description next of the page before */
                 cursor?: string;
-                /** @description active is all but recovered */
-                state?: "open" | "acknowledged" | "silenced" | "recovered" | "active" | "";
+                /** @description active is all but recovered; empty leaves out pending */
+                state?: "pending" | "open" | "acknowledged" | "silenced" | "recovered" | "active" | "";
                 endpoint?: string;
                 model?: string;
+                kind?: "data" | "prediction" | "result" | "quality" | "operation" | "crash" | "";
+                severity?: "warning" | "critical" | "";
+                /** @description only those of this incident */
+                incident?: string;
             };
             header?: never;
             path?: never;
@@ -5657,6 +7958,78 @@ export interface operations {
         };
     };
     "post-alerts-id-ack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description alert */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AckInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-alerts-id-assign": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description alert */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AssignInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-alerts-id-release": {
         parameters: {
             query?: never;
             header?: never;
@@ -6773,6 +9146,35 @@ export interface operations {
             };
         };
     };
+    "get-engines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppEngines"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-environments": {
         parameters: {
             query?: never;
@@ -7020,6 +9422,277 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TrackingExperimentView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-feedback": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                /** @description waiting is queued and claimed */
+                state?: "queued" | "claimed" | "labelled" | "skipped" | "waiting" | "";
+                model?: string;
+                kind?: "wrong" | "contest" | "override" | "";
+                prediction?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackItemPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-feedback-counts": {
+        parameters: {
+            query?: {
+                /** @description only of this model */
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackCounts"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-feedback-next": {
+        parameters: {
+            query?: {
+                /** @description only of this model */
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackItem"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-feedback-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description item */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackItem"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-feedback-id-claim": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description item */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackItem"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-feedback-id-label": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description item */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackItem"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-feedback-id-release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description item */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackItem"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-feedback-id-skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description item */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SkipInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackItem"];
                 };
             };
             /** @description Error */
@@ -7433,6 +10106,76 @@ export interface operations {
         };
     };
     "post-incidents-id-close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonInputBody2"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-incidents-id-note": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonInputBody2"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-incidents-id-reopen": {
         parameters: {
             query?: never;
             header?: never;
@@ -8004,6 +10747,38 @@ export interface operations {
             };
         };
     };
+    "post-models-name-versions-version-check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InventoryVersion2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-models-name-versions-version-diff": {
         parameters: {
             query: {
@@ -8218,6 +10993,256 @@ export interface operations {
             };
         };
     };
+    "post-monitors-endpoint-accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcceptInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Monitor"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitors-endpoint-backfills": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorBackfillPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-monitors-endpoint-backfills": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackfillInputBody"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorBackfill2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitors-endpoint-backfills-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+                /** @description window */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorBackfill2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitors-endpoint-indicators": {
+        parameters: {
+            query?: {
+                /** @description how many items at most */
+                limit?: number;
+                /** @description next of the page before */
+                cursor?: string;
+                /** @description only this indicator */
+                name?: string;
+            };
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorReadingPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-monitors-endpoint-indicators": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TellInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorTold"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitors-endpoint-live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description endpoint, as in /v2/models/{endpoint}/infer */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorLive"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-monitors-endpoint-windows": {
         parameters: {
             query?: {
@@ -8278,6 +11303,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MonitorResult2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-monitors-endpoint-windows-id-separation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+                /** @description window */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorSeparation2"];
                 };
             };
             /** @description Error */
@@ -8758,6 +11817,99 @@ export interface operations {
             };
         };
     };
+    "get-prediction-retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionRetained"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "put-prediction-retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Put-prediction-retentionRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionRetention2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-prediction-retention": {
+        parameters: {
+            query?: {
+                endpoint?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-predictions": {
         parameters: {
             query?: {
@@ -8837,6 +11989,72 @@ export interface operations {
             };
         };
     };
+    "post-predictions-erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-predictions-eraseRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionErased"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-predictions-purge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PurgeInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionPurged"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-predictions-id": {
         parameters: {
             query?: never;
@@ -8889,6 +12107,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PredictionExplained"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-predictions-id-feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description prediction */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReportInputBody"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackItem"];
                 };
             };
             /** @description Error */
@@ -9598,6 +12852,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TrackingRunView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-runtimes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuntimeStatusPage"];
                 };
             };
             /** @description Error */

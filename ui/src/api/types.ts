@@ -54,3 +54,7 @@ export type Step = Some<PipelineRun["steps"]>;
 export type Entry = Item<Answer<"/api/v1/audit", "get">>;
 export type Verified = Answer<"/api/v1/audit/verify", "post">;
 export type Checkpoint = Answer<"/api/v1/audit/checkpoint", "get">;
+export type AlertRoute = Answer<"/api/v1/alert-routes/{id}", "get">;
+export type RouteDelivery = Item<Answer<"/api/v1/alert-routes/{id}/deliveries", "get">>;
+export type AlertPolicy = Answer<"/api/v1/alert-policy", "get">;
+export type Feedback = Answer<"/api/v1/feedback/{id}", "get">;

@@ -8,6 +8,7 @@ export { default as IconDeployments } from "@tabler/icons-react/dist/esm/icons/I
 export { default as IconMonitoring } from "@tabler/icons-react/dist/esm/icons/IconActivity.mjs";
 export { default as IconAlerts } from "@tabler/icons-react/dist/esm/icons/IconBell.mjs";
 export { default as IconIncidents } from "@tabler/icons-react/dist/esm/icons/IconUrgent.mjs";
+export { default as IconFeedback } from "@tabler/icons-react/dist/esm/icons/IconMessageReport.mjs";
 export { default as IconApprovals } from "@tabler/icons-react/dist/esm/icons/IconGitPullRequest.mjs";
 export { default as IconAudit } from "@tabler/icons-react/dist/esm/icons/IconShieldCheck.mjs";
 export { default as IconSettings } from "@tabler/icons-react/dist/esm/icons/IconSettings.mjs";

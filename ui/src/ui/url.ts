@@ -35,6 +35,12 @@ export function query(values: Record<string, string | number | undefined | null>
   return text ? "?" + text : "";
 }
 
+/** The page with the predictions that a link of the API names. */
+export function rowsOf(link: string | undefined, endpoint: string): string {
+  const at = link?.indexOf("?") ?? -1;
+  return at >= 0 ? `/predictions${link!.slice(at)}` : paths.predictions({ endpoint });
+}
+
 /** The address as the browser knows it: with the workspace prefix. */
 export const full = (path: string) => (path.startsWith("/") ? prefix + path : path);
 

@@ -1,5 +1,6 @@
 import { DatasetPage, DataVersionPage } from "../../features/datasets/DataPages";
 import { IncidentPage } from "../../features/incidents/IncidentsPage";
+import { Routes } from "../../features/routes/Routes";
 import { SettingsPage } from "../../features/settings/SettingsPage";
 import { useMonitors } from "../../features/monitoring/api";
 import { MonitoringPage } from "../../features/monitoring/MonitoringPage";
@@ -10,6 +11,7 @@ import { usePart } from "./part";
 export { AuditPage } from "../../features/audit/AuditPage";
 export { DataPage } from "../../features/datasets/DataPages";
 export { IncidentsPage } from "../../features/incidents/IncidentsPage";
+export { FeedbackPage } from "../../features/feedback/FeedbackPage";
 export { AlertsPage } from "../../features/monitoring/Alerts";
 export { MonitoringPage };
 
@@ -30,3 +32,4 @@ export const DataVersionOne = () => <DataVersionPage name={usePart("name")} v={u
 export const SettingsProfile = () => <SettingsPage tab="" />;
 export const SettingsUsers = () => <SettingsPage tab="users" />;
 export const SettingsTokens = () => <SettingsPage tab="tokens" />;
+export const SettingsRoutes = () => <SettingsPage tab="routes" routes={<Routes />} />;

@@ -1,5 +1,5 @@
-import { Button } from "@mantine/core";
-import type { ReactNode } from "react";
+import { Button, NativeSelect } from "@mantine/core";
+import { useState, type ReactNode } from "react";
 import { useWhyNot } from "../../api/me";
 import type { Alert } from "../../api/types";
 import { m } from "../../messages";
@@ -8,28 +8,24 @@ import { Await } from "../../ui/Await";
 import { Chip, Empty, Time, type Tone } from "../../ui/Bits";
 import { DataTable, type Column } from "../../ui/DataTable";
 import { FilterSelect } from "../../ui/Filter";
-import { fixed } from "../../ui/format";
 import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
 import { Page } from "../../ui/Page";
-import { paths, useParam } from "../../ui/url";
-import { states, useAck, useAlerts, useSilence } from "./api";
+import { paths, rowsOf, useParam } from "../../ui/url";
+import { states, useAck, useAlerts, useRelease, useSilence } from "./api";
 
 const tones: Record<string, Tone> = { open: "bad", acknowledged: "warn", silenced: "neutral", recovered: "ok" };
 
-/** The page with the rows an alert was computed from. */
-function rowsOf(a: Alert): string {
-  const at = a.link?.indexOf("?") ?? -1;
-  return at >= 0 ? `/predictions${a.link.slice(at)}` : paths.predictions({ endpoint: a.endpoint });
-}
+const w = m.watching;
 
 const columns: Column<Alert>[] = [
-  { key: "what", head: m.alerts.what, value: (a) => `${a.endpoint} ${a.feature}`, cell: (a) => <div style={{ minWidth: 210 }}><Go className="rowlink" to={paths.monitoring(a.model || a.endpoint, { endpoint: a.endpoint, window: a.window, feature: a.feature })}>{a.title || (a.feature ? m.alerts.moved(a.feature) : m.alerts.metric(a.metric))}</Go><div className="dim">{a.endpoint}</div></div> },
-  { key: "state", head: m.approvals.state, value: (a) => a.state, cell: (a) => <><Chip tone={tones[a.state]}>{m.alertState[a.state] ?? a.state}</Chip>{a.by && <div className="dim small">{a.by}</div>}</> },
-  { key: "value", head: m.alerts.value, value: (a) => a.value, right: true, cell: (a) => <span title={m.glossary[a.metric]}>{a.metric} {fixed(a.value)}</span> },
-  { key: "limit", head: m.alerts.limit, value: (a) => a.limit, right: true, cell: (a) => fixed(a.limit) },
-  { key: "opened", head: m.alerts.opened, value: (a) => a.opened_at, cell: (a) => <Time at={a.opened_at} /> },
-  { key: "rows", head: m.alerts.rowsBehind, cell: (a) => <Go className="nowrap" to={rowsOf(a)}>{m.alerts.seeRows}</Go> },
+  { key: "what", head: m.alerts.what, value: (a) => `${a.endpoint} ${a.kind}`, cell: (a) => <div style={{ minWidth: 230 }}><Go className="rowlink" to={paths.monitoring(a.model || a.endpoint, { endpoint: a.endpoint, window: a.window, feature: a.kind === "data" ? a.feature : undefined })}>{a.title}</Go><div className="dim">{w.cause[a.kind] ?? a.kind} · {a.endpoint}</div></div> },
+  { key: "state", head: m.approvals.state, value: (a) => a.state, cell: (a) => <><Chip tone={tones[a.state]}>{m.alertState[a.state] ?? a.state}</Chip>{a.until && a.state === "silenced" && <div className="dim small">{w.until} <Time at={a.until} full /></div>}{a.level > 0 && <div className="dim small">{w.passedOn(a.level)}</div>}</> },
+  { key: "severity", head: w.severityHead, value: (a) => a.severity, cell: (a) => <Chip tone={a.state === "recovered" ? "neutral" : a.severity === "critical" ? "bad" : "warn"}>{w.severity[a.severity] ?? a.severity}</Chip> },
+  { key: "owner", head: w.owner, value: (a) => a.owner, cell: (a) => a.owner || <span className="dim">{m.none}</span> },
+  { key: "opened", head: m.alerts.opened, value: (a) => a.began, cell: (a) => <Time at={a.began} /> },
+  { key: "incident", head: w.incident, cell: (a) => (a.incident ? <Go className="nowrap" to={paths.incident(a.incident)}>{w.incident}</Go> : <span className="dim">{m.none}</span>) },
+  { key: "rows", head: m.alerts.rowsBehind, cell: (a) => <Go className="nowrap" to={rowsOf(a.link, a.endpoint)}>{m.alerts.seeRows}</Go> },
   { key: "do", head: <span className="sr">{m.actions}</span>, cell: (a) => <AlertActions alert={a} /> },
 ];
 
@@ -37,12 +33,15 @@ function AlertActions({ alert: a }: { alert: Alert }) {
   const why = useWhyNot("alert.write");
   const ack = useAck(a.id);
   const silence = useSilence(a.id);
-  if (a.state !== "open" && a.state !== "acknowledged") return null;
-  const day = () => new Date(Date.now() + 24 * 3600_000).toISOString();
+  const release = useRelease(a.id);
+  const [hours, setHours] = useState("24");
+  if (a.state === "recovered" || a.state === "pending") return null;
+  const until = () => new Date(Date.now() + Number(hours) * 3600_000).toISOString();
   return (
     <span className="row" style={{ flexWrap: "nowrap" }}>
       {a.state === "open" && <ReasonAction size="compact-sm" variant="default" why={why} ask={{ title: m.alerts.ackTitle, confirm: m.alerts.ack, onConfirm: (reason) => ack.mutateAsync(reason) }}>{m.alerts.ack}</ReasonAction>}
-      <ReasonAction size="compact-sm" variant="default" why={why} ask={{ title: m.alerts.silenceTitle, confirm: m.alerts.silence, onConfirm: (reason) => silence.mutateAsync({ reason, until: day() }) }}>{m.alerts.silence}</ReasonAction>
+      {a.state !== "open" && <ReasonAction size="compact-sm" variant="default" why={why} ask={{ title: w.releaseTitle, confirm: w.release, onConfirm: (reason) => release.mutateAsync(reason) }}>{w.release}</ReasonAction>}
+      {a.state !== "silenced" && <ReasonAction size="compact-sm" variant="default" why={why} ask={{ title: m.alerts.silenceTitle, confirm: m.alerts.silence, onConfirm: (reason) => silence.mutateAsync({ reason, until: until() }), children: <NativeSelect label={w.until} value={hours} onChange={(e) => setHours(e.currentTarget.value)} data={Object.entries(w.hours).map(([value, label]) => ({ value, label }))} /> }}>{m.alerts.silence}</ReasonAction>}
     </span>
   );
 }

@@ -23,11 +23,16 @@ export function useAlerts(state: string) {
 }
 
 export function useAck(id: string) {
-  const refresh = useRefresh("alerts", "monitors", "audit");
+  const refresh = useRefresh("alerts", "incidents", "monitors", "audit");
   return useMutation({ mutationFn: (reason: string) => call(api.POST("/api/v1/alerts/{id}/ack", { params: { path: { id } }, body: { reason } })), onSuccess: refresh });
 }
 
 export function useSilence(id: string) {
-  const refresh = useRefresh("alerts", "monitors", "audit");
+  const refresh = useRefresh("alerts", "incidents", "monitors", "audit");
   return useMutation({ mutationFn: (body: { reason: string; until: string }) => call(api.POST("/api/v1/alerts/{id}/silence", { params: { path: { id } }, body })), onSuccess: refresh });
+}
+
+export function useRelease(id: string) {
+  const refresh = useRefresh("alerts", "incidents", "monitors", "audit");
+  return useMutation({ mutationFn: (reason: string) => call(api.POST("/api/v1/alerts/{id}/release", { params: { path: { id } }, body: { reason } })), onSuccess: refresh });
 }

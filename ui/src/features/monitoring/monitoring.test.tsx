@@ -9,7 +9,7 @@ import { ModelMonitoring } from "./ModelMonitoring";
 
 /** The server sends null where the description knows only the object. */
 const none = null as unknown as Window["performance"];
-const win = (id: string, breached: boolean, more: Partial<Window> = {}): Window => ({ id, endpoint: "screening", from: "2026-03-02T10:00:00Z", to: `2026-03-02T1${id.slice(1)}:00:00Z`, rows: 400, version: 1, breached, features: [feature({ histogram: undefined, shift: breached ? "moved" : "none", psi: breached ? 0.31 : 0.02 }), feature({ name: "texture", shift: "none", psi: 0.05, histogram: undefined })], performance: none, model: "screening", first_prediction: "p1", last_prediction: "p2", reference: { dataset: "patients", version: 1 }, predictions: [], causes: [], verdict: "yes", reasons: [], created_at: "2026-03-02T12:00:00Z", ...more });
+const win = (id: string, breached: boolean, more: Partial<Window> = {}): Window => ({ id, endpoint: "screening", from: "2026-03-02T10:00:00Z", to: `2026-03-02T1${id.slice(1)}:00:00Z`, rows: 400, version: 1, estimate: null as unknown as Window["estimate"], breached, features: [feature({ histogram: undefined, shift: breached ? "moved" : "none", psi: breached ? 0.31 : 0.02 }), feature({ name: "texture", shift: "none", psi: 0.05, histogram: undefined })], performance: none, model: "screening", first_prediction: "p1", last_prediction: "p2", reference: { dataset: "patients", version: 1 }, predictions: [], causes: [], verdict: "yes", reasons: [], created_at: "2026-03-02T12:00:00Z", ...more });
 const monitor = { endpoint: "screening", model: "screening", reference: { dataset: "patients", version: 1 }, window: { rows: 400, min_rows: 200 }, limits: { psi: 0.25 }, features: null, on_breach: null };
 const routes = (windows: Window[] | null) => ({
   "GET /api/v1/me": me(["monitor.read"]),
@@ -17,7 +17,7 @@ const routes = (windows: Window[] | null) => ({
   "GET /api/v1/monitors/screening": { monitor, verdict: { verdict: "watch", reasons: ["1 of 2 inputs moved."] }, windows },
   "GET /api/v1/monitors/screening/windows/w2": { ...win("w2", true), features: [feature(), feature({ name: "texture", shift: "none", psi: 0.05 })] },
   "GET /api/v1/monitors/screening/windows/w1": { ...win("w1", false), features: [feature({ shift: "none", psi: 0.02 })] },
-  "GET /api/v1/alerts": { items: [{ id: "a1", endpoint: "screening", model: "screening", window: "w2", feature: "mean radius", metric: "psi", value: 0.31, limit: 0.25, state: "open", opened_at: "2026-03-02T12:00:00Z", link: "/api/v1/predictions?endpoint=screening&since=2026-03-02T10:00:00Z" }] },
+  "GET /api/v1/alerts": { items: [{ id: "a1", title: "The data of screening moved: mean radius (PSI 0.31, limit 0.25).", kind: "data", severity: "warning", owner: "dana", level: 0, incident: "i1", began: "2026-03-02T10:00:00Z", endpoint: "screening", model: "screening", window: "w2", feature: "mean radius", metric: "psi", value: 0.31, limit: 0.25, state: "open", opened_at: "2026-03-02T12:00:00Z", link: "/api/v1/predictions?endpoint=screening&since=2026-03-02T10:00:00Z" }] },
 });
 
 it("shows the verdict, the newest window, its inputs by shift and both distributions with their counts", async () => {
@@ -38,7 +38,7 @@ it("links an alert to the rows it was computed from", async () => {
   show(<ModelMonitoring model="screening" />);
   const table = await screen.findByRole("table", { name: "Alerts" });
   expect(within(table).getByRole("link", { name: "See the rows" }).getAttribute("href")).toBe("/predictions?endpoint=screening&since=2026-03-02T10:00:00Z");
-  expect(within(table).getByRole("link", { name: "mean radius has moved" }).getAttribute("href")).toContain("window=w2");
+  expect(within(table).getByRole("link", { name: /^The data of screening moved/ }).getAttribute("href")).toContain("window=w2");
 });
 
 it("opens the window of the address", async () => {

@@ -1,6 +1,6 @@
 import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useState, type ReactNode } from "react";
 import { api, call } from "../../api/client";
 import type { Explained, Prediction } from "../../api/types";
 import { m } from "../../messages";
@@ -15,7 +15,7 @@ import { paths } from "../../ui/url";
 import { fired } from "./words";
 
 /** One call: what went in, what came out, which rules fired, what turned out to be true, and why it came out so. */
-export function PredictionPage({ id }: { id: string }) {
+export function PredictionPage({ id, said }: { id: string; said?: ReactNode }) {
   const query = useQuery<Prediction>({ queryKey: ["predictions", id], queryFn: () => call(api.GET("/api/v1/predictions/{id}", { params: { path: { id } } })) });
   return (
     <Page title={m.predict.one(id.slice(-8))} kind={m.predict.kind} crumbs={[{ label: m.predict.title, to: "/predictions" }]}>
@@ -27,6 +27,7 @@ export function PredictionPage({ id }: { id: string }) {
           <div className="grid2"><Panel title={m.version.inputs} id="inputs"><Tensors value={p.inputs} /></Panel><Panel title={m.version.outputs} id="outputs"><Tensors value={p.outputs} /></Panel></div>
           {!p.error && p.version > 0 && <Why id={p.id} />}
           <Panel title={m.predict.outcomes} id="outcomes" flush><DataTable label={m.predict.outcomes} rows={p.outcomes ?? []} rowKey={(o) => `${o.row} ${o.at}`} empty={<Empty>{m.predict.noOutcome}</Empty>} columns={[{ key: "row", head: m.predict.row, right: true, cell: (o) => o.row }, { key: "value", head: m.version.value, cell: (o) => text(o.value) }, { key: "at", head: m.audit.when, cell: (o) => <Time at={o.at} full /> }]} /></Panel>
+          {said}
         </div>
       )}</Await>
     </Page>

@@ -1,6 +1,6 @@
 import { Button, Checkbox, Modal, NumberInput, PasswordInput, TextInput } from "@mantine/core";
 import { useMutation, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useState, type ReactNode } from "react";
 import { api, call, items } from "../../api/client";
 import { useMe, useWhyNot } from "../../api/me";
 import type { Role, Token, User } from "../../api/types";
@@ -14,12 +14,12 @@ import { Note, ProblemNote } from "../../ui/Note";
 import { Page, Tabs } from "../../ui/Page";
 
 /** Accounts, tokens, and who one is. */
-export function SettingsPage({ tab }: { tab: "" | "users" | "tokens" }) {
-  const titles = { "": m.settings.profile, users: m.settings.users, tokens: m.settings.tokens };
+export function SettingsPage({ tab, routes }: { tab: "" | "users" | "tokens" | "routes"; routes?: ReactNode }) {
+  const titles = { "": m.settings.profile, users: m.settings.users, tokens: m.settings.tokens, routes: m.watching.routes.title };
   return (
     <Page title={m.settings.title} kind={titles[tab]}>
-      <Tabs label={m.settings.title} tabs={(["", "users", "tokens"] as const).map((t) => ({ to: "/settings" + (t ? "/" + t : ""), label: titles[t] }))} />
-      {tab === "users" ? <Users /> : tab === "tokens" ? <Tokens /> : <Profile />}
+      <Tabs label={m.settings.title} tabs={(["", "users", "tokens", "routes"] as const).map((t) => ({ to: "/settings" + (t ? "/" + t : ""), label: titles[t] }))} />
+      {tab === "users" ? <Users /> : tab === "tokens" ? <Tokens /> : tab === "routes" ? routes : <Profile />}
     </Page>
   );
 }
