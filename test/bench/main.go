@@ -8,6 +8,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -23,8 +24,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"keelson/test/launch"
 )
 
 // figure is one line of the table.
@@ -79,27 +81,30 @@ func measure(bin, model string) (out []figure, err error) {
 	defer os.RemoveAll(dir)
 	// The second start counts: the first makes keys and schema.
 	var starts []float64
-	var s *server
+	var program *launch.Server
+	token := ""
 	for i := range 6 {
-		if s != nil {
-			if err := s.stop(); err != nil {
+		if program != nil {
+			if err := program.Stop(); err != nil {
 				return out, err
 			}
+			token = program.Token
 		}
 		began := time.Now()
-		if s, err = start(bin, dir, s); err != nil {
+		if program, err = launch.Keelson(context.Background(), bin, filepath.Join(dir, "data"), token); err != nil {
 			return out, err
 		}
 		if i > 0 {
 			starts = append(starts, float64(time.Since(began).Microseconds())/1000)
 		}
 	}
-	defer s.stop()
+	defer program.Stop()
+	s := &server{program.URL, program.Token}
 	ms := median(starts)
 	out = append(out, figure{"start to ready, median of 5", fmt.Sprintf("%.0f ms", ms), "≤ 300 ms", ms <= 300})
 
 	time.Sleep(3 * time.Second) // idle
-	rss, err := s.rss()
+	rss, err := launch.RSS(program.PID())
 	if err != nil {
 		return out, err
 	}
@@ -119,69 +124,8 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-type server struct {
-	cmd        *exec.Cmd
-	url, token string
-}
-
-// start runs the program in dir; before is an earlier server of the same folder, whose token still works.
-func start(bin, dir string, before *server) (*server, error) {
-	cmd := exec.Command(bin, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"))
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stderr = os.Stderr
-	cmd.Env = append(os.Environ(), "KEELSON_LOG_LEVEL=error")
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	s := &server{cmd: cmd}
-	if before != nil {
-		s.token = before.token
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		l := strings.TrimSpace(lines.Text())
-		if u, ok := strings.CutPrefix(l, "ready on "); ok {
-			s.url = u
-			if s.token != "" {
-				break
-			}
-		}
-		if t, ok := strings.CutPrefix(l, "export MLFLOW_TRACKING_TOKEN="); ok {
-			s.token = t
-			break
-		}
-	}
-	go io.Copy(io.Discard, out)
-	if s.url == "" || s.token == "" {
-		s.stop()
-		return nil, fmt.Errorf("the server did not say where it is and how to get in")
-	}
-	return s, nil
-}
-
-func (s *server) stop() error {
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return nil // gone already
-	}
-	return s.cmd.Wait()
-}
-
-func (s *server) rss() (float64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, err := strconv.ParseFloat(strings.Fields(v)[0], 64)
-			return kb / 1000, err
-		}
-	}
-	return 0, fmt.Errorf("no VmRSS")
-}
+// server is where requests go.
+type server struct{ url, token string }
 
 func (s *server) post(client *http.Client, path string, body []byte) (time.Duration, error) {
 	req, err := http.NewRequest("POST", s.url+path, bytes.NewReader(body))

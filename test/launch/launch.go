@@ -40,22 +40,32 @@ func Keelson(ctx context.Context, bin, data, token string, args ...string) (*Ser
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &Server{Token: token, bin: bin, cmd: cmd}
+	s := &Server{bin: bin, cmd: cmd}
+	if s.URL, s.Token, err = Ready(out, token); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// Ready reads what a starting server prints until it has said where it answers and how to get in (unless a token is known
+// already), and drops the rest.
+func Ready(out io.Reader, known string) (url, token string, err error) {
+	token = known
 	lines := bufio.NewScanner(out)
-	for (s.URL == "" || s.Token == "") && lines.Scan() {
+	for (url == "" || token == "") && lines.Scan() {
 		l := strings.TrimSpace(lines.Text())
 		if u, ok := strings.CutPrefix(l, "ready on "); ok {
-			s.URL = u
+			url = u
 		}
 		if t, ok := strings.CutPrefix(l, "export MLFLOW_TRACKING_TOKEN="); ok {
-			s.Token = t
+			token = t
 		}
 	}
 	go io.Copy(io.Discard, out)
-	if s.URL == "" || s.Token == "" {
-		return nil, errors.Join(fmt.Errorf("%s did not say where it is and how to get in", bin), s.Stop())
+	if url == "" || token == "" {
+		return "", "", errors.New("the server did not say where it is and how to get in")
 	}
-	return s, nil
+	return url, token, nil
 }
 
 // CLI runs a command of the program against the server and gives what it printed.

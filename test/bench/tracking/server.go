@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"database/sql"
@@ -21,6 +20,8 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
+
+	"keelson/test/launch"
 )
 
 // server is one of the two programs, running.
@@ -60,21 +61,8 @@ func (b *bench) keelson(database string, env ...string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := bufio.NewScanner(out)
-	for (s.url == "" || s.token == "") && lines.Scan() {
-		l := strings.TrimSpace(lines.Text())
-		if u, ok := strings.CutPrefix(l, "ready on "); ok {
-			s.url = u
-		}
-		if t, ok := strings.CutPrefix(l, "export MLFLOW_TRACKING_TOKEN="); ok {
-			s.token = t
-		}
-	}
-	go io.Copy(io.Discard, out)
-	if s.url == "" || s.token == "" {
-		return nil, fmt.Errorf("keelson did not say where it is and how to get in")
-	}
-	return s, nil
+	s.url, s.token, err = launch.Ready(out, "")
+	return s, err
 }
 
 // mlflow starts the peer on "sqlite" or "postgres", once per database.
