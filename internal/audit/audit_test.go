@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"keelson/internal/audit"
 	"keelson/internal/blob"
@@ -112,6 +113,57 @@ func TestTheLogVerifiesAndNamesWhatWasTouched(t *testing.T) {
 		exec(t, d, "DELETE FROM audit_node WHERE pos >= 355")
 		if r := verify(); r.OK || !strings.Contains(fmt.Sprint(r.Broken), "cut") {
 			t.Errorf("the cut was not noticed: %+v", r.Broken)
+		}
+	})
+}
+
+func TestWhatWasNumberedBeforeASuddenEndIsPublishedByTheNextStart(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		l := newLog(t, d)
+		record(t, d, 100)
+		if err := l.Sequence(ctx); err != nil {
+			t.Fatal(err)
+		}
+		dead := *l // numbers and signs, but its files go where nobody looks
+		elsewhere, err := blob.OpenDir(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer elsewhere.Close()
+		dead.Blobs = elsewhere
+		record(t, d, 500)
+		if err := dead.Sequence(ctx); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- l.Run(ctx) }()
+		published := func(name string) string {
+			r, _, err := l.Blobs.OpenNamed(ctx, name)
+			if err != nil {
+				return ""
+			}
+			defer r.Close()
+			b, _ := io.ReadAll(r)
+			return string(b)
+		}
+		for end := time.Now().Add(20 * time.Second); !strings.Contains(published("audit/checkpoint"), "\n600\n"); <-time.After(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the checkpoint outside the database is\n%s", published("audit/checkpoint"))
+			}
+		}
+		for _, name := range []string{"audit/tile/8/0/000", "audit/tile/8/0/001"} { // written before the checkpoint
+			if published(name) == "" {
+				t.Errorf("%s is not there", name)
+			}
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if r, err := l.Verify(context.Background()); err != nil || !r.OK || r.Size != 600 {
+			t.Errorf("%+v, %v", r, err)
 		}
 	})
 }

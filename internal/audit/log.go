@@ -53,6 +53,9 @@ func (l *Log) Run(ctx context.Context) error {
 	if err := l.Open(); err != nil {
 		return err
 	}
+	if err := l.catchUp(ctx); err != nil && ctx.Err() == nil {
+		l.Log.ErrorContext(ctx, "the audit checkpoint of the last run could not be published", "error", err)
+	}
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -188,6 +191,27 @@ func (n *sequencing) store(tx db.Scope) error {
 		}
 	}
 	return nil
+}
+
+// catchUp publishes what a process that ended suddenly had numbered and not published.
+func (l *Log) catchUp(ctx context.Context) error {
+	known, err := l.remembered(ctx)
+	if err != nil {
+		return err
+	}
+	var from int64
+	if known != "" {
+		t, err := parseCheckpoint(known, l.Verifier())
+		if err != nil {
+			return err // somebody changed it, which verification tells
+		}
+		from = t.N
+	}
+	c, err := l.Latest(ctx)
+	if err != nil || c.Size <= from { // a smaller one means that the log was cut
+		return err
+	}
+	return l.publish(ctx, from, c)
 }
 
 // publish writes the tiles that became full and the checkpoint outside the database.
