@@ -231,10 +231,7 @@ func (m *API) deletePromptAlias(ctx context.Context, in *modelRequest) (any, err
 
 func (m *API) getPromptAlias(ctx context.Context, in *modelRequest) (any, error) {
 	v, err := m.Prompts.Aliased(ctx, in.Name, in.Alias)
-	if p, ok := problem.As(err); ok && p.Field == "alias" { // MLflow counts a missing alias among wrong values
-		err = problem.New(problem.Invalid, "%s", p.Detail).At("alias")
-	}
-	return answerPromptVersion(v, err)
+	return answerPromptVersion(v, wrongAlias(err))
 }
 
 // createVersionOfModel is createVersion for names that no prompt has.

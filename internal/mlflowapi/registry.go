@@ -215,13 +215,15 @@ func (m *API) deleteAlias(ctx context.Context, in *modelRequest) (any, error) {
 
 func (m *API) getAlias(ctx context.Context, in *modelRequest) (any, error) {
 	v, err := m.Inventory.Aliased(ctx, in.Name, in.Alias)
-	if p, ok := problem.As(err); ok && p.Field == "alias" { // MLflow counts a missing alias among wrong values
-		err = problem.New(problem.Invalid, "%s", p.Detail).At("alias")
+	return answerVersion(v, wrongAlias(err))
+}
+
+// wrongAlias counts a missing alias among wrong values, as MLflow does.
+func wrongAlias(err error) error {
+	if p, ok := problem.As(err); ok && p.Field == "alias" {
+		return problem.New(problem.Invalid, "%s", p.Detail).At("alias")
 	}
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"model_version": fromVersion(v)}, nil
+	return err
 }
 
 // settle is how long the creation of a version waits for its self-test, so that most clients get the final state at once
