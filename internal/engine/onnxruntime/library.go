@@ -246,7 +246,7 @@ func (s *session) ports(side string, count, name, typ int) (out []port, names []
 			return nil, nil, err
 		}
 		if p.Type == 0 {
-			return nil, nil, problem.New(problem.Unsupported, "Its %s %q is not a tensor of a type the protocol has, but a map, a sequence or of another type; export the model without it (for scikit-learn with the option zipmap=False).", side, clip(p.Name))
+			return nil, nil, problem.New(problem.Unsupported, "Its %s %q is not a tensor of a type the protocol has, but a map, a sequence or of another type; export the model without it.", side, clip(p.Name))
 		}
 		out = append(out, p)
 		names = append(names, append([]byte(p.Name), 0))

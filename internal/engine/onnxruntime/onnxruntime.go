@@ -16,8 +16,8 @@
 // the file. The library is never fetched or opened by itself: an operator installs it (package runtime, keelson runtime
 // install onnxruntime), and only the version this build was written for is opened.
 //
-// Refused by name: tensors in files of their own, sparse tensors, custom operators, maps, sequences and optional values as
-// inputs or outputs, complex numbers and floats of less than 16 bits there.
+// What ZipMap makes maps of stays a tensor of scores, as in the Go engine. Refused by name: tensors in files of their own,
+// sparse tensors, custom operators, other maps, sequences and optional values as inputs or outputs, complex numbers and floats of less than 16 bits there.
 package onnxruntime
 
 import (
@@ -99,6 +99,10 @@ func (e Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine
 	if err := onnx.Inspect(data, domains); err != nil {
 		return nil, refused(name, err)
 	}
+	data, columns, err := onnx.Unzip(data)
+	if err != nil {
+		return nil, refused(name, err)
+	}
 	library, err := e.Library()
 	if err != nil {
 		return nil, err
@@ -110,7 +114,7 @@ func (e Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine
 		return nil, refused(name, err)
 	}
 	m := &model{host: h, bytes: int64(len(data))}
-	if err := m.describe(ctx); err != nil {
+	if err := m.describe(ctx, columns); err != nil {
 		return nil, errors.Join(refused(name, err), h.close())
 	}
 	return m, nil
@@ -139,8 +143,8 @@ type model struct {
 	closed    atomic.Bool
 }
 
-// describe makes the signature.
-func (m *model) describe(ctx context.Context) error {
+// describe makes the signature. columns names the values of outputs.
+func (m *model) describe(ctx context.Context, columns map[string][]string) error {
 	about := m.host.about
 	for _, p := range about.Inputs {
 		shape := p.Shape
@@ -160,6 +164,9 @@ func (m *model) describe(ctx context.Context) error {
 		if two != nil && three != nil { // what the model really gives counts; files often declare shapes that are not so
 			spec.Datatype = two[i].Type.String()
 			spec.Shape = onnx.Agreed(p.Shape, two[i].Shape, three[i].Shape, true)
+		}
+		if words := columns[p.Name]; len(spec.Shape) == 2 && spec.Shape[1] == len(words) {
+			spec.Columns, spec.Doc = words, "the score of each class"
 		}
 		m.signature.Outputs = append(m.signature.Outputs, spec)
 	}
