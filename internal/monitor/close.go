@@ -127,7 +127,11 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 	if err := s.learnReference(ctx, m, state, r.Reference, columns); err != nil {
 		return false, err
 	}
-	if state.estimator, err = s.estimatorOf(ctx, m, r.Version, state, inputs); err != nil {
+	trained := state.ref
+	if trained.Dataset == "" { // where nobody knows what it was trained on, the reference that was named
+		trained = r.Reference
+	}
+	if state.estimator, err = s.estimatorOf(ctx, m, r.Version, state, trained, inputs); err != nil {
 		return false, err
 	}
 	k.estimator, k.together = state.estimator, state.together

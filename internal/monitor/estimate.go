@@ -61,7 +61,7 @@ func learn(w *rows, basis string, data dataset.Ref) *estimator {
 		return e
 	}
 	known.n, known.inputs, known.outputs = len(at), pickRows(w.inputs, at), pickRows(w.outputs, at)
-	all := known.labelled()
+	all := alike(known.labelled())
 	var err error
 	switch kindOf(all) {
 	case "binary":
@@ -341,11 +341,11 @@ func (e *estimator) losses(w *rows) []float64 {
 // estimatorOf gives the estimator of a version, learnt once from the data it was judged on or trained on. Without such data
 // it is nil until a window has outcomes enough. A version that cannot answer that data has no estimate; its windows are closed
 // all the same.
-func (s *Service) estimatorOf(ctx context.Context, m *Monitor, version int, state *versionState, reference *profile) (*estimator, error) {
+func (s *Service) estimatorOf(ctx context.Context, m *Monitor, version int, state *versionState, trained dataset.Ref, reference *profile) (*estimator, error) {
 	if state.estimator != nil || s.Rehearsals == nil || version < 1 {
 		return state.estimator, nil
 	}
-	r, err := s.Rehearsals.Rehearse(ctx, m.Model, version, state.ref)
+	r, err := s.Rehearsals.Rehearse(ctx, m.Model, version, trained)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}

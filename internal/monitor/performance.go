@@ -14,6 +14,7 @@ type Performance struct {
 	Accuracy *float64               `json:"accuracy"`
 	AUC      *float64               `json:"auc"`
 	N        int                    `json:"n" doc:"rows with an outcome"`
+	LeftOut  int                    `json:"left_out,omitempty" doc:"outcomes of another kind than the others"`
 	Coverage float64                `json:"label_coverage" doc:"share of the window's rows with an outcome, 0..1"`
 	Metrics  map[string]score.Value `json:"metrics" doc:"all measures; null where undefined"`
 	Why      map[string]string      `json:"why,omitempty" doc:"why a measure is undefined"`
@@ -42,6 +43,9 @@ func evaluate(rows []labelled, all int) *Performance {
 		return nil
 	}
 	p := &Performance{Coverage: float64(len(rows)) / float64(max(all, len(rows)))}
+	given := len(rows)
+	rows = alike(rows)
+	p.LeftOut = given - len(rows)
 	switch kindOf(rows) {
 	case "binary":
 		p.binary(rows)
@@ -66,6 +70,41 @@ func evaluate(rows []labelled, all int) *Performance {
 	}
 	p.Accuracy, p.AUC = get("accuracy"), get("roc_auc")
 	return p
+}
+
+// alike leaves out outcomes that are not of the kind of nearly all others: words among numbers or numbers among words,
+// whichever are fewer, and of numbers the few, up to 5 %, that are neither 0 nor 1 while all others are.
+func alike(rows []labelled) []labelled {
+	words, truths := 0, 0
+	for _, r := range rows {
+		switch t := r.truth.(type) {
+		case string:
+			words++
+		case bool:
+			truths++
+		case float64:
+			if t == 0 || t == 1 {
+				truths++
+			}
+		}
+	}
+	numbers := len(rows) - words
+	wordy := 2*words > len(rows)
+	mixed := words > 0 && numbers > 0
+	odd := numbers - truths
+	twofold := !wordy && odd > 0 && 20*odd <= numbers
+	if !mixed && !twofold {
+		return rows
+	}
+	out := make([]labelled, 0, len(rows))
+	for _, r := range rows {
+		t, isNumber := r.truth.(float64)
+		_, isWord := r.truth.(string)
+		if isWord == wordy && !(twofold && isNumber && t != 0 && t != 1) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func kindOf(rows []labelled) string {

@@ -34,6 +34,7 @@ func fares(w *rows, e *estimator) judged {
 	all := w.labelled()
 	kind := ""
 	if len(all) > 0 {
+		all = alike(all)
 		kind = kindOf(all)
 	}
 	if kind == "regression" {

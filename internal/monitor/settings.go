@@ -40,7 +40,7 @@ type Metric struct {
 	Name       string   `json:"name"`
 	Expression string   `json:"expression" doc:"CEL over input, output and outcome, such as output.score * input.amount"`
 	When       string   `json:"when,omitempty" doc:"CEL: only rows for which it holds"`
-	Aggregate  string   `json:"aggregate" enum:"mean,sum,min,max,count,p50,p90,p95,p99" doc:"of truth values, mean is the share and count the number that hold"`
+	Aggregate  string   `json:"aggregate,omitempty" enum:"mean,sum,min,max,count,p50,p90,p95,p99" doc:"of truth values, mean is the share and count the number that hold"`
 	Min        *float64 `json:"min,omitempty"`
 	Max        *float64 `json:"max,omitempty"`
 	Unit       string   `json:"unit,omitempty"`
