@@ -6,7 +6,7 @@ VENV   := $(CACHE)/venv-$(shell sha256sum examples/screening/requirements.txt 2>
 MLFLOW := $(CACHE)/mlflow-$(shell sha256sum test/conformance/mlflow/requirements.txt 2>/dev/null | cut -c1-12)
 GO     ?= go
 
-.PHONY: help build ui venv mlflow demo test check bench bench-tracking bench-serving generate proto clean
+.PHONY: help build ui venv mlflow demo test check bench bench-tracking bench-serving bench-monitoring generate proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,16 @@ bench-serving: build $(if $(PEER),,$(SERVING)/ready) ## the figures against MLSe
 $(SERVING)/ready: test/bench/serving/requirements.txt
 	$(PYTHON) -m venv $(SERVING)
 	$(SERVING)/bin/pip install --quiet --disable-pip-version-check --no-deps -r test/bench/serving/requirements.txt
+	touch $@
+
+MONITORING := $(CACHE)/monitoring-$(shell sha256sum test/bench/monitoring/requirements.txt 2>/dev/null | cut -c1-12)
+bench-monitoring: $(if $(PEER),,$(MONITORING)/ready) ## the figures against Evidently, NannyML, fairlearn, xgboost and shap, half an hour; BENCH_FLAGS=-quick for a look, PEER names a python that has them
+	$(GO) run ./test/bench/monitoring -python $(or $(PEER),$(MONITORING)/bin/python) $(BENCH_FLAGS)
+
+$(MONITORING)/ready: test/bench/monitoring/requirements.txt
+	@echo "making the environment of the peers (once, about five minutes, 2 GB) …"
+	$(PYTHON) -m venv $(MONITORING)
+	$(MONITORING)/bin/pip install --quiet --disable-pip-version-check -r test/bench/monitoring/requirements.txt
 	touch $@
 
 generate: ## api/openapi.json, the reference pages and the types of the web interface

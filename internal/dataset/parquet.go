@@ -266,6 +266,11 @@ func chunkOf(m *format.ColumnMetaData) (from, length int64) {
 func (p *parquetFile) fields() []Field { return p.head }
 
 func (p *parquetFile) scan(ctx context.Context, want []bool, each func(int, int64, *cell) error) (int64, error) {
+	return p.scanWith(ctx, want, each, nil)
+}
+
+// scanWith is scan where columns of doubles may go to bulk instead, many values at a time.
+func (p *parquetFile) scanWith(ctx context.Context, want []bool, each func(int, int64, *cell) error, bulk func(int, []float64) error) (int64, error) {
 	for i := range p.cols {
 		if want != nil && !want[i] {
 			continue
@@ -275,6 +280,12 @@ func (p *parquetFile) scan(ctx context.Context, want []bool, each func(int, int6
 			group := &p.meta.RowGroups[g]
 			end := row + group.NumRows
 			c := chunk{col: &p.cols[i], codec: group.Columns[i].MetaData.Codec, limits: p.limits}
+			if bulk != nil && c.doublesOnly(group.Columns[i].MetaData.Encoding) {
+				c.bulk = func(values []float64) error {
+					row += int64(len(values))
+					return bulk(i, values)
+				}
+			}
 			from, length := chunkOf(&group.Columns[i].MetaData)
 			err := c.read(ctx, io.NewSectionReader(p.f, from, length), group.NumRows, func(v *cell) error {
 				row++

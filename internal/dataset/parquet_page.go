@@ -37,6 +37,11 @@ type chunk struct {
 	limits Limits
 	dict   []cell
 	zstd   *zstd.Decoder
+	// bulk takes the values of a column of doubles many at a time, NaN for missing ones, instead of each; the slice holds
+	// during the call only.
+	bulk    func([]float64) error
+	doubles []float64 // the dictionary of such a column
+	batch   []float64
 }
 
 // pageHeader is what is needed of a Parquet PageHeader.
@@ -79,7 +84,12 @@ func (c *chunk) read(ctx context.Context, r *io.SectionReader, rows int64, each 
 		}
 		switch format.PageType(h.typ) {
 		case format.DictionaryPage:
-			if c.dict, err = c.dictionary(h, raw); err != nil {
+			if c.bulk != nil {
+				err = c.doubleDictionary(h, raw)
+			} else {
+				c.dict, err = c.dictionary(h, raw)
+			}
+			if err != nil {
 				return err
 			}
 		case format.DataPage, format.DataPageV2:
@@ -269,6 +279,9 @@ func (c *chunk) data(ctx context.Context, h pageHeader, raw []byte, each func(*c
 	present := func() (uint32, error) { return 1, nil }
 	if c.col.optional {
 		present = (&hybrid{b: levels, width: 1}).next
+	}
+	if c.bulk != nil {
+		return c.doublesOf(ctx, h, present, body)
 	}
 	next, err := c.values(format.Encoding(h.encoding), body)
 	if err != nil {

@@ -31,7 +31,7 @@ func ScanFile(ctx context.Context, at io.ReaderAt, size int64, format string, sc
 	}
 	var buf []byte
 	none := math.NaN()
-	return src.scan(ctx, nil, func(column int, row int64, c *cell) error {
+	cells := func(column int, row int64, c *cell) error {
 		switch {
 		case c.kind == missing:
 			return each(column, none, nil)
@@ -49,6 +49,18 @@ func ScanFile(ctx context.Context, at io.ReaderAt, size int64, format string, sc
 			return fmt.Errorf("row %d of column %q: %w", row, schema[column].Name, err)
 		}
 		return each(column, v, nil)
+	}
+	p, ok := src.(*parquetFile)
+	if !ok {
+		return src.scan(ctx, nil, cells)
+	}
+	return p.scanWith(ctx, nil, cells, func(column int, values []float64) error {
+		for _, v := range values {
+			if err := each(column, v, nil); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

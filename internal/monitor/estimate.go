@@ -207,6 +207,9 @@ func (e *estimator) expect(w *rows, l Limits) (out *Estimate, why string) {
 	if err != nil {
 		return nil, err.Error()
 	}
+	if out.Metric == estimate.ROCAUC && !got[estimate.ROCAUC].Value.OK() { // one class only is expected: there is nothing to rank
+		out.Metric = estimate.Accuracy
+	}
 	switch e.Basis {
 	case "training":
 		out.Note = "Learnt from the data the version was trained on, where it does better than on new rows: the trend counts, the level is too good."
