@@ -12,14 +12,23 @@ func KS(ref, cur []float64) (float64, error) {
 	n, m := float64(len(ref)), float64(len(cur))
 	i, j, d := 0, 0, 0.0
 	for i < len(ref) && j < len(cur) {
-		v := math.Min(ref[i], cur[j])
+		v := ref[i]
+		if cur[j] < v {
+			v = cur[j]
+		}
 		for i < len(ref) && ref[i] == v {
 			i++
 		}
 		for j < len(cur) && cur[j] == v {
 			j++
 		}
-		d = math.Max(d, math.Abs(float64(i)/n-float64(j)/m))
+		gap := float64(i)/n - float64(j)/m
+		if gap < 0 {
+			gap = -gap
+		}
+		if gap > d {
+			d = gap
+		}
 	}
 	return d, nil
 }
@@ -61,12 +70,12 @@ func Wasserstein(ref, cur []float64) (float64, error) {
 	i, j, sum := 0, 0, 0.0
 	at := math.Min(ref[0], cur[0])
 	for i < len(ref) || j < len(cur) {
-		v := math.Inf(1)
-		if i < len(ref) {
+		v := 0.0
+		switch {
+		case j == len(cur) || i < len(ref) && ref[i] <= cur[j]:
 			v = ref[i]
-		}
-		if j < len(cur) {
-			v = math.Min(v, cur[j])
+		default:
+			v = cur[j]
 		}
 		sum += math.Abs(float64(i)/n-float64(j)/m) * (v - at)
 		at = v

@@ -13,7 +13,6 @@
 package estimate
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -124,14 +123,16 @@ func improves(scores, outcomes []float64, truth []bool) bool {
 		seen[k]++
 	}
 	mapped := make([]float64, len(scores))
+	order := byValue(scores)
+	others := make([]int, 0, len(scores))
 	for f := range folds {
-		var x, y []float64
-		for i := range scores {
+		others = others[:0]
+		for _, i := range order {
 			if fold[i] != f {
-				x, y = append(x, scores[i]), append(y, outcomes[i])
+				others = append(others, i)
 			}
 		}
-		m := FitIsotonic(x, y)
+		m := fitSorted(others, scores, outcomes)
 		for i := range scores {
 			if fold[i] == f {
 				mapped[i] = m.At(scores[i])
@@ -156,12 +157,29 @@ func calibrationError(p, outcomes []float64) float64 {
 	return total / float64(n)
 }
 
+// byValue orders rows by their value, equal ones as they stand.
 func byValue(v []float64) []int {
-	order := make([]int, len(v))
-	for i := range order {
-		order[i] = i
+	type row struct {
+		value float64
+		at    int
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(v[a], v[b]) })
+	rows := make([]row, len(v))
+	for i, x := range v {
+		rows[i] = row{x, i}
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		switch {
+		case a.value < b.value:
+			return -1
+		case a.value > b.value:
+			return 1
+		}
+		return a.at - b.at
+	})
+	order := make([]int, len(v))
+	for i, r := range rows {
+		order[i] = r.at
+	}
 	return order
 }
 
@@ -225,18 +243,15 @@ func resampled(scores []float64, truth []bool) spread {
 	const draws = 50
 	size := min(len(scores)/2, 50_000)
 	r := rand.New(rand.NewPCG(uint64(len(scores)), 50))
-	s, y := make([]float64, size), make([]bool, size)
+	order := byValue(scores) // the rows are sorted once; a draw says how often each stands in the sample
+	drawn := make([]int32, len(scores))
 	sum, squares, n := 0.0, 0.0, 0.0
 	for range draws {
-		for i := range s {
-			at := r.IntN(len(scores))
-			s[i], y[i] = scores[at], truth[at]
+		clear(drawn)
+		for range size {
+			drawn[r.IntN(len(scores))]++
 		}
-		b, err := score.NewBinary(y, s, 0.5)
-		if err != nil {
-			continue
-		}
-		if v, ok, _ := b.PRAUC().Get(); ok {
+		if v, ok := averagePrecision(order, drawn, scores, truth); ok {
 			sum, squares, n = sum+v, squares+v*v, n+1
 		}
 	}
@@ -245,6 +260,37 @@ func resampled(scores []float64, truth []bool) spread {
 	}
 	mean := sum / n
 	return spread{math.Sqrt(math.Max(0, squares/n-mean*mean)) * math.Sqrt(float64(size)), 1}
+}
+
+// averagePrecision is score.Binary's PRAUC of a sample that holds row i drawn[i] times; order sorts the rows by score,
+// ascending. ok is false without positives.
+func averagePrecision(order []int, drawn []int32, scores []float64, truth []bool) (v float64, ok bool) {
+	positives := 0.0
+	for i, n := range drawn {
+		if n > 0 && truth[i] {
+			positives += float64(n)
+		}
+	}
+	if positives == 0 {
+		return 0, false
+	}
+	tp, all, area := 0.0, 0.0, 0.0
+	for i := len(order) - 1; i >= 0; {
+		at, hits, rows := scores[order[i]], 0.0, 0.0
+		for ; i >= 0 && scores[order[i]] == at; i-- {
+			if n := float64(drawn[order[i]]); n > 0 {
+				rows += n
+				if truth[order[i]] {
+					hits += n
+				}
+			}
+		}
+		if rows > 0 {
+			tp, all = tp+hits, all+rows
+			area += hits / positives * tp / all
+		}
+	}
+	return area, true
 }
 
 // Estimate gives the expected metrics of rows whose outcomes are not known. It fails when scores and decisions do not

@@ -1,10 +1,6 @@
 package estimate
 
-import (
-	"cmp"
-	"slices"
-	"sort"
-)
+import "sort"
 
 // Isotonic maps scores to probabilities by a growing, piecewise linear function.
 type Isotonic struct {
@@ -17,13 +13,13 @@ type Isotonic struct {
 //
 // Source: Barlow et al., Statistical Inference under Order Restrictions, 1972.
 func FitIsotonic(scores, outcomes []float64) Isotonic {
-	order := make([]int, len(scores))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(scores[a], scores[b]) })
+	return fitSorted(byValue(scores), scores, outcomes)
+}
+
+// fitSorted is FitIsotonic of the rows of order, whose scores do not fall.
+func fitSorted(order []int, scores, outcomes []float64) Isotonic {
 	type point struct{ x, y, weight float64 }
-	var points []point
+	points := make([]point, 0, len(order))
 	for _, i := range order {
 		if n := len(points); n > 0 && points[n-1].x == scores[i] {
 			p := &points[n-1]

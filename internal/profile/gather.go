@@ -17,10 +17,17 @@ type Gathered struct {
 	scratch    []uint64
 	sketch     *Column
 	words      map[string]*float64
-	other      float64 // rows with words that are not told apart any more
+	lately     [64]told // of words seen lately, by length and last byte
+	other      float64  // rows with words that are not told apart any more
 	missing    int64
 	infinite   int64
 	rows       int64
+}
+
+// told is the count of a word.
+type told struct {
+	word string
+	n    *float64
 }
 
 // mostTold bounds the different words of a Gathered.
@@ -70,8 +77,17 @@ func (g *Gathered) AddWord(w []byte) {
 		g.missing++
 		return
 	}
+	place := &g.lately[0]
+	if len(w) > 0 {
+		place = &g.lately[(uint(w[len(w)-1])+7*uint(len(w)))%64]
+	}
+	if place.n != nil && place.word == string(w) {
+		*place.n++
+		return
+	}
 	if n := g.words[string(w)]; n != nil {
 		*n++
+		*place = told{string(w), n}
 		return
 	}
 	if g.words == nil {
@@ -252,50 +268,81 @@ func (g *Gathered) toSketch() *Column {
 	return g.sketch
 }
 
-// sorted puts the values in order: a radix sort over their ordered bits, eleven at a time.
+// sorted puts the values in order: a radix sort over the three highest digits, of eleven bits, in which their ordered bits
+// differ, and insertion of the few that are then still out of order; where those are many, over all digits.
 func (g *Gathered) sorted() []float64 {
 	n := len(g.values)
 	if n < 2048 {
 		slices.Sort(g.values)
 		return g.values
 	}
-	const digit = 11
-	const passes = 6
 	if cap(g.scratch) < 2*n {
 		g.scratch = make([]uint64, 2*n)
 	}
-	from, to := g.scratch[:n], g.scratch[n:2*n]
-	var counts [passes][1 << digit]uint32
+	from, to := g.scratch[:n:n], g.scratch[n:2*n]
 	all, any := ^uint64(0), uint64(0)
 	for i, v := range g.values {
 		k := ordered(v)
 		from[i] = k
 		all &= k
 		any |= k
-		for p := range counts {
-			counts[p][k>>(p*digit)&(1<<digit-1)]++
-		}
 	}
-	low, high := bits.TrailingZeros64(all^any|1<<63), 64-bits.LeadingZeros64(all^any) // only these bits differ
-	for p := range counts {
-		if p*digit >= high || (p+1)*digit <= low {
-			continue
-		}
-		total := uint32(0)
-		for d, c := range counts[p] {
-			counts[p][d] = total
-			total += c
-		}
-		shift := p * digit
-		for _, k := range from {
-			d := k >> shift & (1<<digit - 1)
-			to[counts[p][d]] = k
-			counts[p][d]++
-		}
-		from, to = to, from
+	high := 64 - bits.LeadingZeros64(all^any) // bits from here up are the same in all
+	low := max(0, high-3*digit)
+	from, to = radix(from, to, low, high)
+	if low > 0 && !settled(from) {
+		from, to = radix(from, to, 0, low)
+		from, _ = radix(from, to, low, high)
 	}
 	for i, k := range from {
 		g.values[i] = fromOrdered(k)
 	}
 	return g.values
+}
+
+// digit is how many bits one pass of a radix sort takes.
+const digit = 11
+
+// radix sorts by the bits low to high, keeping the order of equal ones. It returns the sorted keys and the other slice.
+func radix(from, to []uint64, low, high int) (sorted, free []uint64) {
+	const mask = 1<<digit - 1
+	for shift := low; shift < high; shift += digit {
+		width := uint64(mask)
+		if high-shift < digit {
+			width = 1<<(high-shift) - 1
+		}
+		var counts [1 << digit]uint32
+		for _, k := range from {
+			counts[k>>shift&width]++
+		}
+		total := uint32(0)
+		for d, c := range counts {
+			counts[d] = total
+			total += c
+		}
+		for _, k := range from {
+			d := k >> shift & width
+			to[counts[d]] = k
+			counts[d]++
+		}
+		from, to = to, from
+	}
+	return from, to
+}
+
+// settled sorts keys that are nearly in order by insertion; false when they are not nearly.
+func settled(keys []uint64) bool {
+	moves := 0
+	for i := 1; i < len(keys); i++ {
+		k := keys[i]
+		j := i
+		for ; j > 0 && keys[j-1] > k; j-- {
+			keys[j] = keys[j-1]
+		}
+		keys[j] = k
+		if moves += i - j; moves > 2*len(keys) {
+			return false
+		}
+	}
+	return true
 }
