@@ -39,19 +39,22 @@ type sink interface {
 // Export writes the records that q selects, oldest first, with their outcomes. It needs the memory of one batch,
 // whatever the number of records. The export is in the audit log before its first byte leaves.
 func (s *Service) Export(ctx context.Context, w io.Writer, format string, q Query) (n int64, err error) {
-	if err := s.exporting(ctx, format, q); err != nil {
+	if err := s.exporting(ctx, format, q, ""); err != nil {
 		return 0, err
 	}
 	return s.stream(ctx, w, format, q)
 }
 
 // exporting checks an export and puts it into the audit log.
-func (s *Service) exporting(ctx context.Context, format string, q Query) error {
+func (s *Service) exporting(ctx context.Context, format string, q Query, filter string) error {
 	if formats[format] == "" {
 		return problem.New(problem.Invalid, "%q is no format of an export; use jsonl, csv or parquet.", clip(format)).At("format")
 	}
 	return s.DB.Write(ctx, func(tx db.Scope) error {
 		detail := map[string]any{"format": format, "model": q.Model, "version": q.Version, "caller": q.Caller, "slot": q.Slot}
+		if filter != "" {
+			detail["filter"] = clip(filter)
+		}
 		if !q.Since.IsZero() {
 			detail["since"] = q.Since
 		}
@@ -205,7 +208,10 @@ func exportQuery(v url.Values) (format string, q Query, err error) {
 func (s *Service) getExport(a *rest.API, w http.ResponseWriter, r *http.Request) {
 	format, q, err := exportQuery(r.URL.Query())
 	if err == nil {
-		err = s.exporting(r.Context(), format, q)
+		q.Where, err = s.Where(r.Context(), r.URL.Query().Get("filter"))
+	}
+	if err == nil {
+		err = s.exporting(r.Context(), format, q, r.URL.Query().Get("filter"))
 	}
 	if err != nil {
 		a.Fail(w, r, err)

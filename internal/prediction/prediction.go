@@ -97,13 +97,15 @@ type Query struct {
 	Until    time.Time
 	// After is the identifier of the record before the first: Scan goes on behind it, List before it.
 	After string
-	Limit int // at most that many records; 0 is no limit for Scan and 100 for List
+	Where func(*Record) bool `json:"-"` // what else must hold; nil is nothing. Made by Service.Where from a filter.
+	Limit int                // at most that many records; 0 is no limit for Scan and 100 for List
 }
 
 func (q *Query) matches(r *Record) bool {
 	return (q.Endpoint == "" || q.Endpoint == r.Endpoint) && (q.Model == "" || q.Model == r.Model) &&
 		(q.Version == 0 || q.Version == r.Version) && (q.Caller == "" || q.Caller == r.Caller) && (q.Slot == "" || q.Slot == r.Slot) &&
-		(q.Since.IsZero() || !r.At.Before(q.Since)) && (q.Until.IsZero() || r.At.Before(q.Until))
+		(q.Since.IsZero() || !r.At.Before(q.Since)) && (q.Until.IsZero() || r.At.Before(q.Until)) &&
+		(q.Where == nil || q.Where(r))
 }
 
 // Outcome is what turned out to be true for one row of a prediction.

@@ -42,9 +42,30 @@ const maxLooked = 20_000
 // Clauses on inputs and outputs must hold for the same row. next is where the following page begins, empty at the end; a
 // page with fewer records than the limit may have a next one, when maxLooked records were read for it.
 func (s *Service) Search(ctx context.Context, q Query, text string, limit int) (out []Record, next string, err error) {
-	clauses, err := filter.Parse(text, Grammar)
+	holds, err := s.Where(ctx, text)
 	if err != nil {
 		return nil, "", err
+	}
+	looked, last := 0, ""
+	err = s.read(ctx, q, order{newestFirst: true}, func(r Record) (bool, error) {
+		if len(out) == limit || looked == maxLooked {
+			next = last
+			return false, nil
+		}
+		looked, last = looked+1, r.ID
+		if holds == nil || holds(&r) {
+			out = append(out, r)
+		}
+		return true, nil
+	})
+	return out, next, err
+}
+
+// Where gives what says whether a record meets a filter over Grammar; nil for an empty one. It is for one reading of the log.
+func (s *Service) Where(ctx context.Context, text string) (func(*Record) bool, error) {
+	clauses, err := filter.Parse(text, Grammar)
+	if err != nil || len(clauses) == 0 {
+		return nil, err
 	}
 	w := &where{clauses: clauses, columns: map[ref]map[string]spot{}, names: func(r *Record) engine.Signature {
 		if s.Signature == nil {
@@ -56,19 +77,7 @@ func (s *Service) Search(ctx context.Context, q Query, text string, limit int) (
 		}
 		return sig
 	}}
-	looked, last := 0, ""
-	err = s.read(ctx, q, order{newestFirst: true}, func(r Record) (bool, error) {
-		if len(out) == limit || looked == maxLooked {
-			next = last
-			return false, nil
-		}
-		looked, last = looked+1, r.ID
-		if w.holds(&r) {
-			out = append(out, r)
-		}
-		return true, nil
-	})
-	return out, next, err
+	return w.holds, nil
 }
 
 type ref struct {

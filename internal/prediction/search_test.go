@@ -2,6 +2,7 @@ package prediction
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"keelson/internal/blob/blobtest"
@@ -82,6 +83,14 @@ func TestSearchingByValues(t *testing.T) {
 				}
 			}
 		})
+	}
+	var file strings.Builder
+	old, err := s.Where(ctx, "input.age > 60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.stream(ctx, &file, "jsonl", Query{Where: old}); err != nil || n != 1 || !strings.Contains(file.String(), mixed) {
+		t.Errorf("an export of the same filter has %d records: %s (%v)", n, file.String(), err)
 	}
 	for _, bad := range []string{"input.age >", "input.age > 'old'", "shoe = 'x'", "latency_us = 'slow'", "input = 3", "caller = bank"} {
 		if _, _, err := s.Search(ctx, Query{}, bad, 2); !problem.Is(err, problem.Invalid) {

@@ -1,15 +1,19 @@
 import { Button, NativeSelect, Popover, TextInput } from "@mantine/core";
 import { useState } from "react";
+import { address } from "../../api/ask";
 import { api, call } from "../../api/client";
+import { useWhyNot } from "../../api/me";
 import { usePages } from "../../api/query";
 import type { Prediction } from "../../api/types";
 import { m } from "../../messages";
+import { Action } from "../../ui/Action";
 import { Await } from "../../ui/Await";
 import { Chip, Empty, Time } from "../../ui/Bits";
-import { DataTable, ExportCSV, type Column } from "../../ui/DataTable";
+import { DataTable, type Column } from "../../ui/DataTable";
 import { dayEnd, dayStart, FilterBox, FilterDays, FilterSelect } from "../../ui/Filter";
 import { micros } from "../../ui/format";
 import { Go } from "../../ui/Go";
+import { IconDownload } from "../../ui/icons";
 import { Page } from "../../ui/Page";
 import { paths, useGo, useParam } from "../../ui/url";
 import { fired } from "./words";
@@ -56,12 +60,28 @@ export function PredictionsPage() {
       </div>
       <div className="toolbar">
         <FilterBox name="filter" label={s.filter} placeholder={s.hint} width={420} /><AddCondition />
-        <span className="end"><ExportCSV name="predictions" rows={query.data ?? []} columns={columns} /></span>
+        <span className="end"><Export filter={filter} /></span>
       </div>
       <Await query={query} lines={8}>{(rows) => <DataTable boxed label={m.predict.title} rows={rows} columns={columns} rowKey={(p) => p.id} more={query.more}
         empty={query.more.has ? <Empty action={<Button variant="default" loading={query.more.busy} onClick={query.more.load}>{s.further}</Button>}>{s.lookedNone}</Empty>
           : filtered ? <Empty action={<Button variant="default" onClick={() => go("/predictions")}>{m.removeFilters}</Button>}>{m.predict.noMatch}</Empty> : <Empty>{m.predict.empty}</Empty>} />}</Await>
     </Page>
+  );
+}
+
+/** Everything that the filters select, as a file, with outcomes; the server writes who took it into the audit log. */
+function Export({ filter }: { filter: Record<string, string | undefined> }) {
+  const [open, setOpen] = useState(false);
+  const why = useWhyNot("prediction.export");
+  const s = m.serving.search;
+  if (why) return <Action variant="default" leftSection={<IconDownload size={16} />} why={why}>{s.export}</Action>;
+  return (
+    <Popover opened={open} onChange={setOpen} trapFocus withinPortal transitionProps={{ duration: 0 }}>
+      <Popover.Target><Button variant="default" leftSection={<IconDownload size={16} />} aria-expanded={open} onClick={() => setOpen(!open)}>{s.export}</Button></Popover.Target>
+      <Popover.Dropdown>
+        <div className="stack"><p className="small dim">{s.exportHelp}</p>{Object.entries(s.formats).map(([format, label]) => <a key={format} href={address("/api/v1/predictions/export", { ...filter, format })} download onClick={() => setOpen(false)}>{label}</a>)}</div>
+      </Popover.Dropdown>
+    </Popover>
   );
 }
 

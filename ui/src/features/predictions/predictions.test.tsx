@@ -26,6 +26,22 @@ it("searches by words, id and values, each kept in the address", async () => {
   expect(await findings()).toEqual([]);
 });
 
+it("exports what the filters select, where the person may", async () => {
+  history.replaceState(null, "", "/predictions?caller=bank&filter=input.age+%3E+60");
+  serve({ "GET /api/v1/me": me(["prediction.read", "prediction.export"]), "GET /api/v1/predictions": { items: [call("p1")] } });
+  show(<PredictionsPage />);
+  await screen.findByText("score 0.25");
+  await user.click(screen.getByRole("button", { name: "Export" }));
+  const href = (await screen.findByRole("link", { name: "Parquet" })).getAttribute("href")!;
+  expect(href).toBe("/api/v1/predictions/export?caller=bank&filter=input.age+%3E+60&format=parquet");
+});
+
+it("says why it does not export for others", async () => {
+  serve({ "GET /api/v1/me": me(["prediction.read"]), "GET /api/v1/predictions": { items: [call("p1")] } });
+  show(<PredictionsPage />);
+  await waitFor(() => expect(screen.getByRole("button", { name: "Export" }).getAttribute("aria-disabled")).toBe("true"));
+});
+
 it("writes a condition for those who do not know the language", async () => {
   const sent = serve({ "GET /api/v1/me": me(["prediction.read"]), "GET /api/v1/predictions": { items: [call("p1")] } });
   show(<PredictionsPage />);

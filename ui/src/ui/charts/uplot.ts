@@ -48,13 +48,13 @@ export function draw(node: HTMLElement, d: Drawing): uPlot {
   const [left, right] = d.range ?? whole;
   const ink = { stroke: role("--k-dim"), font: d.font, grid: { stroke: role("--k-border"), width: 1 }, ticks: { show: false } };
   const options: uPlot.Options = {
-    width: Math.max(80, d.width), height: d.height, legend: { show: false }, padding: [8, 8, 0, 0],
+    width: Math.max(80, d.width), height: d.height, legend: { show: false }, padding: [8, d.axis === "time" ? 20 : 8, 0, 0],
     cursor: { drag: { x: true, y: false, setScale: false, dist: 5 }, points: { size: 7 }, sync: d.sync ? { key: d.sync, setSeries: false } : undefined, bind: { dblclick: () => () => { d.onRange(null); return null; } } },
     scales: {
       x: { time: d.axis === "time", range: () => (left === right ? [left - 1, right + 1] : [left, right]) },
       y: { distr: log ? 3 : 1, range: (u) => based(padded(extent(all, log, u.scales.x.min ?? left, u.scales.x.max ?? right) ?? (log ? [0.1, 1] : [0, 1]), log), d.zero) },
     },
-    axes: [{ ...ink, size: d.axis === "time" ? 42 : 28, space: 70, values: d.axis === "time" ? undefined : (_, splits) => splits.map((v) => (d.axis === "relative" ? elapsed(v) : Number.isInteger(v) ? compact(v) : "")) }, { ...ink, size: 54, values: (_, splits) => splits.map((v) => (v === null ? "" : axisNumber(v))) }],
+    axes: [{ ...ink, size: d.axis === "time" ? 42 : 28, space: 70, values: d.axis === "time" ? (_, splits) => moments(splits) : (_, splits) => splits.map((v) => (d.axis === "relative" ? elapsed(v) : Number.isInteger(v) ? compact(v) : "")) }, { ...ink, size: 54, values: (_, splits) => splits.map((v) => (v === null ? "" : axisNumber(v))) }],
     series,
     hooks: {
       drawAxes: [(u) => lines(u, grey, log)],
@@ -64,6 +64,22 @@ export function draw(node: HTMLElement, d: Drawing): uPlot {
     },
   };
   return new uPlot(options, data as uPlot.AlignedData, node);
+}
+
+const clock = new Intl.DateTimeFormat(navigator.language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const exact = new Intl.DateTimeFormat(navigator.language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(navigator.language, { month: "short", day: "numeric" });
+
+/** Moments on an axis: the time of day, and below it the day where it begins or another one does. */
+function moments(splits: number[]): string[] {
+  const step = splits.length > 1 ? splits[1] - splits[0] : 60;
+  let last = "";
+  return splits.map((v) => {
+    const at = new Date(v * 1000), date = day.format(at);
+    const below = date === last ? "" : "\n" + date;
+    last = date;
+    return step >= 86_400 ? date : (step < 60 ? exact : clock).format(at) + below;
+  });
 }
 
 const compact = (n: number) => (Math.abs(n) >= 1e6 ? `${Number((n / 1e6).toPrecision(4))}M` : Math.abs(n) >= 1e4 ? `${Number((n / 1e3).toPrecision(4))}k` : String(n));
