@@ -22,6 +22,9 @@ type reasons struct {
 // explainable makes the trees ready to be explained, at the first question.
 func (m *model) explainable() (*reasons, error) {
 	f := m.trees
+	if len(f.formulas) > 0 {
+		return nil, problem.New(problem.Unsupported, "The leaves of its trees are linear models, which cannot be divided among the features as plain leaves can.")
+	}
 	if len(f.counts) != len(f.nodes) {
 		return nil, problem.New(problem.Unsupported, "The file does not say for every node how many training rows reached it, so its trees cannot be explained as such.")
 	}

@@ -191,7 +191,7 @@ func (f *file) start() (*forest, error) {
 }
 
 // treeKeys are the lines of a tree that are looked at.
-var treeKeys = [...]string{"num_leaves", "num_cat", "split_feature", "threshold", "decision_type", "left_child", "right_child", "leaf_value", "cat_boundaries", "cat_threshold", "is_linear", "leaf_count", "internal_count"}
+var treeKeys = [...]string{"num_leaves", "num_cat", "split_feature", "threshold", "decision_type", "left_child", "right_child", "leaf_value", "cat_boundaries", "cat_threshold", "is_linear", "leaf_const", "num_features", "leaf_features", "leaf_coeff", "leaf_count", "internal_count"}
 
 // section is the lines of one tree by the order of treeKeys; nil where a line is missing.
 type section [len(treeKeys)][]byte
@@ -233,15 +233,15 @@ func (f *file) readTree(l *lines, number int) ([]byte, error) {
 }
 
 func (s *section) parse(number int) (*rawTree, error) {
-	if linear := string(s.text("is_linear")); linear != "" && linear != "0" {
-		return nil, unsupported("tree %d is a linear tree (linear_tree=true); train with linear_tree=false", number)
-	}
 	leaves, err := strconv.Atoi(string(clip(s.text("num_leaves"))))
 	if err != nil || leaves < 1 || leaves > math.MaxInt32/2 {
 		return nil, broken("tree %d has %q leaves", number, clip(s.text("num_leaves")))
 	}
 	r := reader{number: number}
 	t := &rawTree{leaves: floats(&r, s, "leaf_value", leaves)}
+	if linear := string(clip(s.text("is_linear"))); linear != "" && linear != "0" {
+		s.linear(&r, t, leaves)
+	}
 	if len(s.text("leaf_count")) > 0 && (leaves == 1 || len(s.text("internal_count")) > 0) { // else the trees predict, and are not explained
 		t.leafCount = ints[int32](&r, s, "leaf_count", leaves, 32)
 		if leaves > 1 {
@@ -270,6 +270,30 @@ func (s *section) parse(number int) (*rawTree, error) {
 		}
 	}
 	return t, r.err
+}
+
+// linear reads the formulas that the leaves of a linear tree hold.
+func (s *section) linear(r *reader, t *rawTree, leaves int) {
+	constants := floats(r, s, "leaf_const", leaves)
+	counts := ints[int32](r, s, "num_features", leaves, 32)
+	total := 0
+	for _, n := range counts {
+		if n < 0 || total > math.MaxInt32-int(n) {
+			r.err = broken("num_features of tree %d holds %d", r.number, n)
+		}
+		total += int(max(n, 0))
+	}
+	features := ints[int32](r, s, "leaf_features", total, 32)
+	slopes := floats(r, s, "leaf_coeff", total)
+	if r.err != nil {
+		return
+	}
+	t.formulas = make([]formula, leaves)
+	at := 0
+	for i, n := range counts {
+		t.formulas[i] = formula{constants[i], features[at : at+int(n)], slopes[at : at+int(n)]}
+		at += int(n)
+	}
 }
 
 func clip(b []byte) []byte { return b[:min(len(b), 20)] }

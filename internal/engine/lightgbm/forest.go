@@ -19,13 +19,34 @@ const (
 	featureMask = nanMissing - 1
 )
 
-// node is a leaf when left is 0: value is then what it adds. Otherwise its children are left and left+1 and value is the
+// node is a leaf when left is 0: value is then what it adds, unless feature is not 0 and one more than the index of a formula
+// in forest.formulas. Otherwise its children are left and left+1 and value is the
 // threshold, or the index of a set in forest.sets. Every child lies behind its parent, so a walk cannot run in circles
 // whatever the file said.
 type node struct {
 	value   float64
 	feature uint32
 	left    int32
+}
+
+// formula is what a leaf of a linear tree adds: a constant and some features times their slopes; when one of them is missing,
+// the leaf's value instead.
+type formula struct {
+	constant float64
+	features []int32
+	slopes   []float64
+}
+
+func (f *formula) of(row []float64, otherwise float64) float64 {
+	sum := f.constant
+	for i, k := range f.features {
+		v := row[k]
+		if v != v {
+			return otherwise
+		}
+		sum += f.slopes[i] * v
+	}
+	return sum
 }
 
 // forest is all trees of a model, immutable and safe for concurrent use. Tree i adds to margin i mod groups.
@@ -36,6 +57,7 @@ type forest struct {
 	sets     [][]uint32 // bit c%32 of word c/32 is set when category c goes left
 	features int
 	groups   int
+	formulas []formula // of the leaves of linear trees
 }
 
 // block is the number of rows that go through a tree before the next tree, so that the tree stays in the cache.
@@ -61,6 +83,9 @@ func (f *forest) leaf(at int32, row []float64) float64 {
 	for {
 		n := &nodes[at]
 		if n.left == 0 {
+			if n.feature != 0 {
+				return f.formulas[n.feature-1].of(row, n.value)
+			}
 			return n.value
 		}
 		v := row[n.feature&featureMask]
@@ -114,6 +139,7 @@ type rawTree struct {
 	leaves               []float64
 	boundaries           []int32
 	bits                 []uint32
+	formulas             []formula // of the leaves of a linear tree
 
 	leafCount, innerCount []int32 // training rows; nil when the file does not tell
 }
@@ -137,8 +163,22 @@ func (f *forest) append(t *rawTree) error {
 	}
 	base := int32(len(f.nodes))
 	f.roots = append(f.roots, base)
+	for i := range t.formulas {
+		for _, k := range t.formulas[i].features {
+			if k < 0 || int(k) >= f.features {
+				return broken("leaf %d of tree %d asks for feature %d of %d", i, number, k, f.features)
+			}
+		}
+	}
+	leaf := func(i int32) node {
+		if t.formulas == nil {
+			return node{value: t.leaves[i]}
+		}
+		f.formulas = append(f.formulas, t.formulas[i])
+		return node{value: t.leaves[i], feature: uint32(len(f.formulas))}
+	}
 	if inner == 0 {
-		f.nodes = append(f.nodes, node{value: t.leaves[0]})
+		f.nodes = append(f.nodes, leaf(0))
 		f.counts = append(f.counts, 1) // one leaf has all rows, however many
 		return nil
 	}
@@ -166,7 +206,7 @@ func (f *forest) append(t *rawTree) error {
 			}
 		}
 		if k < 0 {
-			f.nodes = append(f.nodes, node{value: t.leaves[-1-k]})
+			f.nodes = append(f.nodes, leaf(-1-k))
 			continue
 		}
 		for _, child := range [2]int32{t.left[k], t.right[k]} {
@@ -218,6 +258,9 @@ func (f *forest) bytes() int64 {
 	n := int64(len(f.nodes))*16 + int64(len(f.counts))*4 + int64(len(f.roots))*4
 	for _, s := range f.sets {
 		n += 24 + int64(len(s))*4
+	}
+	for _, x := range f.formulas {
+		n += 56 + int64(len(x.features))*12
 	}
 	return n
 }

@@ -13,7 +13,7 @@
 // 2,000 differs, by at most two units of the last place, because exp here rounds to the nearest double
 // and the C library does not always.
 //
-// Format "lightgbm-text". Refused by name: linear trees, unknown objectives, category lists of numbers.
+// Leaves of linear trees (linear_tree=true) compute their formulas. Format "lightgbm-text". Refused by name: unknown objectives, category lists of numbers.
 package lightgbm
 
 import (

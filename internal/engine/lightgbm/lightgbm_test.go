@@ -127,7 +127,7 @@ func TestPredictionsEqualTheLibrary(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			m := loadFile(t, "testdata/models/"+c.File)
-			if categories := len(m.trees.sets) > 0; categories != slices.Contains([]string{"l2_categorical", "l2_onehot", "binary", "multiclass", "rf_l2", "pandas"}, c.Name) {
+			if categories := len(m.trees.sets) > 0; categories != slices.Contains([]string{"l2_categorical", "l2_onehot", "binary", "multiclass", "rf_l2", "pandas", "linear_binary"}, c.Name) {
 				t.Errorf("the model splits by categories: %v", categories)
 			}
 			in := []tensor.Tensor{c.input(t)}
@@ -139,7 +139,7 @@ func TestPredictionsEqualTheLibrary(t *testing.T) {
 				t.Fatalf("%d values, want %d", len(got), len(want))
 			}
 			for i, w := range want {
-				if !same(got[i], w) {
+				if !same(got[i], w) && !(got[i] != got[i] && w != w) { // infinite inputs; not a number has no bits of its own
 					t.Errorf("value %d: got %v, want %v bit for bit", i, got[i], w)
 				}
 			}
@@ -163,7 +163,7 @@ func TestPredictionsEqualTheLibrary(t *testing.T) {
 			}
 			raw := predict(t, m, in...)
 			for i, w := range doubles(t, c.Raw) {
-				if !same(raw[i], w) {
+				if !same(raw[i], w) && !(raw[i] != raw[i] && w != w) {
 					t.Errorf("raw score %d: got %v, want %v bit for bit", i, raw[i], w)
 				}
 			}
@@ -328,12 +328,24 @@ func TestRefusedFilesSayWhy(t *testing.T) {
 		words[0] = new
 		return line(good, key+"=", key+"="+strings.Join(words, " "))
 	}
+	linearTree := readFile(t, "testdata/models/linear_tree.txt")
+	linearWith := func(key, new string) []byte { // in the second tree; the first has constants only
+		from := bytes.Index(linearTree, []byte("Tree=1\n"))
+		at := from + bytes.Index(linearTree[from:], []byte("\n"+key+"=")) + len(key) + 2
+		end := at + bytes.IndexByte(linearTree[at:], '\n')
+		words := strings.Fields(string(linearTree[at:end]))
+		words[0] = new
+		return slices.Concat(linearTree[:at], []byte(strings.Join(words, " ")), linearTree[end:])
+	}
 	cases := []struct {
 		name, says string
 		data       []byte
 		kind       problem.Kind
 	}{
-		{"a linear tree", "linear tree", readFile(t, "testdata/models/refused_linear.txt"), problem.Unsupported},
+		{"a linear leaf of a feature beyond the row", "feature 6 of 6", linearWith("leaf_features", "6"), problem.Invalid},
+		{"a linear leaf of a negative number of features", "num_features", linearWith("num_features", "-1"), problem.Invalid},
+		{"linear leaves with a slope too few", "leaf_coeff", linearWith("leaf_coeff", ""), problem.Invalid},
+		{"linear leaves of more features than there are", "leaf_features", linearWith("num_features", "2000000000"), problem.Invalid},
 		{"an unknown objective", `"mine"`, line(good, "objective=", "objective=mine"), problem.Unsupported},
 		{"a version to come", `"v5"`, line(good, "version=", "version=v5"), problem.Unsupported},
 		{"a root that is its own child", "another way", first("left_child", "0"), problem.Invalid},

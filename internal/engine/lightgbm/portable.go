@@ -16,6 +16,9 @@ func (m *model) Portable() (engine.Formula, error) {
 	if len(m.codes) > 0 {
 		return f, problem.New(problem.Unsupported, "The model takes categories by their names.")
 	}
+	if len(m.trees.formulas) > 0 {
+		return f, problem.New(problem.Unsupported, "The leaves of its trees are linear models.")
+	}
 	words := strings.Fields(m.objective)
 	if len(words) == 0 {
 		words = []string{"custom"}

@@ -110,7 +110,11 @@ frame["sex"] = pd.Categorical(np.where(X[:, 3] > 0, "f", "m"))
 test = frame[:ROWS].copy()
 test["ward"] = pd.Categorical([None if i % 9 == 0 else "elsewhere" if i % 7 == 0 else v for i, v in enumerate(test["ward"])])
 case("pandas", {"objective": "regression"}, frame, signal + 0.8 * (frame["ward"] == "Ost"), test=test)
-case("refused_linear", {"objective": "regression", "linear_tree": True}, X, signal)
+case("linear_tree", {"objective": "regression", "linear_tree": True}, X, signal)
+case("linear_missing", {"objective": "regression", "linear_tree": True, "linear_lambda": 0.1}, holes, signal)
+case("linear_binary", {"objective": "binary", "linear_tree": True}, holes, binary, **cat)
+case("linear_multiclass", {"objective": "multiclass", "num_class": 3, "linear_tree": True}, holes, third)
+case("linear_stumps", {"objective": "regression", "linear_tree": True, "min_data_in_leaf": 399}, holes, signal)
 
 with open(os.path.join(here, "expected.json"), "w", encoding="utf-8") as f:
     json.dump({"lightgbm": lgb.__version__, "cases": cases}, f, ensure_ascii=False, separators=(",", ":"))
