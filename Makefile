@@ -6,7 +6,7 @@ VENV   := $(CACHE)/venv-$(shell sha256sum examples/screening/requirements.txt 2>
 MLFLOW := $(CACHE)/mlflow-$(shell sha256sum test/conformance/mlflow/requirements.txt 2>/dev/null | cut -c1-12)
 GO     ?= go
 
-.PHONY: help build ui venv mlflow demo test check bench bench-tracking bench-serving bench-monitoring generate proto clean
+.PHONY: help build ui venv mlflow schemathesis demo test fuzz soak check bench bench-tracking bench-serving bench-monitoring generate proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +36,27 @@ $(MLFLOW)/ready: test/conformance/mlflow/requirements.txt
 	$(MLFLOW)/bin/pip install --quiet --disable-pip-version-check -r test/conformance/mlflow/requirements.txt
 	touch $@
 
+SCHEMATHESIS := $(CACHE)/schemathesis-$(shell sha256sum test/schemathesis/requirements.txt 2>/dev/null | cut -c1-12)
+schemathesis: $(SCHEMATHESIS)/ready ## the private Python environment with schemathesis, for test/soak
+$(SCHEMATHESIS)/ready: test/schemathesis/requirements.txt
+	$(PYTHON) -m venv $(SCHEMATHESIS)
+	$(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r test/schemathesis/requirements.txt
+	touch $@
+
 demo: build venv ## the whole story on this machine, then keeps serving; DEMO_FLAGS=--once ends instead
 	bin/keelson demo --python $(VENV)/bin/python $(DEMO_FLAGS)
 
-test: build venv mlflow ## every test; says at the end what had to be left out
-	KEELSON_PYTHON=$(VENV)/bin/python KEELSON_MLFLOW_PYTHON=$(MLFLOW)/bin/python $(GO) run ./test/all
+test: build venv mlflow schemathesis ## every test; says at the end what had to be left out
+	KEELSON_PYTHON=$(VENV)/bin/python KEELSON_MLFLOW_PYTHON=$(MLFLOW)/bin/python KEELSON_SCHEMATHESIS_PYTHON=$(SCHEMATHESIS)/bin/python $(GO) run ./test/all
+
+FUZZTIME ?= 5s
+fuzz: ## the fuzz targets of serving, FUZZTIME each; PACKAGES=./... fuzzes every target there is
+	$(GO) run ./test/fuzz -time $(FUZZTIME) $(PACKAGES)
+
+SOAK ?= 10m
+soak: build schemathesis ## the long forms: SOAK under load, kills, schemathesis, then every fuzz target of serving for five minutes
+	KEELSON_BIN=$(CURDIR)/bin/keelson KEELSON_TEST_SOAK=$(SOAK) KEELSON_SCHEMATHESIS_PYTHON=$(SCHEMATHESIS)/bin/python $(GO) test ./test/soak -v -count=1 -timeout 3h
+	$(MAKE) fuzz FUZZTIME=5m
 
 check: ## format, vet, generated files, then every test
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -79,7 +79,7 @@ const EnvPrefix = "KEELSON_"
 // notConfig are variables with our prefix that set something else: the command line's and the tests'.
 var notConfig = []string{"KEELSON_URL", "KEELSON_TOKEN", "KEELSON_CONFIG", "KEELSON_WORKSPACE", "KEELSON_RUN", "KEELSON_SEED", "KEELSON_OUTPUT",
 	"KEELSON_SERVER", "KEELSON_PROFILE", "KEELSON_CHROMIUM", "KEELSON_ACCOUNTS", "KEELSON_SHOTS", "KEELSON_FLOWS", "KEELSON_BIN", "KEELSON_GOLDEN",
-	"KEELSON_MLFLOW_PYTHON", "KEELSON_STEPS", "KEELSON_RUNS", "KEELSON_BENCH_RUNS", "KEELSON_SEEDED", "KEELSON_COOKIE", "KEELSON_THEMES", "KEELSON_PAGES", "KEELSON_WALKER", "KEELSON_PATIENCE"}
+	"KEELSON_MLFLOW_PYTHON", "KEELSON_SCHEMATHESIS_PYTHON", "KEELSON_STEPS", "KEELSON_RUNS", "KEELSON_BENCH_RUNS", "KEELSON_SEEDED", "KEELSON_COOKIE", "KEELSON_THEMES", "KEELSON_PAGES", "KEELSON_WALKER", "KEELSON_PATIENCE"}
 
 // Load fills the defaults from a file ("" for none), then from the environment, then from set, which holds values by the
 // names in the file as text. What is unknown or malformed is refused with where it stands.

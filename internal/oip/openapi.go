@@ -37,11 +37,19 @@ func description(d serving.Described, version string) schema {
 			"description": "Identifies the decision: its record, its reasons and its outcome are found by it.", "schema": schema{"type": "string"}}},
 			"content": schema{"application/json": schema{"schema": schema{"$ref": "#/components/schemas/" + name}}}}}
 		for status, what := range map[int]string{400: "The request does not fit the model; the error names the tensor or field.", 401: "Sign in or send a token.",
-			403: "You may not predict.", 404: "There is no such endpoint or version.", 413: "The request is larger than the endpoint takes.",
+			403: "You may not predict.", 404: "There is no such endpoint or version.", 409: "The version cannot be explained, or not yet.", 413: "The request is larger than the endpoint takes.",
 			429: "Too many calls; wait as Retry-After says.", 500: "The model failed.", 503: "The endpoint does not answer now."} {
 			list[strconv.Itoa(status)] = schema{"description": what, "content": schema{"application/json": schema{"schema": schema{"$ref": "#/components/schemas/Error"}}}}
 		}
 		return list
+	}
+	told := func(id, summary string, required ...string) schema {
+		list := answers("Error")
+		list["200"] = schema{"description": "The answer.", "content": schema{"application/json": schema{"schema": schema{"type": "object", "required": required}}}}
+		for _, only := range []string{"400", "409", "413", "429"} {
+			delete(list, only)
+		}
+		return schema{"get": schema{"operationId": id, "summary": summary, "responses": list}}
 	}
 	return schema{
 		"openapi": "3.1.0",
@@ -49,6 +57,10 @@ func description(d serving.Described, version string) schema {
 			"description": fmt.Sprintf("The model %s (%s), called by the Open Inference Protocol v2 or by rows of named columns.", d.Model, d.Platform)},
 		"security": []any{schema{"token": []any{}}},
 		"paths": schema{
+			path:             told("metadata", "What the model takes and gives", "name", "versions", "platform", "inputs", "outputs"),
+			path + "/ready":  told("ready", "Whether the model answers", "name", "ready"),
+			path + "/config": told("config", "The model as clients of Triton ask for it", "name", "input", "output"),
+			path + "/stats":  told("stats", "What the model did since the start", "model_stats"),
 			path + "/infer": schema{"post": schema{"operationId": "infer", "summary": "Predict from tensors",
 				"requestBody": body("InferRequest", inferExample(d.Signature)), "responses": answers("InferResponse")}},
 			path + "/invocations": schema{"post": schema{"operationId": "invocations", "summary": "Predict from rows, as MLflow's scoring server takes them",
@@ -59,10 +71,10 @@ func description(d serving.Described, version string) schema {
 			"schemas": schema{
 				"Error": schema{"type": "object", "required": []string{"error"}, "properties": schema{"error": schema{"type": "string"}}},
 				"InferRequest": schema{"type": "object", "required": []string{"inputs"}, "properties": schema{
-					"id":         schema{"type": "string", "description": "The caller's own identifier, given back."},
+					"id":         schema{"type": []string{"string", "null"}, "description": "The caller's own identifier, given back."},
 					"inputs":     schema{"type": "array", "items": schema{"oneOf": tensorSchemas(d.Signature.Inputs)}},
-					"outputs":    schema{"type": "array", "items": schema{"type": "object", "required": []string{"name"}, "properties": schema{"name": schema{"enum": names(d.Signature.Outputs)}}}},
-					"parameters": schema{"type": "object", "properties": parameters()}}},
+					"outputs":    schema{"type": []string{"array", "null"}, "items": schema{"type": "object", "required": []string{"name"}, "properties": schema{"name": schema{"enum": names(d.Signature.Outputs)}}}},
+					"parameters": schema{"type": []string{"object", "null"}, "properties": parameters(true)}}},
 				"InferResponse": schema{"type": "object", "required": []string{"model_name", "model_version", "outputs"}, "properties": schema{
 					"model_name": schema{"const": d.Endpoint}, "model_version": schema{"type": "string"}, "id": schema{"type": "string"},
 					"parameters": schema{"type": "object", "properties": schema{"prediction_id": schema{"type": "string"},
@@ -90,11 +102,14 @@ func names(specs []engine.Spec) []string {
 	return out
 }
 
-func parameters() schema {
-	p := schema{"timeout": schema{"type": "integer", "minimum": 1, "description": "Microseconds after which no answer is wanted."},
-		"explain": schema{"type": []string{"boolean", "integer"}, "minimum": 1, "description": "Asks for reasons: true for all features, or how many per row."}}
+// parameters are what a call may say beside its inputs; reasons are told only where the answer has room for them.
+func parameters(reasons bool) schema {
+	p := schema{"timeout": schema{"type": "integer", "minimum": 1, "maximum": int64(maxTimeout), "description": "Microseconds after which no answer is wanted."}}
+	if reasons {
+		p["explain"] = schema{"type": []string{"boolean", "integer"}, "minimum": 1, "maximum": maxReasons, "description": "Asks for reasons: true for all features, or how many per row."}
+	}
 	for _, t := range told {
-		p[t.name] = schema{"type": "string"}
+		p[t.name] = schema{"type": []string{"string", "null"}}
 	}
 	return p
 }
@@ -150,6 +165,17 @@ func rowsSchema(sig engine.Signature) schema {
 	required := []string{}
 	for _, c := range columnsOf(sig) {
 		t := jsonType(c.Datatype)
+		switch one := t["type"].(type) {
+		case string:
+			switch one { // a truth value counts as 0 or 1 and back, as in a frame
+			case "integer":
+				t["type"] = []string{one, "boolean"}
+			case "boolean":
+				t["type"] = []string{one, "number"}
+			}
+		case []string:
+			t["type"] = append([]string{"boolean"}, one...)
+		}
 		if c.Doc != "" {
 			t["description"] = c.Doc
 		}
@@ -160,12 +186,12 @@ func rowsSchema(sig engine.Signature) schema {
 	}
 	row["required"] = required
 	return schema{"type": "object", "description": "Exactly one of the forms.", "properties": schema{
-		"dataframe_records": schema{"type": "array", "items": row},
-		"dataframe_split": schema{"type": "object", "required": []string{"data"}, "properties": schema{
-			"columns": schema{"type": "array", "items": schema{"type": "string"}}, "data": schema{"type": "array", "items": schema{"type": "array"}}}},
-		"instances": schema{"type": "array"},
+		"dataframe_records": schema{"type": []string{"array", "null"}, "items": row},
+		"dataframe_split": schema{"type": []string{"object", "null"}, "required": []string{"data"}, "properties": schema{
+			"columns": schema{"type": []string{"array", "null"}, "items": schema{"type": "string"}}, "data": schema{"type": "array", "items": schema{"type": "array"}}}},
+		"instances": schema{"type": []string{"array", "null"}},
 		"inputs":    schema{},
-		"params":    schema{"type": "object", "properties": parameters()}}}
+		"params":    schema{"type": []string{"object", "null"}, "properties": parameters(false)}}}
 }
 
 // rowAnswer is the schema of what one row gets from invocations.

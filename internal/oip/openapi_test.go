@@ -26,10 +26,15 @@ func TestEveryEndpointDescribesItselfWithAnExampleThatItAnswers(t *testing.T) {
 			}
 		}
 		h.decode(got.body, &doc)
-		if doc.OpenAPI != "3.1.0" || len(doc.Paths) != 2 || len(doc.Components.Schemas) != 5 {
+		if doc.OpenAPI != "3.1.0" || len(doc.Paths) != 6 || len(doc.Components.Schemas) != 5 {
 			t.Fatalf("%s: %s", endpoint, got.body)
 		}
 		for path, call := range doc.Paths {
+			if _, ok := call["get"]; ok {
+				if answer := h.call("GET", path, nil); answer.status != 200 {
+					t.Errorf("%s: %d %s", path, answer.status, answer.body)
+				}
+			}
 			for _, e := range call["post"].RequestBody.Content["application/json"].Examples {
 				if answer := h.call("POST", path, e.Value, "Content-Type: application/json"); answer.status != 200 {
 					t.Errorf("%s does not answer its own example %s: %d %s", path, e.Value, answer.status, answer.body)
@@ -67,6 +72,10 @@ func TestACallerMayGiveACallItsTime(t *testing.T) {
 	for timeout, want := range map[string]int{"10000000": 200, "0": 400, "-1": 400, `"soon"`: 400, "1e30": 400} {
 		if got := h.call("POST", "/v2/models/classes/infer", body(timeout)); got.status != want {
 			t.Errorf("timeout %s: %d %s", timeout, got.status, got.body)
+		}
+		rows := []byte(`{"params":{"timeout":` + timeout + `},"instances":[[1,2,3,4,5,6]]}`)
+		if got := h.call("POST", "/v2/models/classes/invocations", rows); got.status != want {
+			t.Errorf("timeout %s of rows: %d %s", timeout, got.status, got.body)
 		}
 	}
 }

@@ -143,7 +143,7 @@ func (q *request) readParameters(s *tensor.Scanner) error {
 		case "timeout":
 			us, err := s.Int()
 			if err != nil {
-				return badTimeout()
+				return badTimeout("parameters.")
 			}
 			return q.within(us)
 		}
@@ -159,7 +159,7 @@ func (q *request) readParameters(s *tensor.Scanner) error {
 // within sets the time the caller gives a call, in microseconds, as the protocol's clients send it.
 func (q *request) within(us int64) error {
 	if us <= 0 || us > maxTimeout {
-		return badTimeout()
+		return badTimeout("parameters.")
 	}
 	q.timeout = time.Duration(us) * time.Microsecond
 	return nil
@@ -183,8 +183,8 @@ func badExplain() error {
 
 const maxTimeout = 24 * 3600 * 1e6
 
-func badTimeout() error {
-	return invalid("The parameter timeout is a whole number of microseconds from 1 to %d.", int64(maxTimeout)).At("parameters.timeout")
+func badTimeout(where string) error {
+	return invalid("The parameter timeout is a whole number of microseconds from 1 to %d.", int64(maxTimeout)).At(where + "timeout")
 }
 
 // readInputs reads the list of inputs; rest.Elements is what the binary data may still bring.

@@ -75,6 +75,17 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 			}
 		}
 	}
+	if v, ok := body.Params["timeout"]; ok {
+		n, _ := v.(json.Number)
+		us, err := n.Int64()
+		if err == nil {
+			err = x.request.within(us)
+		}
+		if err != nil {
+			return badTimeout("params.")
+		}
+		c.Deadline = c.Start.Add(x.request.timeout)
+	}
 	h.context(ctx, c, func(name string) []string { return r.Header[name] })
 	x.asked = true
 	answer, err := h.Models.Infer(ctx, c)

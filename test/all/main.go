@@ -80,6 +80,9 @@ func run(ctx context.Context, t *tally) error {
 			env = append(env, "KEELSON_TEST_ONNXRUNTIME="+library)
 		}
 	}
+	if os.Getenv("KEELSON_SCHEMATHESIS_PYTHON") == "" {
+		t.left = append(t.left, "the descriptions against schemathesis: KEELSON_SCHEMATHESIS_PYTHON is not set (make schemathesis)")
+	}
 	browser := os.Getenv("KEELSON_CHROMIUM")
 	if browser == "" {
 		browser = "/usr/bin/chromium"
@@ -89,13 +92,19 @@ func run(ctx context.Context, t *tally) error {
 
 	parts := os.Getenv("PARTS")
 	if parts == "" {
-		parts = "go race ui browser"
+		parts = "go race fuzz ui browser"
 	}
 	for part := range strings.FieldsSeq(parts) {
 		fmt.Printf("\n== %s\n", part)
 		switch part {
 		case "go":
 			t.goTests(ctx, env, "-timeout", "30m", "./...")
+		case "fuzz":
+			each := os.Getenv("FUZZTIME")
+			if each == "" {
+				each = "5s"
+			}
+			t.counted(ctx, env, ".", "go", "run", "./test/fuzz", "-time", each)
 		case "race":
 			if _, err := exec.LookPath("gcc"); err != nil {
 				t.left = append(t.left, "the race detector: it needs a C compiler")

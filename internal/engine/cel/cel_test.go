@@ -196,7 +196,11 @@ func FuzzLoad(f *testing.F) {
 	f.Add(b)
 	f.Add([]byte("inputs: [{name: x, type: double}]\noutputs: [{name: y, type: int, default: 0}]\nrules: [{id: r1, when: x > 1.0, then: {y: =int(x)}}]\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := Engine{}.Load(ctx, fstest.MapFS{"m.cel.yaml": {Data: b}}, "m.cel.yaml", engine.Limits{})
+		var m engine.Model
+		var err error
+		enginetest.Frugal(t, len(b), 2048, 1<<20, func() {
+			m, err = Engine{}.Load(ctx, fstest.MapFS{"m.cel.yaml": {Data: b}}, "m.cel.yaml", engine.Limits{})
+		})
 		if err != nil {
 			if problem.KindOf(err) == problem.Internal {
 				t.Fatalf("an internal failure: %v", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -217,4 +218,18 @@ func fits(shape, spec []int) bool {
 		}
 	}
 	return true
+}
+
+// Frugal runs load, which reads a model file of so many bytes, and fails when it allocated more than each for every one of
+// them and an allowance for what any file takes. All that was allocated counts, also what was let go at once. Files of
+// numbers take at most 16 bytes for each; programs that are compiled take more.
+func Frugal(t testing.TB, size, each, allowance int, load func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	load()
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > uint64(each*size+allowance) {
+		t.Errorf("loading %d bytes allocated %d, more than %d for each and %d", size, grown, each, allowance)
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -207,13 +206,11 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add([]byte(`{"format":"keelson-linear-1","features":[{"name":"c","categories":[1,2]}],"coefficients":[[1,2],[3,4]],"link":"ovr","classes":["x","y"]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		m, err := Engine{}.Load(ctx, fstest.MapFS{"m.linear.json": {Data: data}}, "m.linear.json", engine.Limits{})
-		runtime.ReadMemStats(&after)
-		if grown := after.TotalAlloc - before.TotalAlloc; grown > uint64(1<<20+64*len(data)) {
-			t.Errorf("loading %d bytes allocated %d", len(data), grown)
-		}
+		var m engine.Model
+		var err error
+		enginetest.Frugal(t, len(data), 16, 1<<20, func() {
+			m, err = Engine{}.Load(ctx, fstest.MapFS{"m.linear.json": {Data: data}}, "m.linear.json", engine.Limits{})
+		})
 		if err != nil {
 			if problem.KindOf(err) != problem.Invalid {
 				t.Errorf("%v, want a refusal", err)
