@@ -12,10 +12,17 @@ import (
 // Escalate passes on the alerts of all workspaces that nobody acknowledged in time.
 func (s *Service) Escalate(ctx context.Context) error {
 	var dues [][2]string
-	err := s.DB.Read(ctx, func(tx db.Scope) (err error) { dues, err = due(tx, s.now()); return err })
+	var counts map[[2]string]int
+	err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
+		if dues, err = due(tx, s.now()); err == nil {
+			counts, err = census(tx)
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("list alerts to pass on: %w", err)
 	}
+	s.Metrics.active(counts)
 	var failed []error
 	for _, d := range dues {
 		one := caller.WithWorkspace(caller.System(ctx, "alert"), d[0])

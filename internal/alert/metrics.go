@@ -8,6 +8,7 @@ import (
 type Metrics struct {
 	turns *prometheus.CounterVec
 	acts  *prometheus.CounterVec
+	live  *prometheus.GaugeVec
 }
 
 // NewMetrics registers the counters.
@@ -18,7 +19,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		acts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keelson_alert_acts_total", Help: "What policies did by themselves about alerts, by act and how it ended (done, waits, failed)."},
 			[]string{"act", "status"}),
 	}
-	r.MustRegister(m.turns, m.acts)
+	m.live = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "keelson_alerts_active", Help: "Alerts of all workspaces that are open or acknowledged, by kind of cause and severity; of the process that passes alerts on."},
+		[]string{"kind", "severity"})
+	r.MustRegister(m.turns, m.acts, m.live)
 	return m
 }
 
@@ -31,5 +34,17 @@ func (m *Metrics) count(typ string, a *Alert) {
 func (m *Metrics) did(do, state string) {
 	if m != nil {
 		m.acts.WithLabelValues(do, state).Inc()
+	}
+}
+
+// active shows how many alerts there are, by kind and severity.
+func (m *Metrics) active(counts map[[2]string]int) {
+	if m == nil {
+		return
+	}
+	for _, kind := range Kinds {
+		for _, severity := range []string{Warning, Critical} {
+			m.live.WithLabelValues(kind, severity).Set(float64(counts[[2]string{kind, severity}]))
+		}
 	}
 }

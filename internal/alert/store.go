@@ -264,3 +264,16 @@ func putAct(tx db.Scope, alert, act, model string, a Act) error {
 		tx.Workspace, alert, act, model, a.State, a.Detail, a.Ref, db.Micros(a.At))
 	return err
 }
+
+// census counts the alerts of all workspaces that are open or acknowledged, by kind and severity.
+func census(tx db.Scope) (map[[2]string]int, error) {
+	out := map[[2]string]int{}
+	err := tx.Each("SELECT kind, severity, COUNT(*) FROM alert WHERE state IN ('open', 'acknowledged') GROUP BY kind, severity", nil, func(scan func(...any) error) error {
+		var key [2]string
+		var n int
+		err := scan(&key[0], &key[1], &n)
+		out[key] = n
+		return err
+	})
+	return out, err
+}

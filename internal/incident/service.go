@@ -88,8 +88,12 @@ func (s *Service) OpenIn(tx db.Scope, n New) (Incident, error) {
 	i = Incident{ID: db.NewID(), Kind: n.Kind, Model: n.Model, Endpoint: n.Endpoint, Title: n.Title, Detail: n.Detail, Severity: n.Severity,
 		State: Open, OpenedAt: now, OpenedBy: by, LastAt: now, Count: 1, Owner: n.Owner, Facts: n.Facts, key: n.key()}
 	s.Log.WarnContext(tx.Ctx, "incident opened", "incident", i.ID, "kind", i.Kind, "model", i.Model, "endpoint", i.Endpoint, "title", i.Title, "detail", i.Detail)
+	first := n.Title + " " + n.Detail
+	if n.Facts != nil { // the alert tells the rest
+		first = n.Title
+	}
 	return i, errors.Join(s.store.insert(tx, i),
-		s.store.line(tx, i.ID, db.NewID(), now, by, n.Title+" "+n.Detail),
+		s.store.line(tx, i.ID, db.NewID(), now, by, first),
 		audit.Record(tx, "incident.opened", i.Subject(), map[string]any{"kind": i.Kind, "models": models(i.Model), "endpoint": i.Endpoint, "title": i.Title, "detail": i.Detail, "severity": i.Severity}),
 		event.Publish(tx, Opened, i.Subject(), i.notice()))
 }

@@ -46,13 +46,14 @@ var weights = []struct {
 	{"deployment.", "was changed", map[string]float64{ResultWorse: 0.8, PredictionMoved: 0.8, Degraded: 0.9, DataMoved: 0.4}, 0.6},
 	{"dataset.schema", "changed its columns", map[string]float64{DataMoved: 1, QualityBroken: 1}, 0.8},
 	{"dataset.imported", "arrived", map[string]float64{DataMoved: 0.9, QualityBroken: 0.9, ResultWorse: 0.6}, 0.5},
+	{"dataset.created", "was made", nil, 0.2},
 	{"dataset.", "was changed", map[string]float64{DataMoved: 0.8, QualityBroken: 0.8, ResultWorse: 0.5}, 0.4},
 	{"monitor.changed", "got other limits or another reference", nil, 0.7},
 	{"monitor.created", "began to be watched", nil, 0.2},
 	{"policy.changed", "was changed", map[string]float64{Degraded: 0.5}, 0.3},
 	{"environment.", "was changed", nil, 0.3},
-	{"pipeline.run", "ran", map[string]float64{ResultWorse: 0.5}, 0.4},
-	{"pipeline.", "was changed", nil, 0.3},
+	{"pipeline.run.finished", "ran", map[string]float64{ResultWorse: 0.5}, 0.4},
+	{"pipeline.saved", "was changed", nil, 0.3},
 	{"version.", "was added or changed", nil, 0.3},
 	{"model.", "was changed", nil, 0.2},
 	{"usecase.", "was changed", nil, 0.1},
@@ -96,7 +97,7 @@ func (s *Service) suspects(ctx context.Context, i Incident) ([]Suspect, error) {
 	}
 	seen := map[string]bool{}
 	for _, q := range queries {
-		q.Since, q.Until, q.Limit = i.Facts.Began.Add(-lookback), later(i.Facts), 200
+		q.Since, q.Until, q.Limit = i.Facts.Began.Add(-lookback), later(i), 200
 		list, err := s.History.List(ctx, q)
 		if err != nil {
 			return nil, fmt.Errorf("look for what changed before incident %s: %w", i.ID, err)
@@ -143,20 +144,22 @@ func (s *Service) columns(ctx context.Context, e audit.Entry) string {
 	return words
 }
 
-// later is the end of the time that changes are looked for in: a change while the first window ran may be its cause.
-func later(f *Facts) time.Time {
-	if len(f.Windows) <= 1 && f.To.After(f.Began) {
-		return f.To
+// later is the end of the time that changes are looked for in: one while the first window ran may be its cause, one after
+// the alert is an answer to it.
+func later(i Incident) time.Time {
+	end := i.Facts.Began.Add(i.Facts.To.Sub(i.Facts.From))
+	if i.OpenedAt.Before(end) {
+		return i.OpenedAt
 	}
-	return f.Began.Add(time.Minute)
+	return end
 }
 
 // sentence says what an entry of the audit log changed: the words of the act where it has some.
 func sentence(e audit.Entry, what string) string {
 	var d struct {
-		Words   string `json:"words"`
-		Version int    `json:"version"`
-		Reason  string `json:"reason"`
+		Words    string `json:"words"`
+		Version  int    `json:"version"`
+		Pipeline string `json:"pipeline"`
 	}
 	_ = json.Unmarshal(e.Detail, &d)
 	_, name, _ := strings.Cut(e.Object, "/")
@@ -169,6 +172,8 @@ func sentence(e audit.Entry, what string) string {
 	switch {
 	case d.Words != "":
 		return d.Words
+	case d.Pipeline != "":
+		return fmt.Sprintf("The pipeline %s %s.", d.Pipeline, what)
 	case d.Version > 0 && !strings.HasSuffix(name, fmt.Sprintf("/%d", d.Version)):
 		return fmt.Sprintf("%s version %d %s.", name, d.Version, what)
 	}

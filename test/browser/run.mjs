@@ -21,7 +21,7 @@ const folder = mkdtempSync(join(tmpdir(), "keelson-browser-"));
 const plain = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("KEELSON_")));
 if (!process.env.KEELSON_SHOTS) process.env.KEELSON_SHOTS = join(folder, "shots"); // looked at only when asked for
 const env = { ...plain, ...Object.fromEntries(Object.entries(process.env).filter(([name]) => ["KEELSON_CHROMIUM", "KEELSON_SHOTS", "KEELSON_FLOWS", "KEELSON_RUNS"].includes(name))) };
-const demo = spawn(join(root, "bin", "keelson"), ["demo", "--data", join(folder, "demo"), "--listen", "127.0.0.1:0", "--python", python], { env: plain, stdio: ["ignore", "pipe", "inherit"] });
+const demo = spawn(join(root, "bin", "keelson"), ["demo", "--data", join(folder, "demo"), "--listen", "127.0.0.1:0", "--outbound-allow", "127.0.0.1", "--python", python], { env: plain, stdio: ["ignore", "pipe", "inherit"] });
 
 /** The demo's address, once its story is told. */
 const told = new Promise((resolve, reject) => {

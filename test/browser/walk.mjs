@@ -12,7 +12,7 @@ const only = process.env.KEELSON_PAGES ? new RegExp(process.env.KEELSON_PAGES) :
 async function addresses(window) {
   const list = async (path) => { const doc = await get(window, path).catch(() => null); return Array.isArray(doc) ? doc : (doc?.items ?? []); };
   const e = encodeURIComponent;
-  const pages = ["/models", "/models?filter=nothing-has-this-name", "/approvals", "/inbox", "/pipelines", "/deployments", "/monitoring", "/alerts", "/incidents", "/predictions", "/data", "/experiments", "/traces", "/bin", "/compare", "/audit", "/audit?view=feed", "/settings", "/settings/users", "/settings/tokens", "/no-such-page", "/models/no-such-model"];
+  const pages = ["/models", "/models?filter=nothing-has-this-name", "/approvals", "/inbox", "/pipelines", "/deployments", "/monitoring", "/alerts", "/incidents", "/predictions", "/data", "/experiments", "/traces", "/bin", "/compare", "/audit", "/audit?view=feed", "/settings", "/settings/users", "/settings/tokens", "/settings/routes", "/feedback", "/no-such-page", "/models/no-such-model"];
   for (const m of (await list("/models")).slice(0, 2)) {
     for (const tab of ["", "/versions", "/deployments", "/monitoring", "/timeline"]) pages.push(`/models/${e(m.name)}${tab}`);
     const versions = await list(`/models/${e(m.name)}/versions`);
@@ -32,7 +32,8 @@ async function addresses(window) {
   if (runs.length > 1) for (const view of ["", "curves", "parallel", "scatter"]) pages.push(`/compare?runs=${runs.map((r) => e(r.id)).join(",")}${view && "&view=" + view}`);
   for (const t of (await list("/traces?limit=1")).slice(0, 1)) pages.push(`/traces/${e(t.id)}`);
   for (const p of (await list("/predictions?limit=5")).slice(0, 1)) pages.push(`/predictions/${e(p.id)}`);
-  for (const i of (await list("/incidents")).slice(0, 1)) pages.push(`/incidents/${e(i.id)}`);
+  const incidents = await list("/incidents");
+  for (const i of [...incidents.slice(0, 1), ...incidents.filter((i) => i.kind === "data.moved").slice(0, 1)]) pages.push(`/incidents/${e(i.id)}`);
   return pages.filter((p) => only.test(p));
 }
 

@@ -60,7 +60,7 @@ export const en = {
   trackingState: { finished: "Finished", running: "Running", failed: "Failed", killed: "Stopped", scheduled: "Scheduled" } as Named,
   alertState: { pending: "Pending", open: "Open", acknowledged: "Acknowledged", silenced: "Silenced", recovered: "Recovered" } as Record<string, string>,
   incidentState: { open: "Open", acknowledged: "Taken on", closed: "Closed" } as Record<string, string>,
-  incidentKind: { "loader.refused": "A release was refused by the loader", "monitor.breached": "A limit was breached", "audit.broken": "The audit log does not add up", "engine.panic": "A model broke while answering", "engine.crashed": "A model's own process ends again and again" } as Named,
+  incidentKind: { "loader.refused": "A release was refused by the loader", "monitor.breached": "A limit was breached", "audit.broken": "The audit log does not add up", "engine.panic": "A model broke while answering", "engine.crashed": "A model's own process ends again and again", "data.moved": "The data moved", "prediction.moved": "The predictions moved", "result.worse": "The result got worse", "quality.broken": "The data breaks its rules", "operation.degraded": "Calls fail or are slow", "deployment.review": "A change to be reviewed" } as Named,
   dependencyKind: { data: "data", run: "run", library: "library", model: "model", code: "code" } as Named,
   durability: { group: "Calls are kept in groups, a few milliseconds apart", sync: "Each call is on disk before it is answered", async: "Calls are kept after they are answered" } as Named,
   glossary: {

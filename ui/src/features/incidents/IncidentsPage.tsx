@@ -64,7 +64,7 @@ export function IncidentPage({ id }: { id: string }) {
           <div className="stack gap16">
             <Panel title={m.data.about} id="about"><Facts rows={[
               [m.models.kind, m.incidentKind[x.kind] ?? x.kind], [m.approvals.model, x.model ? <Go key="m" to={paths.model(x.model)}>{x.model}</Go> : undefined], [m.deploy.endpoint, x.endpoint ? <Go key="e" to={paths.deployment(x.endpoint)}>{x.endpoint}</Go> : undefined],
-              [w.owner, x.owner], [w.began, x.facts ? <Time key="b" at={x.facts.began} full /> : undefined], [m.approvals.opened, <Time key="t" at={x.opened_at} full />], [w.windows, x.facts ? (x.facts.windows ?? []).length : undefined],
+              [w.owner, x.owner], [w.began, x.facts ? <Time key="b" at={x.facts.began} /> : undefined], [m.approvals.opened, <Time key="t" at={x.opened_at} />], [w.windows, x.facts ? (x.facts.windows ?? []).length : undefined],
               [w.rows, x.facts?.link ? <Go key="r" to={rowsOf(x.facts.link, x.endpoint)}>{w.seeRows}</Go> : undefined], [m.monitor.title, x.facts && x.model ? <Go key="w" to={paths.monitoring(x.model, { endpoint: x.endpoint })}>{w.seeMonitor}</Go> : undefined],
             ]} /></Panel>
             {x.facts && <Suspects incident={x} />}
@@ -102,7 +102,7 @@ function Suspects({ incident: i }: { incident: Incident }) {
           return (
             <li key={s.entry}>
               <span className="nowrap small dim" title={w.likely} style={{ minWidth: 40, textAlign: "right" }}>{Math.round(100 * s.score)} %</span>
-              <div className="grow"><p className="wrap">{page ? <Go to={page}>{s.text}</Go> : s.text}</p><p className="small dim"><b>{s.by}</b> · {s.before === "-" ? w.during : w.before(lasting(s.before))} · <Time at={s.at} full /></p></div>
+              <div className="grow"><p className="wrap">{page ? <Go to={page}>{s.text}</Go> : s.text}</p><p className="small dim"><b>{s.by}</b> · {s.before === "-" ? w.during : w.before(lasting(s.before))} · <Time at={s.at} /></p></div>
             </li>
           );
         })}</ol>

@@ -20,12 +20,10 @@ const w = m.watching;
 
 const columns: Column<Alert>[] = [
   { key: "what", head: m.alerts.what, value: (a) => `${a.endpoint} ${a.kind}`, cell: (a) => <div style={{ minWidth: 230 }}><Go className="rowlink" to={paths.monitoring(a.model || a.endpoint, { endpoint: a.endpoint, window: a.window, feature: a.kind === "data" ? a.feature : undefined })}>{a.title}</Go><div className="dim">{w.cause[a.kind] ?? a.kind} · {a.endpoint}</div></div> },
-  { key: "state", head: m.approvals.state, value: (a) => a.state, cell: (a) => <><Chip tone={tones[a.state]}>{m.alertState[a.state] ?? a.state}</Chip>{a.until && a.state === "silenced" && <div className="dim small">{w.until} <Time at={a.until} full /></div>}{a.level > 0 && <div className="dim small">{w.passedOn(a.level)}</div>}</> },
-  { key: "severity", head: w.severityHead, value: (a) => a.severity, cell: (a) => <Chip tone={a.state === "recovered" ? "neutral" : a.severity === "critical" ? "bad" : "warn"}>{w.severity[a.severity] ?? a.severity}</Chip> },
+  { key: "state", head: m.approvals.state, value: (a) => a.state, cell: (a) => <><Chip tone={tones[a.state]}>{m.alertState[a.state] ?? a.state}</Chip><div style={{ marginTop: 4 }}><Chip tone={a.state === "recovered" ? "neutral" : a.severity === "critical" ? "bad" : "warn"}>{w.severity[a.severity] ?? a.severity}</Chip></div>{a.until && a.state === "silenced" && <div className="dim small">{w.until} <Time at={a.until} full /></div>}{a.level > 0 && <div className="dim small">{w.passedOn(a.level)}</div>}</> },
   { key: "owner", head: w.owner, value: (a) => a.owner, cell: (a) => a.owner || <span className="dim">{m.none}</span> },
   { key: "opened", head: m.alerts.opened, value: (a) => a.began, cell: (a) => <Time at={a.began} /> },
-  { key: "incident", head: w.incident, cell: (a) => (a.incident ? <Go className="nowrap" to={paths.incident(a.incident)}>{w.incident}</Go> : <span className="dim">{m.none}</span>) },
-  { key: "rows", head: m.alerts.rowsBehind, cell: (a) => <Go className="nowrap" to={rowsOf(a.link, a.endpoint)}>{m.alerts.seeRows}</Go> },
+  { key: "more", head: m.alerts.rowsBehind, cell: (a) => <div className="stack gap4"><Go className="nowrap" to={rowsOf(a.link, a.endpoint)}>{m.alerts.seeRows}</Go>{a.incident && <Go className="nowrap" to={paths.incident(a.incident)}>{w.incident}</Go>}</div> },
   { key: "do", head: <span className="sr">{m.actions}</span>, cell: (a) => <AlertActions alert={a} /> },
 ];
 

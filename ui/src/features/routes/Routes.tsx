@@ -26,7 +26,7 @@ export function Routes() {
   const [made, setMade] = useState("");
   const [shown, setShown] = useState<AlertRoute>();
   const columns: Column<AlertRoute>[] = [
-    { key: "name", head: m.name, value: (x) => x.name, cell: (x) => <button type="button" className="linklike rowlink" onClick={() => setShown(x)}>{x.name}</button> },
+    { key: "name", head: m.name, value: (x) => x.name, cell: (x) => <Button variant="subtle" size="compact-sm" onClick={() => setShown(x)}>{x.name}</Button> },
     { key: "kind", head: r.kind, value: (x) => x.kind, cell: (x) => r.kinds[x.kind] ?? x.kind },
     { key: "target", head: r.target, value: (x) => x.target, cell: (x) => <span className="wrap">{x.target}</span> },
     { key: "rules", head: r.rules, cell: (x) => <Rules route={x} /> },
@@ -132,7 +132,7 @@ function Form({ onDone }: { onDone: (secret: string) => void }) {
       </>}
       <TextInput label={r.models} description={r.modelsHelp} value={f.models} onChange={set("models")} />
       <NativeSelect label={r.severity} value={f.severity} onChange={set("severity")} data={options(r.severityKinds)} />
-      <div className="row top gap16"><TextInput label={r.quietFrom} description={r.quietHelp} value={f.quietFrom} onChange={set("quietFrom")} w={150} /><TextInput label={r.quietTo} description={"\u00a0"} value={f.quietTo} onChange={set("quietTo")} w={90} /><TextInput label={r.zone} description={"\u00a0"} placeholder="Europe/Zurich" value={f.zone} onChange={set("zone")} w={140} /></div>
+      <div className="stack gap4"><div className="row top gap16" style={{ flexWrap: "nowrap" }}><TextInput label={r.quietFrom} placeholder="22:00" value={f.quietFrom} onChange={set("quietFrom")} w={110} /><TextInput label={r.quietTo} placeholder="07:00" value={f.quietTo} onChange={set("quietTo")} w={110} /><TextInput label={r.zone} placeholder="Europe/Zurich" value={f.zone} onChange={set("zone")} className="grow" /></div><p className="small dim">{r.quietHelp}</p></div>
       <ProblemNote problem={create.error} />
       <div className="row between"><Button variant="default" onClick={() => onDone("")}>{m.cancel}</Button><Button type="submit" loading={create.isPending}>{r.add}</Button></div>
     </form>
