@@ -219,8 +219,20 @@ func (a *App) serve(set *engine.Set) {
 		Logger: a.Log, Now: time.Now, Metrics: serving.NewMetrics(a.metrics.Registry), StateFile: filepath.Join(a.Config.Data, "serving.json"),
 		Background: a.Predictions.Background, HashKey: a.hashKey()}
 	a.recorder.Readings, a.recorder.Standings = a.Serving.Metrics.Readings, a.Serving.Standings
+	// look puts new releases into force, and waits a while for versions that take their time to load.
+	look := func(ctx context.Context, most time.Duration) error {
+		if err := a.Serving.Refresh(ctx); err != nil {
+			return err
+		}
+		wait, cancel := context.WithTimeout(ctx, most)
+		defer cancel()
+		if err := a.Serving.Settled(wait); err != nil {
+			return ctx.Err() // the others go on; it is put into force when it is loaded
+		}
+		return a.Serving.Refresh(ctx)
+	}
 	a.Deployments.Applied = func(ctx context.Context) {
-		if err := a.Serving.Refresh(caller.System(ctx, "deployment")); err != nil && ctx.Err() == nil {
+		if err := look(caller.System(ctx, "deployment"), 20*time.Second); err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "a new release is loaded a moment later", "error", err)
 		}
 	}
@@ -231,7 +243,7 @@ func (a *App) serve(set *engine.Set) {
 		if err := a.Deployments.Refresh(caller.System(ctx, "start")); err != nil {
 			a.Log.ErrorContext(ctx, "releases could not be renewed", "error", err)
 		}
-		return a.Serving.Refresh(caller.System(ctx, "start"))
+		return look(caller.System(ctx, "start"), time.Minute)
 	}
 	a.run = append(a.run, a.Serving.Run, func(ctx context.Context) error {
 		for e := range a.Events.Watch(ctx) { // every serving process hears of releases, not only the one that reacts

@@ -161,6 +161,12 @@ func (s *Set) unknown(format string) error {
 	return problem.New(problem.Unsupported, "No engine reads the format %q; the formats known here are %s.", format, strings.Join(s.Formats(), ", "))
 }
 
+// Slow tells whether loads of a format take so long that nobody should wait for them who has something else to do.
+func (s *Set) Slow(format string) bool {
+	_, ok := s.format[format].(Slow)
+	return ok
+}
+
 // Preparing gives the engine that has to prepare itself before it can load the model that was found; nil when none has to.
 func (s *Set) Preparing(fsys fs.FS, f Found) Preparer {
 	if p, ok := s.format[f.Format].(Preparer); ok && f.Path != "" && !p.Prepared(fsys, f.Path) {

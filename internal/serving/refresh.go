@@ -163,6 +163,10 @@ func (s *Service) substitute(ctx context.Context, n name, c candidate, cause err
 			s.Logger.WarnContext(ctx, "the previous version stands in", "endpoint", n.endpoint, "version", p.Version)
 			return e
 		}
+		if errors.Is(err, engine.ErrPreparing) {
+			e.broken = problem.New(problem.Unavailable, "Version %d of %s was refused while loading, and the previous version, which stands in, is being made ready.", live(c.doc).Version, n.endpoint).Because(cause)
+			return e
+		}
 		s.refused(ctx, n, "previous", fmt.Sprintf("Release %d: the previous version cannot stand in: %s", c.doc.Serial, detail(err)))
 	}
 	e.broken = problem.New(problem.Unavailable, "Nothing answers at %s: version %d was refused while loading, and there is no earlier version to stand in. An incident is open.", n.endpoint, live(c.doc).Version).Because(cause)
@@ -239,6 +243,19 @@ func (s *Service) version(ctx context.Context, n name, want release.Slot) (*vers
 	if v := s.versions[key]; v != nil && !v.closing.Load() {
 		return v, nil
 	}
+	if s.Engines.Slow(want.Format) {
+		return nil, s.loadAside(ctx, n, key, want)
+	}
+	v, err := s.loadVersion(ctx, n, key, want)
+	if err != nil {
+		return nil, err
+	}
+	s.versions[key] = v
+	return v, nil
+}
+
+// loadVersion verifies the files of a version and loads it.
+func (s *Service) loadVersion(ctx context.Context, n name, key string, want release.Slot) (*version, error) {
 	files, err := openArtifact(ctx, s.Blobs, want.Files, s.Limits.WithDefaults().FileBytes)
 	if err != nil {
 		return nil, err
@@ -253,7 +270,6 @@ func (s *Service) version(ctx context.Context, n name, want release.Slot) (*vers
 	}
 	v := &version{key: key, model: m, engine: found.Engine}
 	v.tracer, _ = m.(engine.Tracer)
-	s.versions[key] = v
 	s.Logger.InfoContext(ctx, "version loaded", "endpoint", n.endpoint, "version", want.Version, "engine", found.Engine, "artifact", want.ArtifactDigest, "took", time.Since(begin))
 	return v, nil
 }
@@ -267,7 +283,7 @@ func (s *Service) sweep(t table) {
 		}
 	}
 	for key, v := range s.versions {
-		if used[v] {
+		if used[v] || s.Now().Before(v.kept) {
 			continue
 		}
 		delete(s.versions, key)

@@ -70,6 +70,10 @@ type Service struct {
 	table    atomic.Pointer[table]
 	refresh  sync.Mutex
 	versions map[string]*version // by files; under refresh
+	asides   map[string]*aside   // loads aside, by files; under refresh
+	life     context.Context     // ends with Run
+	end      context.CancelFunc
+	stopping bool // under refresh
 	told     map[string]time.Time
 	tellMu   sync.Mutex
 	nudge    chan struct{}
@@ -86,6 +90,8 @@ func (s *Service) init() {
 		s.nudge = make(chan struct{}, 1)
 		s.shadows = make(chan shadowCall, 256)
 		s.versions = map[string]*version{}
+		s.asides = map[string]*aside{}
+		s.life, s.end = context.WithCancel(context.Background())
 		s.told = map[string]time.Time{}
 		s.table.CompareAndSwap(nil, &table{})
 	})
@@ -135,8 +141,11 @@ func (s *Service) Released(context.Context, event.Event) error {
 }
 
 func (s *Service) unload() error {
+	defer s.closers.Wait() // loads that are under way need the lock to end
 	s.refresh.Lock()
 	defer s.refresh.Unlock()
+	s.stopping = true
+	s.end()
 	empty := table{}
 	s.table.Store(&empty)
 	var err error
@@ -146,7 +155,6 @@ func (s *Service) unload() error {
 		cancel()
 	}
 	clear(s.versions)
-	s.closers.Wait()
 	return err
 }
 

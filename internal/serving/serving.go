@@ -76,6 +76,7 @@ type version struct {
 	model   engine.Model
 	engine  string // its name
 	tracer  engine.Tracer
+	kept    time.Time // until when it may be in no endpoint: the versions beside it are still being loaded
 	closing atomic.Bool
 	active  atomic.Int64 // calls under way
 }

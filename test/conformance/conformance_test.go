@@ -44,7 +44,7 @@ func TestMLflowClientOnPostgreSQL(t *testing.T) {
 // journey runs every step of mlflow/steps and reports each as a test of its own. KEELSON_STEPS names the files to run.
 func journey(t *testing.T, args ...string) {
 	py := python(t)
-	s := e2e.Start(t, append(args, "--outbound-allow", "127.0.0.1")...) // webhooks are received here
+	s := e2e.Start(t, append(args, "--outbound-allow", "127.0.0.1", "--python", py)...) // webhooks are received here; models in Python run in the client's
 	driver, err := filepath.Abs("mlflow/driver.py")
 	if err != nil {
 		t.Fatal(err)

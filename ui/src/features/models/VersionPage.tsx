@@ -36,6 +36,7 @@ function Body({ version: v, approvals }: { version: Version; approvals: ReactNod
     <div className="stack gap16" style={{ marginTop: 12 }}>
       <VersionDiff model={v.model} version={v.version} />
       {v.state === "failed" && <Note tone="bad" title={m.version.failed}><p>{v.reason || v.fault}</p></Note>}
+      {v.state === "ready" && !v.deployable && <Note tone="warn" title={m.version.undeployable}><p>{v.undeployable}</p></Note>}
       {v.state === "pending" && <Note title={m.version.pending} />}
       {v.state === "retired" && <Note tone="neutral" title={m.version.retired}>{v.reason && <p>{v.reason}</p>}</Note>}
       <div className="grid2">
@@ -45,7 +46,7 @@ function Body({ version: v, approvals }: { version: Version; approvals: ReactNod
             [m.version.aliases, (v.aliases ?? []).join(", ")], [m.model.tags, Object.entries(v.tags ?? {}).map(([k, t]) => `${k}: ${t}`).join(", ")]]} />
         </Panel>
         <Panel title={m.version.artifact} id="artifact">
-          <Facts rows={[[m.version.format, `${v.format || m.none}${v.engine ? ` · ${v.engine}` : ""}`], [m.version.engineWhy, v.state === "ready" ? v.reason : undefined], [m.version.size, bytes(v.size ?? 0)], [m.version.artifactDigest, <Id key="a" value={v.artifact_digest} what={m.version.digest} />], [m.version.contentDigest, v.content_digest ? <Id key="c" value={v.content_digest} what={m.version.digest} /> : undefined]]} />
+          <Facts rows={[[m.version.format, `${v.format || m.none}${v.engine ? ` · ${v.engine}` : ""}`], [m.version.runsIn, v.runs_in], [m.version.engineWhy, v.state === "ready" ? v.reason : undefined], [m.version.size, bytes(v.size ?? 0)], [m.version.artifactDigest, <Id key="a" value={v.artifact_digest} what={m.version.digest} />], [m.version.contentDigest, v.content_digest ? <Id key="c" value={v.content_digest} what={m.version.digest} /> : undefined]]} />
           <Golden golden={v.golden} />
         </Panel>
       </div>
