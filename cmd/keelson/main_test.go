@@ -151,6 +151,12 @@ func sample(t *testing.T, cmd *cobra.Command) []string {
 	if cmd.CommandPath() == "keelson pipeline run" {
 		return append(args, "thing")
 	}
+	if cmd.CommandPath() == "keelson monitor create" {
+		if err := os.WriteFile(file, []byte("monitors: {thing: {model: thing}}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return append(args, "thing", "--file", file)
+	}
 	for _, a := range strings.Fields(cmd.Use)[1:] {
 		switch {
 		case strings.HasPrefix(a, "FILE") && cmd.CommandPath() == "keelson policy set":

@@ -44,6 +44,9 @@ func (s *Service) Rehearse(ctx context.Context, model string, version int, other
 	if err != nil {
 		return r, err
 	}
+	if v.Engine == "remote" { // nobody has asked to send the data to another machine
+		return r, problem.New(problem.Unsupported, "%s answers on another machine, to which the data is not sent for this.", v.Ref())
+	}
 	set, err := s.Data.Get(ctx, r.Data.Dataset)
 	if err != nil {
 		return r, err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"time"
 
 	"keelson/internal/boost"
 	"keelson/internal/dataset"
@@ -41,6 +43,9 @@ const (
 
 // fewestKnown is how many rows with outcomes an estimator needs: fewer give limits that chance exceeds.
 const fewestKnown = 200
+
+// rehearsalTime bounds how long a version may take to answer the data; other monitors wait meanwhile.
+const rehearsalTime = 30 * time.Second
 
 // mostColumns bounds the columns of a DLE.
 const mostColumns = 500
@@ -348,7 +353,9 @@ func (s *Service) estimatorOf(ctx context.Context, m *Monitor, version int, stat
 	if state.estimator != nil || s.Rehearsals == nil || version < 1 {
 		return state.estimator, nil
 	}
-	r, err := s.Rehearsals.Rehearse(ctx, m.Model, version, trained)
+	short, cancel := context.WithTimeout(ctx, rehearsalTime)
+	defer cancel()
+	r, err := s.Rehearsals.Rehearse(short, m.Model, version, trained)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -357,11 +364,11 @@ func (s *Service) estimatorOf(ctx context.Context, m *Monitor, version int, stat
 	}
 	if err != nil {
 		s.Log.WarnContext(ctx, "no estimate can be learnt from the data of the version", "model", m.Model, "version", version, "error", err)
-		why := "the version could not answer the data it was judged or trained on"
-		if p, ok := problem.As(err); ok {
-			why = p.Detail
+		p, ok := problem.As(err)
+		if ok && slices.Contains([]problem.Kind{problem.Invalid, problem.Unsupported, problem.TooLarge}, p.Kind) {
+			return &estimator{Why: p.Detail}, nil // no repetition mends it
 		}
-		return &estimator{Why: why}, nil
+		return nil, nil // the next window tries again
 	}
 	basis := "training"
 	if r.Judged {
