@@ -9,8 +9,10 @@ import (
 	"keelson/internal/audit"
 	"keelson/internal/bin"
 	"keelson/internal/blob"
+	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/incident"
+	"keelson/internal/prediction"
 	"keelson/internal/problem"
 	"keelson/internal/release"
 )
@@ -121,4 +123,18 @@ func (a *App) personal(ctx context.Context, model string, version int) (columns 
 	}
 	slices.Sort(columns)
 	return slices.Compact(columns), nil
+}
+
+// redaction is what predictions of a version that runs elsewhere leave out when they are handed in: the columns about
+// people in the data it was made of. A version that is not registered has none.
+func (a *App) redaction(ctx context.Context, model string, version int) (*prediction.Redaction, error) {
+	v, err := a.Inventory.Version(ctx, model, version)
+	if problem.Is(err, problem.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	columns, err := a.personal(ctx, model, version)
+	return prediction.NewRedaction(columns, v.Signature, prediction.HashKey(a.hashKey(), caller.Workspace(ctx))), err
 }

@@ -139,6 +139,7 @@ func (a *App) wire(ctx context.Context) error {
 		a.closers = append(a.closers, log.Close)
 	}
 	a.Predictions = &prediction.Service{DB: a.DB, Blobs: a.Blobs, Log: a.predictionLog, Logger: a.Log, Now: now, KeepDays: int(a.Config.PredictionKeep / (24 * time.Hour)), HashKey: a.hashKey(), Metrics: a.metrics.Registry}
+	a.Predictions.Redaction = a.redaction
 	a.Predictions.Version = func(ctx context.Context, model string, version int) (engine.Model, error) {
 		v, err := a.Inventory.Version(ctx, model, version)
 		if err != nil {

@@ -183,3 +183,28 @@ func TestWhatIsLeftOutIsNoMissingValue(t *testing.T) {
 		t.Errorf("%s", b)
 	}
 }
+
+func TestPredictionsHandedInAreRedactedByTheirVersion(t *testing.T) {
+	l := openLog(t, t.TempDir(), nil)
+	s := newService(t, dbtest.SQLite(t), l, blobtest.Dir(t))
+	s.Redaction = func(_ context.Context, model string, version int) (*Redaction, error) {
+		if model != "loans" || version != 2 {
+			return nil, nil
+		}
+		return NewRedaction([]string{"ward"}, engine.Signature{Inputs: []engine.Spec{{Name: "ward", Datatype: "BYTES", Shape: []int{-1}}}}, nil), nil
+	}
+	list := []Record{record("a", 0), record("a", 1), record("a", 2)}
+	list[0].Model, list[0].Version = "loans", 2
+	list[1].Model, list[1].Version = "loans", 1
+	list[2].Model, list[2].Version = "other", 2
+	ids, err := s.HandIn(t.Context(), "elsewhere", list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range ids {
+		got, err := s.Get(t.Context(), id)
+		if err != nil || (tensor.Find(got.Inputs, "ward") == nil) != (i == 0) || (len(got.Redacted) > 0) != (i == 0) {
+			t.Errorf("prediction %d: %s, %v", i, got.Redacted, err)
+		}
+	}
+}

@@ -48,6 +48,9 @@ type Service struct {
 	Metrics prometheus.Registerer
 	// HashKey hashes subjects in the audit entries of erasures.
 	HashKey []byte
+	// Redaction gives what is to be left out of predictions of a version that were made elsewhere and are handed in; nil
+	// leaves nothing out.
+	Redaction func(ctx context.Context, model string, version int) (*Redaction, error)
 	// Version loads the version of a decision to explain it; nil where no models are loaded.
 	Version Loader
 	// Signature tells what the columns of a version's inputs are called; nil leaves them known by place only.
@@ -395,6 +398,9 @@ func (s *Service) HandIn(ctx context.Context, endpoint string, list []Record) ([
 			r.Caller = caller.From(ctx).Name
 		}
 	}
+	if err := s.redact(ctx, list); err != nil {
+		return nil, err
+	}
 	// One at a time, so that a reservation found here without its record is a crash's and not a neighbour's.
 	s.keys.Lock()
 	defer s.keys.Unlock()
@@ -431,6 +437,31 @@ func (s *Service) HandIn(ctx context.Context, endpoint string, list []Record) ([
 		return nil, fmt.Errorf("settle the identifiers of a batch: %w", err)
 	}
 	return ids, nil
+}
+
+// redact takes out of predictions made elsewhere what must not be logged.
+func (s *Service) redact(ctx context.Context, list []Record) error {
+	if s.Redaction == nil {
+		return nil
+	}
+	type version struct {
+		model  string
+		number int
+	}
+	known := map[version]*Redaction{}
+	for i := range list {
+		v := version{list[i].Model, list[i].Version}
+		d, ok := known[v]
+		if !ok {
+			var err error
+			if d, err = s.Redaction(ctx, v.model, v.number); err != nil {
+				return fmt.Errorf("find the personal columns of %s/%d: %w", v.model, v.number, err)
+			}
+			known[v] = d
+		}
+		d.Apply(&list[i])
+	}
+	return nil
 }
 
 // reserve writes down the caller's identifiers before the records are appended, and fills ids for those that exist.
