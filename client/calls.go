@@ -248,11 +248,11 @@ func (c *Client) Version(ctx context.Context, model string, version int) (v Vers
 	return v, c.Get(ctx, path("/api/v1/models", model, "versions", version), &v)
 }
 
-// WaitVersion waits until a version is no longer pending.
+// WaitVersion waits until a version was tested: it is no longer pending, and its engine no longer being prepared.
 func (c *Client) WaitVersion(ctx context.Context, model string, version int) (Version, error) {
 	return Wait(ctx, func(ctx context.Context) (Version, bool, error) {
 		v, err := c.Version(ctx, model, version)
-		return v, v.State != "pending", err
+		return v, v.State != "pending" && v.Fault != "preparing", err
 	})
 }
 

@@ -239,6 +239,7 @@ type Version struct {
 	Model          string          `json:"model"`
 	Version        int             `json:"version"`
 	State          string          `json:"state"`
+	Fault          string          `json:"fault"`
 	Reason         string          `json:"reason"`
 	ArtifactDigest string          `json:"artifact_digest"`
 	ContentDigest  string          `json:"content_digest"`

@@ -214,6 +214,9 @@ func (c *cli) register(ctx context.Context, cl *client.Client, model, file strin
 	if v, err = cl.WaitVersion(ctx, v.Model, v.Version); err != nil {
 		return v, err
 	}
+	if v.State == "ready" && !v.Deployable {
+		return v, &failure{code: client.ExitCheck, text: v.Undeployable, hint: fmt.Sprintf("see: keelson version get %s/%d", v.Model, v.Version)}
+	}
 	if v.State != "ready" {
 		return v, &failure{code: client.ExitCheck, text: fmt.Sprintf("%s/%d is %s: %s", v.Model, v.Version, v.State, v.Reason), hint: fmt.Sprintf("see: keelson version get %s/%d", v.Model, v.Version)}
 	}

@@ -247,10 +247,15 @@ func (s *Service) test(ctx context.Context, v Version, prepare bool) (f finding,
 // try is test in one way. A way without a format is whatever the files are found to be.
 func (s *Service) try(ctx context.Context, v Version, fsys fsFS, d described, way engine.Found, prepare bool) (f finding, err error) {
 	f.golden, f.found = Golden{Limit: DefaultGoldenLimit}, way
-	if p := s.Engines.Preparing(fsys, way); p != nil {
-		if !prepare {
-			return f.failed(FaultPreparing, "Its Python environment is being made."), nil
-		}
+	p := s.Engines.Preparing(fsys, way)
+	switch {
+	case prepare:
+	case p != nil:
+		return f.failed(FaultPreparing, "Its Python environment is being made."), nil
+	case s.Engines.Slow(way.Format): // who registers does not wait
+		return f.failed(FaultPreparing, "It is loaded by Python in a process of its own."), nil
+	}
+	if p != nil {
 		if err := p.Prepare(ctx, fsys, way.Path); problem.Is(err, problem.Unsupported) {
 			return f.failed(FaultNoEngine, "No engine in this build can run it: %s", detail(err)), nil
 		} else if err != nil {

@@ -46,7 +46,8 @@ const (
 	FaultNoEngine = "no-engine" // nothing is wrong with it, but no engine of this build runs it
 	FaultLoad     = "load"      // its file is broken
 	FaultGolden   = "golden"    // the engine answers its golden rows otherwise than recorded
-	// FaultPreparing is of a ready version whose engine is not: it can be read, and is tested when the engine is.
+	// FaultPreparing is of a version that can be read already and is still to be tested, because its engine is not ready
+	// or takes long to load it.
 	FaultPreparing = "preparing"
 )
 

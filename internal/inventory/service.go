@@ -52,6 +52,7 @@ type (
 		Others(format string) []string
 		Find(fsys fsFS, format string) ([]engine.Found, error)
 		Preparing(fsys fsFS, f engine.Found) engine.Preparer
+		Slow(format string) bool
 		Formats() []string
 	}
 )
