@@ -23,6 +23,7 @@ export function PredictionPage({ id, said }: { id: string; said?: ReactNode }) {
         <div className="stack gap16" style={{ marginTop: 12 }}>
           {p.error && <Note tone="bad" title={p.error} />}
           <Panel title={m.predict.call} id="call"><Facts rows={[[m.audit.when, <Time key="t" at={p.at} full />], [m.deploy.endpoint, <Go key="e" to={paths.deployment(p.endpoint)}>{p.endpoint}</Go>], [m.approvals.model, <Go key="m" to={paths.version(p.model, p.version)}>{p.model} v{p.version}</Go>], [m.model.caller, p.caller], [m.predict.application, p.application], [m.predict.purpose, p.purpose], [m.predict.subject, p.subject], [m.predict.rows, p.rows], [m.predict.latency, micros(p.latency_us)], [m.predict.compute, p.compute_us ? micros(p.compute_us) : undefined], [m.predict.trace, p.trace ? <Id key="x" value={p.trace} /> : undefined], [m.id, <Id key="i" value={p.id} />]]} /></Panel>
+          {p.redacted && <Note title={m.serving.search.leftOut(p.redacted.columns ?? [])} />}
           {fired(p.trace_info) && <Panel title={m.predict.fired} id="fired"><p className="wrap">{fired(p.trace_info)}</p></Panel>}
           <div className="grid2"><Panel title={m.version.inputs} id="inputs"><Tensors value={p.inputs} /></Panel><Panel title={m.version.outputs} id="outputs"><Tensors value={p.outputs} /></Panel></div>
           {!p.error && p.version > 0 && <Why id={p.id} />}
