@@ -30,6 +30,12 @@ const actKind = "alert.act"
 // By is who acts when a policy does; it is a service, not a person, and votes on nothing.
 const By = "policy:alert"
 
+// predictionWaits is how long an alert about predictions lets that about the data act first.
+const predictionWaits = 3 * time.Second
+
+// interrupted is after how long an act that was begun and never ended counts as broken off.
+const interrupted = 10 * time.Minute
+
 type actArgs struct {
 	Alert  string `json:"alert"`
 	Window string `json:"window"`
@@ -40,7 +46,11 @@ func (s *Service) enqueue(tx db.Scope, a *Alert) error {
 	if s.Hands == nil {
 		return nil
 	}
-	return job.Enqueue(tx, actKind, actArgs{a.ID, a.last})
+	at := s.now()
+	if a.Kind == Prediction { // it mostly follows from the data, whose alert opens with it and is to be the one that acts
+		at = at.Add(predictionWaits)
+	}
+	return job.Enqueue(tx, actKind, actArgs{a.ID, a.last}, job.At(at))
 }
 
 // act does what the policy says about an alert and was not done yet.
@@ -92,6 +102,9 @@ func (s *Service) do(ctx context.Context, a *Alert, x Action) error {
 		mine, wait, err = s.claim(tx, a, x)
 		return err
 	})
+	if db.IsUnique(err) { // another alert of the model began it at the same moment
+		mine, wait, err = true, fmt.Sprintf("%s is under way for another alert of the same model.", x.key()), nil
+	}
 	if err != nil || !mine {
 		return err
 	}
@@ -135,6 +148,9 @@ func (s *Service) claim(tx db.Scope, a *Alert, x Action) (mine bool, wait string
 	of := a.Model
 	if of == "" {
 		of = a.Endpoint
+	}
+	if err := breakOff(tx, of, x.key(), a.ID, s.now().Add(-interrupted)); err != nil {
+		return false, "", err
 	}
 	other, err := actingFor(tx, of, x.key(), a.ID)
 	if err != nil {

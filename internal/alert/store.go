@@ -258,6 +258,13 @@ func actingFor(tx db.Scope, model, act, without string) (id string, err error) {
 	return id, err
 }
 
+// breakOff ends what was begun for another alert of a model before a time and never ended: a process died over it.
+func breakOff(tx db.Scope, model, act, without string, before time.Time) error {
+	_, err := tx.Exec(`UPDATE alert_act SET state = 'failed', detail = 'It was interrupted; look at the deployment for whether it took effect.'
+		WHERE workspace = $1 AND model = $2 AND act = $3 AND alert <> $4 AND state = 'started' AND at < $5`, tx.Workspace, model, act, without, db.Micros(before))
+	return err
+}
+
 func putAct(tx db.Scope, alert, act, model string, a Act) error {
 	_, err := tx.Exec(`INSERT INTO alert_act (workspace, alert, act, model, state, detail, ref, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (workspace, alert, act) DO UPDATE SET state = excluded.state, detail = excluded.detail, ref = excluded.ref, at = excluded.at`,

@@ -99,6 +99,8 @@ func (a *App) candidate(ctx context.Context, e event.Event) error {
 			words = append(words, fmt.Sprintf("The retraining made %s/%d; request %d waits for %d approvals before it goes to %s.", v.Model, v.Version, r.Number, r.Need.Count, environment))
 		case err == nil:
 			words = append(words, fmt.Sprintf("The retraining made %s/%d; the policy of %s lets it in without votes.", v.Model, v.Version, environment))
+		case refused && p.Kind == problem.Conflict: // it was asked for a moment ago: events come at least once
+			return nil
 		case refused:
 			words = append(words, fmt.Sprintf("The retraining made %s/%d, which cannot be proposed for %s: %s", v.Model, v.Version, environment, clipped(p.Detail, 500)))
 		default:

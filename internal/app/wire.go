@@ -189,6 +189,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.Webhooks = &webhook.Service{DB: a.DB, Key: a.secrets, Calls: calls, Formats: []webhook.Format{webhook.CloudEvents{}, mlflowapi.WebhookFormat{}}, Log: a.Log, Now: now,
 		Metrics: webhook.NewMetrics(a.metrics.Registry)}
 	a.Feedback = &feedback.Service{DB: a.DB, Predictions: a.Predictions, Tables: a.Data, Log: a.Log, Now: now}
+	a.Predictions.Erasing = append(a.Predictions.Erasing, a.Feedback.Forget)
 	a.Notices = &notify.Service{DB: a.DB, Key: a.secrets, Calls: calls, Log: a.Log, Now: now, URL: func() string { return a.URL }, Tier: a.tier, Metrics: notify.NewMetrics(a.metrics.Registry)}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.Traces, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,

@@ -115,6 +115,9 @@ func (s *Service) Report(ctx context.Context, i Item) (Item, error) {
 	return i, nil
 }
 
+// Forget drops what was said about predictions that are erased; prediction.Service.Erasing calls it.
+func (s *Service) Forget(tx db.Scope, predictions []string) error { return forget(tx, predictions) }
+
 // Get reads an item; NotFound when there is none.
 func (s *Service) Get(ctx context.Context, id string) (i Item, err error) {
 	err = s.DB.Read(ctx, func(tx db.Scope) error { i, err = get(tx, id); return err })

@@ -143,3 +143,13 @@ func counts(tx db.Scope, model string) (map[string]int, error) {
 	})
 	return out, err
 }
+
+// forget drops what was said about predictions.
+func forget(tx db.Scope, predictions []string) error {
+	for _, id := range predictions {
+		if _, err := tx.Exec("DELETE FROM feedback WHERE workspace = $1 AND prediction = $2", tx.Workspace, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -115,6 +115,11 @@ func (s *Service) eraseIn(ctx context.Context, f file, subject, reason string, o
 			}
 			outcomes += n
 		}
+		for _, erase := range s.Erasing {
+			if err := erase(tx, gone); err != nil {
+				return err
+			}
+		}
 		return audit.Record(tx, "prediction.erased", "prediction-file/"+f.ID, map[string]any{"endpoint": f.Endpoint, "subject": out.Subject, "why": reason,
 			"predictions": len(gone), "outcomes": outcomes, "digest": f.Digest, "new_digest": next.Digest, "file": f.Name, "new_file": next.Name})
 	})

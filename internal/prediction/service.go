@@ -46,6 +46,9 @@ type Service struct {
 	KeepDays int
 	// Metrics counts what was removed; nil counts nothing.
 	Metrics prometheus.Registerer
+	// Erasing is called in the transaction in which predictions about a person are erased, with their identifiers: what
+	// others keep about them goes with them.
+	Erasing []func(tx db.Scope, predictions []string) error
 	// HashKey hashes subjects in the audit entries of erasures.
 	HashKey []byte
 	// Redaction gives what is to be left out of predictions of a version that were made elsewhere and are handed in; nil

@@ -52,7 +52,6 @@ type facts struct {
 	calls                string // file with the ids of the quiet day
 	shifted              string // file with the ids of the day of large tumours
 	rules                int    // version of referral
-	alert                string // of the shift
 }
 
 // person is somebody with an account.
