@@ -59,6 +59,10 @@ func (h *hybrid) next() (uint32, error) {
 	if to > 8*uint64(len(h.bits)) {
 		return 0, cutShort
 	}
+	if at := from / 8; at+8 <= uint64(len(h.bits)) { // a value has at most 32 bits, which lie within eight bytes
+		h.at = to
+		return uint32(binary.LittleEndian.Uint64(h.bits[at:])>>(from%8)) & uint32(1<<h.width-1), nil
+	}
 	for shift := uint(0); from < to; {
 		take := min(8-from%8, to-from)
 		part := uint32(h.bits[from/8]>>(from%8)) & (1<<take - 1)

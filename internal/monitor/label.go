@@ -11,6 +11,10 @@ import (
 
 // label counts the outcomes that have arrived since the last look and those of windows just closed.
 func (s *Service) label(ctx context.Context, m *Monitor, t *tail, place string) (err error) {
+	if s.Pause > 0 && s.now().Sub(t.told) < s.Pause {
+		return nil // what has arrived meanwhile is counted then; the place in the outcomes stays
+	}
+	t.told = s.now()
 	dirty := map[string]Result{}
 	if t.relabel {
 		// Without a single outcome no window can be measured, and reading their rows again would cost as much as the calls.

@@ -57,6 +57,9 @@ type Service struct {
 	Rehearsals rehearsals
 	// Tiers tells risk tiers; without it limits by tier are those of tier 2.
 	Tiers tiers
+	// Pause is the time between two counts of an endpoint's outcomes, each of which reads the rows of its windows again; 0 is
+	// none.
+	Pause time.Duration
 
 	mu       sync.Mutex
 	tails    map[[2]string]*tail    // by workspace and endpoint

@@ -22,6 +22,7 @@ type tail struct {
 	low        string    // as stored
 	relabel    bool      // windows were closed whose outcomes may have come before
 	counted    time.Time // when outcomes of the open windows were last counted
+	told       time.Time // when outcomes were last counted
 	watchers   map[int]*watcher
 }
 
