@@ -27,7 +27,6 @@ type comparison struct {
 	worst               float64
 	where               string
 	answered            [][]tensor.Tensor // calls that both answered
-	changes             string
 }
 
 // call lets both answer and gives the rows compared. A call that the original refuses proves nothing; one that only the

@@ -280,40 +280,42 @@ func (s *Service) register(ctx context.Context, c *Conversion, v inventory.Versi
 	return nil
 }
 
-// examples writes golden rows: a call that both answered, with the original's answers.
+// examples writes golden rows: the first call that both answered, with the original's answers.
 func examples(ctx context.Context, cmp *comparison, limit float64) (string, error) {
-	for _, in := range cmp.answered {
-		out, err := cmp.original.Predict(ctx, in)
-		if err != nil {
-			return "", err
-		}
-		write := func(list []tensor.Tensor) (json.RawMessage, error) {
-			b := []byte{'['}
-			for i, t := range list {
-				if t.Type == tensor.FP16 || t.Type == tensor.BF16 { // they have no form in JSON
-					t.Type = tensor.FP32
-				}
-				if i > 0 {
-					b = append(b, ',')
-				}
-				b = t.AppendJSON(b)
-			}
-			b = append(b, ']')
-			if !json.Valid(b) {
-				return nil, fmt.Errorf("write golden rows: no JSON")
-			}
-			return b, nil
-		}
-		inputs, err := write(in)
-		if err != nil {
-			return "", err
-		}
-		outputs, err := write(out)
-		if err != nil {
-			return "", err
-		}
-		b, err := json.Marshal(map[string]any{"inputs": inputs, "outputs": outputs, "limit": limit})
-		return string(b), err
+	if len(cmp.answered) == 0 {
+		return "", nil
 	}
-	return "", nil
+	in := cmp.answered[0]
+	out, err := cmp.original.Predict(ctx, in)
+	if err != nil {
+		return "", err
+	}
+	inputs, err := asJSON(in)
+	if err != nil {
+		return "", err
+	}
+	outputs, err := asJSON(out)
+	if err != nil {
+		return "", err
+	}
+	b, err := json.Marshal(map[string]any{"inputs": inputs, "outputs": outputs, "limit": limit})
+	return string(b), err
+}
+
+func asJSON(list []tensor.Tensor) (json.RawMessage, error) {
+	b := []byte{'['}
+	for i, t := range list {
+		if t.Type == tensor.FP16 || t.Type == tensor.BF16 { // they have no form in JSON
+			t.Type = tensor.FP32
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = t.AppendJSON(b)
+	}
+	b = append(b, ']')
+	if !json.Valid(b) {
+		return nil, fmt.Errorf("write golden rows: no JSON")
+	}
+	return b, nil
 }

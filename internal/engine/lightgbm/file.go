@@ -225,7 +225,7 @@ func (f *file) readTree(l *lines, number int) ([]byte, error) {
 				return nil, broken("%q stands twice in tree %d", key, number)
 			}
 			s[i] = value[:len(value):len(value)]
-			if value == nil || len(value) == 0 {
+			if len(value) == 0 {
 				s[i] = []byte{}
 			}
 		}

@@ -151,11 +151,8 @@ type failure struct {
 
 func (f *failure) Error() string { return f.message }
 
-// Codes of OrtErrorCode that mean something to a caller.
-const (
-	codeNotImplemented = 9
-	codeRuntime        = 6
-)
+// codeNotImplemented is the OrtErrorCode of an operator that the library lacks.
+const codeNotImplemented = 9
 
 // call calls a function of the table that answers with a status. What arguments point to stays where it is until then.
 //
@@ -473,10 +470,4 @@ func (l *library) readTexts(t *tensor.Tensor, value, count uintptr) error {
 		t.S[i] = string(all[starts[i]:starts[i+1]])
 	}
 	return nil
-}
-
-func (s *session) close() {
-	s.l.release(fnReleaseSession, s.handle)
-	s.handle = 0
-	s.pin.Unpin()
 }

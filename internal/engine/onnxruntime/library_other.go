@@ -20,10 +20,7 @@ type failure struct {
 
 func (f *failure) Error() string { return f.message }
 
-const (
-	codeNotImplemented = 9
-	codeRuntime        = 6
-)
+const codeNotImplemented = 9
 
 func open(string) (*library, error) {
 	return nil, problem.New(problem.Unsupported, "This build has no onnxruntime engine; it needs one for Linux or macOS on amd64 or arm64, made without the build tag static.")
@@ -32,5 +29,3 @@ func open(string) (*library, error) {
 func (*library) load([]byte, int) (*session, error) { return nil, nil }
 
 func (*session) run([]tensor.Tensor, func(func())) ([]tensor.Tensor, error) { return nil, nil }
-
-func (*session) close() {}
