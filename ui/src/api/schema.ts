@@ -548,6 +548,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a conversion
+         * @description Needs the permission `version.read`.
+         */
+        get: operations["get-conversions-id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets": {
         parameters: {
             query?: never;
@@ -1614,6 +1634,30 @@ export interface paths {
          * @description Needs the permission `version.write`.
          */
         post: operations["post-models-name-versions-version-check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{name}/versions/{version}/conversions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the conversions of a version, the newest first
+         * @description Needs the permission `version.read`.
+         */
+        get: operations["get-models-name-versions-version-conversions"];
+        put?: never;
+        /**
+         * Propose a lighter form of a version and measure what it costs
+         * @description Needs the permission `version.write`.
+         */
+        post: operations["post-models-name-versions-version-conversions"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3581,6 +3625,85 @@ export interface components {
         CommentInputBody: {
             text: string;
         };
+        ConvertConversion: {
+            by: string;
+            /** Format: date-time */
+            ended_at?: string;
+            id: string;
+            model: string;
+            result: components["schemas"]["ConvertResult"];
+            /** Format: date-time */
+            started_at: string;
+            /** @enum {string} */
+            state: "running" | "done" | "refused";
+            /** Format: int64 */
+            version: number;
+            wish: components["schemas"]["ConvertWish"];
+        };
+        ConvertConversionPage: {
+            items: components["schemas"]["ConvertConversion"][] | null;
+            next?: string;
+        };
+        ConvertResult: {
+            /** @description what callers see differently, apart from the error */
+            changes?: string;
+            converted?: components["schemas"]["ConvertSide"];
+            /**
+             * Format: double
+             * @description largest difference from the original's answers, relative above 1; a label that differs counts 1
+             */
+            max_error?: number;
+            original?: components["schemas"]["ConvertSide"];
+            /** @description why it was refused */
+            reason?: string;
+            /**
+             * Format: int64
+             * @description number of the new version
+             */
+            registered?: number;
+            rows: components["schemas"]["ConvertRows"];
+            /** @description the answer with the largest error */
+            where?: string;
+        };
+        ConvertRows: {
+            /** Format: int64 */
+            generated: number;
+            /** Format: int64 */
+            golden: number;
+            /** Format: int64 */
+            logged: number;
+        };
+        ConvertSide: {
+            /**
+             * Format: int64
+             * @description of the model file
+             */
+            bytes: number;
+            engine: string;
+            file: string;
+            format: string;
+            /**
+             * Format: int64
+             * @description bytes held when loaded; 0: not known
+             */
+            memory?: number;
+            /**
+             * Format: double
+             * @description median time of one row in the engine, in microseconds
+             */
+            p50_us: number;
+        };
+        ConvertWish: {
+            /**
+             * Format: double
+             * @description largest error that passes, relative above 1; 0: 1e-6 for native and onnx, 1e-2 for float16, 5e-2 for int8
+             */
+            limit?: number;
+            /** @description make a new version of it when it passes */
+            register?: boolean;
+            /** @enum {string} */
+            to: "native" | "onnx" | "float16" | "int8";
+        };
         CreateInputBody: {
             description?: string;
             /** @description cloudevents: types or patterns, as approval.*; left out: all */
@@ -5144,7 +5267,7 @@ export interface components {
              * @description of truth values, mean is the share and count the number that hold
              * @enum {string}
              */
-            aggregate: "mean" | "sum" | "min" | "max" | "count" | "p50" | "p90" | "p95" | "p99";
+            aggregate?: "mean" | "sum" | "min" | "max" | "count" | "p50" | "p90" | "p95" | "p99";
             /** @description CEL over input, output and outcome, such as output.score * input.amount */
             expression: string;
             /** Format: double */
@@ -5322,6 +5445,11 @@ export interface components {
              * @description share of the window's rows with an outcome, 0..1
              */
             label_coverage: number;
+            /**
+             * Format: int64
+             * @description outcomes of another kind than the others
+             */
+            left_out?: number;
             /** @description all measures; null where undefined */
             metrics: {
                 [key: string]: components["schemas"]["ScoreValue"];
@@ -8615,6 +8743,37 @@ export interface operations {
             };
         };
     };
+    "get-conversions-id": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConvertConversion"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-datasets": {
         parameters: {
             query?: {
@@ -10766,6 +10925,74 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InventoryVersion2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-models-name-versions-version-conversions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConvertConversionPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-models-name-versions-version-conversions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConvertWish"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConvertConversion"];
                 };
             };
             /** @description Error */
