@@ -30,9 +30,6 @@ const actKind = "alert.act"
 // By is who acts when a policy does; it is a service, not a person, and votes on nothing.
 const By = "policy:alert"
 
-// predictionWaits is how long an alert about predictions lets that about the data act first.
-const predictionWaits = 3 * time.Second
-
 // interrupted is after how long an act that was begun and never ended counts as broken off.
 const interrupted = 10 * time.Minute
 
@@ -46,11 +43,7 @@ func (s *Service) enqueue(tx db.Scope, a *Alert) error {
 	if s.Hands == nil {
 		return nil
 	}
-	at := s.now()
-	if a.Kind == Prediction { // it mostly follows from the data, whose alert opens with it and is to be the one that acts
-		at = at.Add(predictionWaits)
-	}
-	return job.Enqueue(tx, actKind, actArgs{a.ID, a.last}, job.At(at))
+	return job.Enqueue(tx, actKind, actArgs{a.ID, a.last})
 }
 
 // act does what the policy says about an alert and was not done yet.
@@ -84,9 +77,20 @@ func (s *Service) act(ctx context.Context, j job.Job) error {
 	} else if err != nil && !problem.Is(err, problem.NotFound) {
 		return err
 	}
+	// Predictions mostly move because the data did: while the alert about the data is active, it is the one that acts.
+	var data Alert
+	if a.Kind == Prediction {
+		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { data, _, err = newest(tx, a.Endpoint+"\x1f"+Data); return err }); err != nil {
+			return err
+		}
+	}
 	var failed []error
 	for _, x := range actions {
-		if x.Do != DoIncident && x.fits(a.Kind, a.Severity) {
+		switch {
+		case x.Do == DoIncident || !x.fits(a.Kind, a.Severity):
+		case (data.State == Open || data.State == Acknowledged) && x.fits(Data, data.Severity):
+			failed = append(failed, s.settle(ctx, &a, x, Act{State: "waits", Detail: fmt.Sprintf("%s is left to alert %s about the data, which moved as well.", x.key(), data.ID)}))
+		default:
 			failed = append(failed, s.do(ctx, &a, x))
 		}
 	}
