@@ -227,10 +227,10 @@ func TestUnderLoadNoCallFailsWhileVersionsAreReplacedAndMemoryStaysFlat(t *testi
 		})
 	}
 	warm, replaced := 0.0, 0
-	wg.Go(func() { // replaces the live version ten times, or every half minute
+	wg.Go(func() { // replaces the live version ten times, or every half minute of the long form
 		every := max(lasts/10, 1200*time.Millisecond)
 		if long {
-			every = 30 * time.Second
+			every = min(30*time.Second, lasts/10)
 		}
 		for next := time.Now().Add(every); next.Before(end); next = next.Add(every) {
 			until(load, next)
