@@ -40,6 +40,7 @@ import (
 	runtimes "keelson/internal/runtime"
 	"keelson/internal/scorer"
 	"keelson/internal/serving"
+	"keelson/internal/study"
 	"keelson/internal/trace"
 	"keelson/internal/tracking"
 	"keelson/internal/usecase"
@@ -65,6 +66,7 @@ type nouns struct {
 	Alerts      *alert.Service
 	Evaluations *evaluation.Service
 	Conversions *convert.Service
+	Studies     *study.Service
 	Webhooks    *webhook.Service
 	Notices     *notify.Service
 	Feedback    *feedback.Service
@@ -170,6 +172,8 @@ func (a *App) wire(ctx context.Context) error {
 	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Evaluations.Renamed)
 	a.Conversions = &convert.Service{DB: a.DB, Blobs: a.Blobs, Inventory: a.Inventory, Engines: set, Calls: a.Predictions, Log: a.Log, Now: now}
 	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Conversions.Renamed)
+	a.Studies = &study.Service{DB: a.DB, Inventory: a.Inventory, Predictions: a.Predictions, Load: a.Predictions.Version, Log: a.Log, Now: now}
+	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Studies.Renamed)
 	a.Pipelines.Evaluate = pipeline.Evaluations{Service: a.Evaluations}
 
 	a.Monitors = &monitor.Service{DB: a.DB, Log: a.Log, Now: now, Data: a.Data, Versions: a.Inventory,
@@ -193,11 +197,11 @@ func (a *App) wire(ctx context.Context) error {
 	a.Notices = &notify.Service{DB: a.DB, Key: a.secrets, Calls: calls, Log: a.Log, Now: now, URL: func() string { return a.URL }, Tier: a.tier, Metrics: notify.NewMetrics(a.metrics.Registry)}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.Traces, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
-		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Conversions, a.Webhooks, a.Notices, a.Feedback, a.Prompts,
+		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Conversions, a.Studies, a.Webhooks, a.Notices, a.Feedback, a.Prompts,
 		&mlflowapi.API{Tracking: a.Tracking, Inventory: a.Inventory, Traces: a.Traces, Webhooks: a.Webhooks, Prompts: a.Prompts, Evalsets: a.Evalsets, Scorers: a.Scorers, Keeper: a.Keeper, LinkKey: a.linkKey(), Log: a.Log}} {
 		n.Routes(a.API)
 	}
-	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Conversions, a.Webhooks, a.Alerts, a.Notices} {
+	for _, n := range []interface{ Jobs(*jobRunner) }{a.Tracking, a.Inventory, a.Approvals, a.Pipelines, a.Deployments, a.Predictions, a.Monitors, a.Evaluations, a.Conversions, a.Studies, a.Webhooks, a.Alerts, a.Notices} {
 		n.Jobs(a.Jobs)
 	}
 	a.engineRoutes(set, py)

@@ -1,0 +1,167 @@
+package app_test
+
+import (
+	"context"
+	"math"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"keelson/client"
+	"keelson/internal/app"
+	"keelson/internal/study"
+	"keelson/internal/tensor"
+)
+
+// TestAVersionIsStudiedOverItsLoggedCalls asks a linear model, whose contributions, curves and sensitivities are known.
+func TestAVersionIsStudiedOverItsLoggedCalls(t *testing.T) {
+	a := start(t, func(c *app.Config) { c.Auth = "off" })
+	c, err := client.New(client.Config{Server: a.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	doc := `{"format":"keelson-linear-1","intercept":1,"coefficients":{"age":2,"income":-5,"idle":0,"city":{"Bonn":3}}}`
+	rows := func(from, n int) []tensor.Tensor {
+		var age, income, idle []float64
+		var city []string
+		for i := from; i < from+n; i++ {
+			age, income, idle = append(age, float64(i%10)), append(income, float64((i*7)%10)), append(idle, float64(i%3))
+			city = append(city, []string{"Bonn", "Ulm"}[i%2])
+		}
+		return []tensor.Tensor{tensor.FP64s("age", []int{n}, age), tensor.FP64s("income", []int{n}, income), tensor.FP64s("idle", []int{n}, idle), tensor.Strings("city", []int{n}, city)}
+	}
+	served(t, c, "bills", map[string][]byte{"model.linear.json": []byte(doc)}, "linear", rows(0, 1), []tensor.Tensor{tensor.FP64s("predict", []int{1, 1}, []float64{4})})
+	for i := range 30 {
+		if err := c.Infer(ctx, "bills.dev", map[string]any{"inputs": rows(i*10, 10)}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const path = "/api/v1/models/bills/versions/1/study"
+	var s study.Standing
+	if err := c.Get(ctx, path, &s); err != nil || s.State != study.None || s.Study != nil {
+		t.Fatalf("before any: %+v, %v", s, err)
+	}
+	made := func() study.Standing {
+		t.Helper()
+		if err := c.Post(ctx, path, nil, &s); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Wait(ctx, func(ctx context.Context) (bool, bool, error) {
+			s = study.Standing{}
+			err := c.Get(ctx, path, &s)
+			return err == nil, err != nil || s.State != study.Making, err
+		}); err != nil || s.State != study.Ready || s.Study == nil {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		return s
+	}
+	got := made().Study
+	var names []string
+	for _, f := range got.Features {
+		names = append(names, f.Name)
+	}
+	if !slices.Equal(names[:3], []string{"income", "age", "city"}) || got.Rows < 300 || got.Explained != 256 || got.Unit == "" || !strings.Contains(got.Method, "exact") || len(got.Limits) < 4 {
+		t.Errorf("%v of %d rows, %d explained, unit %q, method %q, limits %q", names, got.Rows, got.Explained, got.Unit, got.Method, got.Limits)
+	}
+	shares := 0.0
+	for _, f := range got.Features {
+		shares += f.Share
+		if len(f.Points) != got.Explained {
+			t.Errorf("%s has %d points", f.Name, len(f.Points))
+		}
+		counted := 0
+		for _, b := range f.Density {
+			counted += b.Count
+		}
+		if counted != got.Rows {
+			t.Errorf("the bars of %s count %d of %d rows", f.Name, counted, got.Rows)
+		}
+	}
+	if math.Abs(shares-1) > 1e-9 {
+		t.Errorf("the shares sum to %v", shares)
+	}
+	income, idle := got.Features[0], got.Features[slices.Index(names, "idle")]
+	if income.Direction == nil || *income.Direction > -0.99 || income.Words != "income makes "+strings.Fields(income.Words)[2]+" % of what moves the answers; higher values lower the answer." {
+		t.Errorf("%v, %q", income.Direction, income.Words)
+	}
+	last := len(income.Curve.Values) - 1
+	if slope := (income.Curve.Mean[last] - income.Curve.Mean[0]) / (income.Curve.Values[last].(float64) - income.Curve.Values[0].(float64)); math.Abs(slope+5) > 1e-9 {
+		t.Errorf("the curve of income falls by %v per unit, want 5", slope)
+	}
+	if l := income.Curve.Local; l == nil || math.Abs((l.Effect[len(l.Effect)-1]-l.Effect[0])/(l.Edges[len(l.Edges)-1]-l.Edges[0])+5) > 1e-9 {
+		t.Errorf("local effects of income: %+v", l)
+	}
+	if width := got.Features[0].Morris; width == nil || *width.Mean >= 0 || math.Abs(*width.Size+*width.Mean) > 1e-9 || *width.SD > 1e-9 {
+		t.Errorf("a linear model's effects are all the same: %+v", width)
+	}
+	if idle.Importance != 0 || *idle.Morris.Size != 0 || *idle.Total > 1e-9 || idle.Words != "idle did not move any answer of the sample." {
+		t.Errorf("idle: %+v", idle)
+	}
+	digest, at := got.Digest, got.MadeAt
+	if again := made().Study; again.Digest != digest || !again.MadeAt.Equal(at) {
+		t.Error("the same calls were studied twice")
+	}
+
+	t.Run("two times are compared", func(t *testing.T) {
+		middle := time.Now().UTC()
+		one := rows(0, 10)
+		for i := range one[1].F64 { // income stays the same: nothing is left for it to move
+			one[1].F64[i] = 4.5
+		}
+		for range 5 {
+			if err := c.Infer(ctx, "bills.dev", map[string]any{"inputs": one}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var shift study.Shift
+		q := url.Values{"since": {middle.Format(time.RFC3339Nano)}}
+		if err := c.Get(ctx, path+"/shift?"+q.Encode(), &shift); err != nil {
+			t.Fatal(err)
+		}
+		if shift.Rows != 50 || shift.Against != 256 || shift.Moved <= 0 || len(shift.Features) != 4 || shift.Words == "" {
+			t.Errorf("%+v", shift)
+		}
+		q.Set("since", time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+		if err := c.Get(ctx, path+"/shift?"+q.Encode(), &shift); err == nil || !strings.Contains(err.Error(), "no logged calls") {
+			t.Errorf("an empty window: %v", err)
+		}
+	})
+	t.Run("another answer", func(t *testing.T) {
+		var answer struct {
+			Parameters struct {
+				ID string `json:"prediction_id"`
+			}
+		}
+		one := []tensor.Tensor{tensor.FP64s("age", []int{1}, []float64{2}), tensor.FP64s("income", []int{1}, []float64{6}), tensor.FP64s("idle", []int{1}, []float64{1}), tensor.Strings("city", []int{1}, []string{"Ulm"})}
+		if err := c.Infer(ctx, "bills.dev", map[string]any{"inputs": one}, &answer); err != nil { // 1 + 4 − 30 = −25
+			t.Fatal(err)
+		}
+		path := "/api/v1/predictions/" + answer.Parameters.ID + "/counterfactual"
+		var o study.Other
+		if err := c.Get(ctx, path+"?threshold=-20&hold=age", &o); err != nil {
+			t.Fatal(err)
+		}
+		if !o.Found || !o.Above || o.Answer != -25 || o.Nearest == nil || len(o.Nearest.Changes) != 1 || o.Nearest.Changes[0].Feature != "income" || math.Abs(o.Nearest.Changes[0].To.(float64)-5) > 1e-6 || o.Nearest.Answer < -20 {
+			t.Errorf("%+v, nearest %+v", o, o.Nearest)
+		}
+		if len(o.Real) != 3 || o.Real[0].Distance > o.Real[1].Distance || o.Real[0].Prediction == "" || o.Real[0].Answer < -20 {
+			t.Errorf("logged rows: %+v", o.Real)
+		}
+		for query, want := range map[string]string{"?hold=agee": "no feature", "?row=3": "no row 3", "?threshold=NaN": "finite number", "?threshold=-1000&hold=age,income,idle": "-1000"} {
+			err := c.Get(ctx, path+query, &o)
+			if want == "-1000" { // nothing is below it, nothing may change
+				if err != nil || o.Found || o.Why == "" || len(o.Real) != 0 {
+					t.Errorf("%s: %+v, %v", query, o, err)
+				}
+				continue
+			}
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", query, err)
+			}
+		}
+	})
+}
