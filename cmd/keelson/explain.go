@@ -1,13 +1,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"keelson/client"
 )
 
 // explained is the part of an explanation that the terminal shows.
@@ -35,8 +41,15 @@ type explainedRow struct {
 
 func (c *cli) explainCmd() *cobra.Command {
 	var top int
-	cmd := verb("explain PREDICTION_ID", "Say why a logged decision came out as it did", "keelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a\nkeelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --top 3\nkeelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --json",
-		c.args(1, 1, "PREDICTION_ID"), func(cmd *cobra.Command, args []string) error {
+	var other, again bool
+	var q struct {
+		row       int
+		threshold string
+		hold      []string
+	}
+	cmd := verb("explain PREDICTION_ID | NAME/VERSION", "Say why a logged decision came out as it did, or what a version's answers hang on",
+		"keelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --top 3\nkeelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --other --hold age\nkeelson explain churn/3",
+		c.args(1, 1, "PREDICTION_ID or NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
 			if top < 0 {
 				return usage("--top is the number of features to list, 0 for all.")
 			}
@@ -44,22 +57,172 @@ func (c *cli) explainCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if strings.ContainsAny(args[0], "/@") {
+				if other {
+					return usage("--other asks about one decision; give a prediction's id instead of %s.", args[0])
+				}
+				return c.study(cmd.Context(), cl, args[0], top, again)
+			}
+			path := "/api/v1/predictions/" + escape(args[0])
 			var raw json.RawMessage
-			if err := cl.Get(cmd.Context(), "/api/v1/predictions/"+escape(args[0])+"/explanation?top="+strconv.Itoa(top), &raw); err != nil {
+			if other {
+				path += "/counterfactual?" + url.Values{"row": {strconv.Itoa(q.row)}, "threshold": {q.threshold}, "hold": {strings.Join(q.hold, ",")}}.Encode()
+			} else {
+				path += "/explanation?top=" + strconv.Itoa(top)
+			}
+			if err := cl.Get(cmd.Context(), path, &raw); err != nil {
 				return err
 			}
 			if c.machine() || c.output != "" && c.output != "table" && c.output != "wide" {
 				return c.show(raw, nil, "prediction_id")
 			}
-			var e explained
-			if err := json.Unmarshal(raw, &e); err != nil {
+			var e interface{ text() string } = &explained{}
+			if other {
+				e = &otherAnswer{}
+			}
+			if err := json.Unmarshal(raw, e); err != nil {
 				return fmt.Errorf("read answer: %w", err)
 			}
 			fmt.Fprint(c.out, e.text())
 			return nil
 		})
-	cmd.Flags().IntVar(&top, "top", 10, "features per row; 0 lists all")
+	cmd.Flags().IntVar(&top, "top", 10, "features to list; 0 lists all")
+	cmd.Flags().BoolVar(&other, "other", false, "what would have had to be different for another answer")
+	cmd.Flags().IntVar(&q.row, "row", 0, "with --other: the row of the call, counted from 0")
+	cmd.Flags().StringVar(&q.threshold, "threshold", "", "with --other: parts the answers; 0.5 for answers between 0 and 1, else the median")
+	cmd.Flags().StringSliceVar(&q.hold, "hold", nil, "with --other: features that must stay")
+	cmd.Flags().BoolVar(&again, "again", false, "of a version: study the newest calls, whatever was studied before")
 	return cmd
+}
+
+// otherAnswer is the part of a counterfactual that the terminal shows.
+type otherAnswer struct {
+	Prediction string `json:"prediction_id"`
+	Model      string
+	Version    int
+	Answer     float64
+	Threshold  float64
+	Above      bool
+	Nearest    *changed
+	Real       []changed
+	Why        string
+	Method     string
+}
+
+type changed struct {
+	Prediction string `json:"prediction_id"`
+	Answer     float64
+	Distance   float64
+	Changes    []struct{ Words string }
+}
+
+func (o *otherAnswer) text() string {
+	var b strings.Builder
+	side := "below"
+	if o.Above {
+		side = "at or above"
+	}
+	fmt.Fprintf(&b, "%s version %d answered %.5g; another answer is %s %.5g\n", printable(o.Model), o.Version, o.Answer, side, o.Threshold)
+	list := func(c changed) {
+		for _, x := range c.Changes {
+			fmt.Fprintf(&b, "  %s\n", printable(x.Words))
+		}
+	}
+	if o.Nearest != nil {
+		fmt.Fprintf(&b, "\nthe answer would be %.5g with\n", o.Nearest.Answer)
+		list(*o.Nearest)
+	} else {
+		fmt.Fprintf(&b, "\n%s\n", printable(o.Why))
+	}
+	for _, r := range o.Real {
+		fmt.Fprintf(&b, "\nlogged call %s got %.5g (distance %.3g); there was\n", r.Prediction, r.Answer, r.Distance)
+		list(r)
+	}
+	fmt.Fprintf(&b, "\nmethod: %s\n", printable(o.Method))
+	return b.String()
+}
+
+// standing is the part of a study that the terminal shows.
+type standing struct {
+	State, Reason string
+	Study         *struct {
+		Rows, Explained int
+		MadeAt          time.Time `json:"made_at"`
+		Unit, Method    string
+		Limits          []string
+		Features        []struct {
+			Name              string
+			Importance, Share float64
+			Words             string
+			Morris            *struct {
+				Size *float64 `json:"mu_star"`
+			}
+			Total *float64 `json:"sobol_total"`
+		}
+	}
+}
+
+// study shows what a version's answers hang on, and has it studied where it was not.
+func (c *cli) study(ctx context.Context, cl *client.Client, ref string, top int, again bool) error {
+	model, version, err := oneVersion(ctx, cl, ref)
+	if err != nil {
+		return err
+	}
+	path := fmt.Sprintf("/api/v1/models/%s/versions/%d/study", escape(model), version)
+	var raw json.RawMessage
+	var s standing
+	read := func() error {
+		s = standing{}
+		if err := cl.Get(ctx, path, &raw); err != nil {
+			return err
+		}
+		return json.Unmarshal(raw, &s)
+	}
+	if err := read(); err != nil {
+		return err
+	}
+	if again || s.Study == nil {
+		if err := cl.Post(ctx, path, nil, nil); err != nil {
+			return err
+		}
+		c.say("studying the logged calls of %s/%d", model, version)
+		if _, err := client.Wait(ctx, func(context.Context) (bool, bool, error) {
+			err := read()
+			return true, err != nil || s.State != "making", err
+		}); err != nil {
+			return err
+		}
+		if s.State == "failed" {
+			return &failure{code: client.ExitConflict, text: s.Reason, hint: "ask the version first: keelson predict"}
+		}
+	}
+	if c.machine() || c.output != "" && c.output != "table" && c.output != "wide" {
+		return c.show(raw, nil, "study.digest")
+	}
+	if s.Study == nil {
+		return errors.New("the study is not there")
+	}
+	fmt.Fprintf(c.out, "%s version %d, over %d logged rows (contributions of %d), made %s\n\n", printable(model), version, s.Study.Rows, s.Study.Explained, s.Study.MadeAt.Format(time.DateTime))
+	list := s.Study.Features
+	if top > 0 {
+		list = list[:min(top, len(list))]
+	}
+	widest, most := 0, 0.0
+	for _, f := range list {
+		widest, most = max(widest, len([]rune(printable(f.Name)))), max(most, f.Importance)
+	}
+	for _, f := range list {
+		bar := 0
+		if most > 0 {
+			bar = int(math.Round(f.Importance / most * barWidth))
+		}
+		fmt.Fprintf(c.out, "  %-*s %5.1f %%  %-*s  %s\n", widest, printable(f.Name), 100*f.Share, barWidth, strings.Repeat("+", bar), printable(f.Words))
+	}
+	fmt.Fprintf(c.out, "\nmethod: %s\n", printable(s.Study.Method))
+	for _, l := range s.Study.Limits {
+		fmt.Fprintf(c.out, "limit: %s\n", printable(l))
+	}
+	return nil
 }
 
 // barWidth is the length of the longest bar.

@@ -20,7 +20,7 @@ const s = () => import("./pages/serving") as unknown as Promise<Record<string, C
 const tree = root.addChildren([
   createRoute({ getParentRoute: () => root, path: "/", component: Home }),
   page("/models", m, "ModelsPage"), page("/models/$name", m, "ModelOverview"), page("/models/$name/versions", m, "ModelVersions"), page("/models/$name/versions/$v", m, "ModelVersion"),
-  page("/models/$name/deployments", m, "ModelDeploymentsTab"), page("/models/$name/monitoring", m, "ModelMonitoringTab"), page("/models/$name/timeline", m, "ModelTimelineTab"),
+  page("/models/$name/deployments", m, "ModelDeploymentsTab"), page("/models/$name/monitoring", m, "ModelMonitoringTab"), page("/models/$name/explain", m, "ModelExplainTab"), page("/models/$name/timeline", m, "ModelTimelineTab"),
   page("/approvals", a, "ApprovalsPage"), page("/approvals/$id", a, "Approval"), page("/approvals/$id/changes", a, "Approval"), page("/inbox", a, "InboxPage"),
   page("/pipelines", p, "PipelinesPage"), page("/pipelines/$name", p, "PipelineOne"), page("/pipelines/$name/runs/$id", p, "PipelineRunOne"),
   page("/deployments", s, "DeploymentsPage"), page("/deployments/$id", s, "DeploymentOne"),

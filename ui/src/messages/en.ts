@@ -1,5 +1,6 @@
 /** Everything the interface says, in English. */
 import { curves, grid } from "./grid";
+import { explaining } from "./explaining";
 import { serving } from "./serving";
 import { bin, traces, versionDiff } from "./traces";
 import { watching } from "./watching";
@@ -31,7 +32,7 @@ const did: Record<string, string | ((d: Detail) => string) | undefined> = {
 };
 
 export const en = {
-  bin, curves, grid, serving, traces, tracking, versionDiff, watching,
+  bin, curves, explaining, grid, serving, traces, tracking, versionDiff, watching,
   none: "–", never: "never", yes: "yes", no: "no", id: "Id", name: "Name", created: "Created", actions: "Actions", reason: "Reason", reasonHelp: "Kept in the audit log, beside your name.", reasonMissing: "Say why, in a few words.",
   undo: "Undo", fieldMissing: "Fill this in.", cancel: "Cancel", close: "Close", tryAgain: "Try again", loading: "Loading", loadMore: "Load more", copied: "Copied", command: "Command", copyCommand: "Copy the command", exportCSV: "Export CSV", removeFilters: "Remove filters", since: "From day", until: "To day",
   justNow: "just now", commit: "commit", dirty: "uncommitted changes", clean: "clean", nothingLive: "not live",

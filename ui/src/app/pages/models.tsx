@@ -10,6 +10,7 @@ import { Overview } from "../../features/models/Overview";
 import { VersionPage } from "../../features/models/VersionPage";
 import { Versions } from "../../features/models/Versions";
 import { useModel } from "../../features/models/api";
+import { ModelExplain } from "../../features/explain/ModelExplain";
 import { ModelMonitoring } from "../../features/monitoring/ModelMonitoring";
 import { m } from "../../messages";
 import { Panel } from "../../ui/Bits";
@@ -31,6 +32,11 @@ function Waiting({ name }: { name: string }) {
 export function ModelOverview() {
   const name = usePart("name");
   return <ModelFrame name={name} actions={<Actions name={name} />}>{(model) => <Overview model={model} timeline={<ModelTimeline model={name} limit={8} />} waiting={<Waiting name={name} />} />}</ModelFrame>;
+}
+
+export function ModelExplainTab() {
+  const name = usePart("name");
+  return <ModelFrame name={name} tab="explain">{(model) => <ModelExplain model={model} />}</ModelFrame>;
 }
 
 export function ModelVersions() {

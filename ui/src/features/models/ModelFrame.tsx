@@ -10,8 +10,8 @@ import { useModel } from "./api";
 import { Accountable } from "./ModelsPage";
 import type { Model } from "./types";
 
-const tabs = ["", "versions", "deployments", "monitoring", "timeline"] as const;
-const titles = { "": m.model.overview, versions: m.model.versions, deployments: m.model.deployments, monitoring: m.model.monitoring, timeline: m.model.timeline };
+const tabs = ["", "versions", "deployments", "monitoring", "explain", "timeline"] as const;
+const titles = { "": m.model.overview, versions: m.model.versions, deployments: m.model.deployments, monitoring: m.model.monitoring, explain: m.explaining.tab, timeline: m.model.timeline };
 
 /** The head and tabs every page of one model shares. */
 export function ModelFrame({ name, tab = "", actions, children }: { name: string; tab?: keyof typeof titles; actions?: ReactNode; children: (model: Model) => ReactNode }) {

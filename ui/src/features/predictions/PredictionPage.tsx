@@ -12,6 +12,7 @@ import { Go } from "../../ui/Go";
 import { Note } from "../../ui/Note";
 import { Page } from "../../ui/Page";
 import { paths } from "../../ui/url";
+import { OtherAnswer } from "./OtherAnswer";
 import { fired } from "./words";
 
 /** One call: what went in, what came out, which rules fired, what turned out to be true, and why it came out so. */
@@ -27,6 +28,7 @@ export function PredictionPage({ id, said }: { id: string; said?: ReactNode }) {
           {fired(p.trace_info) && <Panel title={m.predict.fired} id="fired"><p className="wrap">{fired(p.trace_info)}</p></Panel>}
           <div className="grid2"><Panel title={m.version.inputs} id="inputs"><Tensors value={p.inputs} /></Panel><Panel title={m.version.outputs} id="outputs"><Tensors value={p.outputs} /></Panel></div>
           {!p.error && p.version > 0 && <Why id={p.id} />}
+          {!p.error && p.version > 0 && <OtherAnswer id={p.id} rows={p.rows} />}
           <Panel title={m.predict.outcomes} id="outcomes" flush><DataTable label={m.predict.outcomes} rows={p.outcomes ?? []} rowKey={(o) => `${o.row} ${o.at}`} empty={<Empty>{m.predict.noOutcome}</Empty>} columns={[{ key: "row", head: m.predict.row, right: true, cell: (o) => o.row }, { key: "value", head: m.version.value, cell: (o) => text(o.value) }, { key: "at", head: m.audit.when, cell: (o) => <Time at={o.at} full /> }]} /></Panel>
           {said}
         </div>
