@@ -89,7 +89,7 @@ function Shown({ standing, again }: { standing: Standing; again: React.ReactNode
 function Sensitivity({ features }: { features: Feature[] }) {
   const way = (d?: number) => (d === undefined || Math.abs(d) < 0.3 ? w.depends : d > 0 ? w.up : w.down);
   return <DataTable label={w.sensitivity} rows={features} rowKey={(f) => f.name} empty={<Empty>{m.none}</Empty>} columns={[
-    { key: "name", head: w.feature, cell: (f) => <>{f.name}<div className="dim small wrap">{f.words}</div></> },
+    { key: "name", head: w.feature, cell: (f) => <div style={{ minWidth: 190 }}>{f.name}<div className="dim small wrap">{f.words}</div></div> },
     { key: "way", head: w.direction, cell: (f) => way(f.direction) },
     { key: "star", head: w.morris, right: true, cell: (f) => number(f.morris?.mu_star) },
     { key: "mu", head: w.mu, right: true, cell: (f) => number(f.morris?.mu) },
