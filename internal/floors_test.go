@@ -18,7 +18,7 @@ var floors = []string{
 	"problem filter outbound caller db seal blob audit event job usage access rest bin identity obs proc venv runtime", // kits
 	"tensor score drift tree fairness boost anomaly estimate shift explain profile",                                    // mathematics, no I/O
 	"engine", // engines
-	"dataset tracking trace usecase inventory prompt evalset scorer evaluation convert",                                     // nouns: what is built
+	"dataset tracking trace usecase inventory prompt evalset scorer evaluation convert",                                           // nouns: what is built
 	"release policy approval incident journal deployment prediction study serving monitor alert pipeline webhook notify feedback", // and what is operated
 	"mlflowapi oip", // other people's protocols
 	"app",           // knows everybody
