@@ -71,9 +71,8 @@ type Engine struct {
 	// Fault hears that a version crashed so often that it rests; ctx is that of its load. nil tells nobody.
 	Fault func(ctx context.Context, ref, why string)
 
-	once     sync.Once
-	iso      Isolation
-	isoErr   error
+	tried    sync.Mutex
+	iso      *Isolation // what holds children here; nil before it was found out
 	mu       sync.Mutex
 	children map[*child]bool
 	models   map[*model]bool
@@ -270,17 +269,19 @@ func (l *lines) Write(b []byte) (int, error) {
 
 // Isolated finds out, once, what holds children on this machine.
 func (e *Engine) Isolated() (Isolation, error) {
-	e.once.Do(func() {
+	e.tried.Lock()
+	defer e.tried.Unlock()
+	if e.iso == nil {
 		if len(e.Self) == 0 || e.Root == "" {
-			e.isoErr = problem.New(problem.Unsupported, "This process runs no models in Python.")
-			return
+			return Isolation{Level: LevelLimits}, problem.New(problem.Unsupported, "This process runs no models in Python.")
 		}
-		e.iso, e.isoErr = trial(e.Self, e.Root)
-	})
-	if e.isoErr != nil {
-		return e.iso, e.isoErr
+		iso, err := trial(e.Self, e.Root)
+		if err != nil {
+			return iso, err // the next one tries again
+		}
+		e.iso = &iso
 	}
-	return e.iso, e.iso.enough(e.Isolation)
+	return *e.iso, e.iso.enough(e.Isolation)
 }
 
 // Load copies the files, starts the children and has them load the model. It fails with engine.ErrPreparing while the
