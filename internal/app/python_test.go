@@ -56,6 +56,7 @@ func folder(t *testing.T, c *client.Client, model, dir string) inventory.Version
 	}
 	var out inventory.Version
 	if _, err := client.Wait(ctx, func(ctx context.Context) (bool, bool, error) {
+		out = inventory.Version{} // fields that are left out would stay
 		err := c.Get(ctx, fmt.Sprintf("/api/v1/models/%s/versions/%d", model, v.Version), &out)
 		return true, out.State != inventory.Pending && out.Fault != inventory.FaultPreparing, err
 	}); err != nil {
