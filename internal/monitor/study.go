@@ -169,8 +169,6 @@ type watcher struct {
 	signal   string
 	low, top float64 // range of the signal; both 0: 0..1
 	adwin    *drift.ADWIN
-	seen     int
-	mean     float64 // since the last change
 	found    []Early
 }
 
