@@ -20,26 +20,11 @@ func scanAlert(scan func(...any) error) (a Alert, err error) {
 		&from, &to, &a.State, &a.By, &a.Reason, &until, &opened, &updated, &recovered,
 		&a.Severity, &a.Owner, &a.Incident, &escalate, &doc)
 	a.Window, a.From, a.To, a.OpenedAt, a.UpdatedAt = a.last, db.Time(from), db.Time(to), db.Time(opened), db.Time(updated)
-	a.Until, a.RecoveredAt, a.EscalateAt = moment(until), moment(recovered), moment(escalate)
+	a.Until, a.RecoveredAt, a.EscalateAt = db.Moment(until), db.Moment(recovered), db.Moment(escalate)
 	if err == nil {
 		err = db.FromJSON(doc, &a.doc)
 	}
 	return a, err
-}
-
-func moment(us int64) *time.Time {
-	if us == 0 {
-		return nil
-	}
-	t := db.Time(us)
-	return &t
-}
-
-func micros(t *time.Time) int64 {
-	if t == nil {
-		return 0
-	}
-	return db.Micros(*t)
 }
 
 // get reads an alert; NotFound when there is none.
@@ -115,7 +100,7 @@ func put(tx db.Scope, a *Alert) error {
 			updated_at = excluded.updated_at, recovered_at = excluded.recovered_at, severity = excluded.severity, owner = excluded.owner, incident = excluded.incident,
 			escalate_at = excluded.escalate_at, doc = excluded.doc`,
 		tx.Workspace, a.ID, a.cause, a.Endpoint, a.Model, a.Version, a.Kind, a.Feature, a.Metric, a.Value, a.Limit, a.FirstWindow, a.last, a.Windows, db.Micros(a.From), db.Micros(a.To),
-		a.State, a.By, a.Reason, micros(a.Until), db.Micros(a.OpenedAt), db.Micros(a.UpdatedAt), micros(a.RecoveredAt), a.Severity, a.Owner, a.Incident, micros(a.EscalateAt), db.ToJSON(a.doc))
+		a.State, a.By, a.Reason, db.MomentMicros(a.Until), db.Micros(a.OpenedAt), db.Micros(a.UpdatedAt), db.MomentMicros(a.RecoveredAt), a.Severity, a.Owner, a.Incident, db.MomentMicros(a.EscalateAt), db.ToJSON(a.doc))
 	return err
 }
 

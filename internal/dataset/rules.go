@@ -73,7 +73,7 @@ func CheckRules(rules []Rule) error {
 				return refuse("needs values")
 			}
 			for _, v := range r.Values {
-				if _, ok := wordOf(v); !ok {
+				if _, ok := Word(v); !ok {
 					return refuse("allows %v, which is no word, number or boolean", v)
 				}
 			}
@@ -85,8 +85,8 @@ func CheckRules(rules []Rule) error {
 	return nil
 }
 
-// wordOf writes an allowed value as the text it matches.
-func wordOf(v any) (string, bool) {
+// Word writes an allowed value as the text it matches; false for what is no word, boolean or finite number.
+func Word(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
 		return v, true
@@ -99,7 +99,7 @@ func wordOf(v any) (string, bool) {
 	case uint64:
 		return strconv.FormatUint(v, 10), true
 	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64), true
+		return strconv.FormatFloat(v, 'g', -1, 64), v-v == 0
 	}
 	return "", false
 }
@@ -122,7 +122,7 @@ func newRuleState(r Rule) *ruleState {
 	if r.Check == "allowed" {
 		s.words, s.numbers = map[string]bool{}, map[float64]bool{}
 		for _, v := range r.Values {
-			w, _ := wordOf(v)
+			w, _ := Word(v)
 			s.words[w] = true
 			if _, isWord := v.(string); isWord {
 				continue // "1" allows the word, 1 allows every way to write the number

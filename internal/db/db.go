@@ -342,6 +342,23 @@ func Time(us int64) time.Time {
 	return time.UnixMicro(us).UTC()
 }
 
+// Moment is Time for what may not have happened yet; 0 is nil.
+func Moment(us int64) *time.Time {
+	if us == 0 {
+		return nil
+	}
+	t := Time(us)
+	return &t
+}
+
+// MomentMicros is Micros of a Moment.
+func MomentMicros(t *time.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return Micros(*t)
+}
+
 // ToJSON is v as stored in a document column. It panics on a value that JSON cannot hold, which is a mistake in our own types.
 func ToJSON(v any) string {
 	b, err := json.Marshal(v)

@@ -18,7 +18,7 @@ func scan(row func(...any) error) (i Item, err error) {
 	var order int
 	err = row(&i.ID, &i.Prediction, &i.Row, &i.Endpoint, &i.Model, &i.Version, &i.Kind, &value, &i.Reason, &i.By, &told, &i.Reports, &order, &i.State, &i.ClaimedBy, &until, &label,
 		&i.SettledBy, &settled, &i.Note)
-	i.Value, i.Label, i.At, i.ClaimedUntil, i.SettledAt = raw(value), raw(label), db.Time(told), moment(until), moment(settled)
+	i.Value, i.Label, i.At, i.ClaimedUntil, i.SettledAt = raw(value), raw(label), db.Time(told), db.Moment(until), db.Moment(settled)
 	return i, err
 }
 
@@ -27,21 +27,6 @@ func raw(s string) json.RawMessage {
 		return nil
 	}
 	return json.RawMessage(s)
-}
-
-func moment(us int64) *time.Time {
-	if us == 0 {
-		return nil
-	}
-	t := db.Time(us)
-	return &t
-}
-
-func micros(t *time.Time) int64 {
-	if t == nil {
-		return 0
-	}
-	return db.Micros(*t)
 }
 
 // get reads an item; NotFound when there is none.
@@ -68,7 +53,7 @@ func put(tx db.Scope, i *Item) error {
 		ON CONFLICT (workspace, id) DO UPDATE SET value = excluded.value, reason = excluded.reason, reports = excluded.reports, state = excluded.state, claimed_by = excluded.claimed_by,
 			claimed_until = excluded.claimed_until, label = excluded.label, settled_by = excluded.settled_by, settled_at = excluded.settled_at, note = excluded.note`,
 		tx.Workspace, i.ID, i.Prediction, i.Row, i.Endpoint, i.Model, i.Version, i.Kind, string(i.Value), i.Reason, i.By, db.Micros(i.At), i.Reports, urgency[i.Kind], i.State, i.ClaimedBy,
-		micros(i.ClaimedUntil), string(i.Label), i.SettledBy, micros(i.SettledAt), i.Note)
+		db.MomentMicros(i.ClaimedUntil), string(i.Label), i.SettledBy, db.MomentMicros(i.SettledAt), i.Note)
 	return err
 }
 
@@ -123,7 +108,7 @@ func next(tx db.Scope, model string, now time.Time) (i Item, found bool, err err
 // take claims an item unless somebody else was faster.
 func take(tx db.Scope, i *Item, now time.Time) (bool, error) {
 	res, err := tx.Exec(`UPDATE feedback SET state = 'claimed', claimed_by = $3, claimed_until = $4 WHERE workspace = $1 AND id = $2
-		AND (state = 'queued' OR state = 'claimed' AND (claimed_by = $3 OR claimed_until <= $5))`, tx.Workspace, i.ID, i.ClaimedBy, micros(i.ClaimedUntil), db.Micros(now))
+		AND (state = 'queued' OR state = 'claimed' AND (claimed_by = $3 OR claimed_until <= $5))`, tx.Workspace, i.ID, i.ClaimedBy, db.MomentMicros(i.ClaimedUntil), db.Micros(now))
 	if err != nil {
 		return false, err
 	}

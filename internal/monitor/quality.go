@@ -7,26 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"time"
-)
 
-// wordOf writes an allowed value as the text it matches.
-func wordOf(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case bool:
-		return strconv.FormatBool(v), true
-	case int:
-		return strconv.Itoa(v), true
-	case int64:
-		return strconv.FormatInt(v, 10), true
-	case uint64:
-		return strconv.FormatUint(v, 10), true
-	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64), finite(v)
-	}
-	return "", false
-}
+	"keelson/internal/dataset"
+)
 
 // cell is one value of a series: its number, NaN when it is none, its text, and whether it is missing.
 func (s *series) cell(i int) (number float64, text string, missing bool) {
@@ -121,7 +104,7 @@ func (r *Rule) breaker() func(number float64, text string, missing bool) bool {
 		words := map[string]bool{}
 		var numbers []float64
 		for _, v := range r.Values {
-			word, _ := wordOf(v)
+			word, _ := dataset.Word(v)
 			words[word] = true
 			if n, err := strconv.ParseFloat(word, 64); err == nil {
 				if _, isWord := v.(string); !isWord {

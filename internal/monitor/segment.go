@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"keelson/internal/dataset"
 	"keelson/internal/score"
 )
 
@@ -195,7 +196,7 @@ func (s *Segment) mask(w *rows) (mask []bool, ok bool) {
 		}
 		return mask, true
 	}
-	want, _ := wordOf(s.Value)
+	want, _ := dataset.Word(s.Value)
 	number, err := strconv.ParseFloat(want, 64)
 	if b, isBool := s.Value.(bool); isBool {
 		number, err = truthNumber(b), nil

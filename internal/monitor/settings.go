@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"keelson/internal/dataset"
 	"keelson/internal/problem"
 )
 
@@ -190,7 +191,7 @@ func (s *Segment) check(at string) error {
 	case s.Column != "" && s.Value == nil:
 		return invalid(at+".value", "The segment %q needs the value of %s.", clip(s.Name), clip(s.Column))
 	case s.Column != "":
-		if _, ok := wordOf(s.Value); !ok {
+		if _, ok := dataset.Word(s.Value); !ok {
 			return invalid(at+".value", "The value of the segment %q is a word, a number or a truth value.", clip(s.Name))
 		}
 		return nil
@@ -244,7 +245,7 @@ func (r *Rule) check(at string) error {
 			return invalid(at+".values", "The rule %q needs 1 to 10,000 values.", name)
 		}
 		for k, v := range r.Values {
-			if _, ok := wordOf(v); !ok {
+			if _, ok := dataset.Word(v); !ok {
 				return invalid(fmt.Sprintf("%s.values[%d]", at, k), "The rule %q allows something that is no word, number or truth value.", name)
 			}
 		}

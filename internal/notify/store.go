@@ -110,29 +110,14 @@ func scanDelivery(row func(...any) error) (d Delivery, err error) {
 	if err = row(&d.ID, &d.Route, &d.cause, &d.Event, &d.About, &body, &d.State, &d.Attempts, &d.Status, &d.Error, &took, &created, &last, &next); err != nil {
 		return d, err
 	}
-	d.TookMS, d.CreatedAt, d.LastAt, d.NextAt = float64(took)/1000, db.Time(created), moment(last), moment(next)
+	d.TookMS, d.CreatedAt, d.LastAt, d.NextAt = float64(took)/1000, db.Time(created), db.Moment(last), db.Moment(next)
 	return d, json.Unmarshal([]byte(body), &d.body)
-}
-
-func moment(us int64) *time.Time {
-	if us == 0 {
-		return nil
-	}
-	t := db.Time(us)
-	return &t
-}
-
-func micros(t *time.Time) int64 {
-	if t == nil {
-		return 0
-	}
-	return db.Micros(*t)
 }
 
 // addDelivery reports false if the route has the event already.
 func addDelivery(tx db.Scope, d Delivery) (bool, error) {
 	res, err := tx.Exec("INSERT INTO notify_delivery (workspace, "+deliveryColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', 0, 0, '', 0, $8, 0, $9)
-		ON CONFLICT (workspace, route, cause) DO NOTHING`, tx.Workspace, d.ID, d.Route, d.cause, d.Event, d.About, db.ToJSON(d.body), db.Micros(d.CreatedAt), micros(d.NextAt))
+		ON CONFLICT (workspace, route, cause) DO NOTHING`, tx.Workspace, d.ID, d.Route, d.cause, d.Event, d.About, db.ToJSON(d.body), db.Micros(d.CreatedAt), db.MomentMicros(d.NextAt))
 	if err != nil {
 		return false, err
 	}
@@ -146,7 +131,7 @@ func getDelivery(tx db.Scope, id string) (Delivery, error) {
 
 func putDelivery(tx db.Scope, d Delivery) error {
 	_, err := tx.Exec("UPDATE notify_delivery SET state = $3, attempts = $4, status = $5, error = $6, took = $7, last_at = $8, next_at = $9 WHERE workspace = $1 AND id = $2",
-		tx.Workspace, d.ID, d.State, d.Attempts, d.Status, d.Error, int64(d.TookMS*1000), micros(d.LastAt), micros(d.NextAt))
+		tx.Workspace, d.ID, d.State, d.Attempts, d.Status, d.Error, int64(d.TookMS*1000), db.MomentMicros(d.LastAt), db.MomentMicros(d.NextAt))
 	return err
 }
 

@@ -93,26 +93,11 @@ func scanRun(scan func(...any) error) (r Run, err error) {
 		&source, &r.Environment, &r.Seed, &versions, &r.ContentDigest, &created, &started, &ended, &cancel, &r.fence); err != nil {
 		return r, err
 	}
-	r.CreatedAt, r.StartedAt, r.EndedAt, r.cancel = db.Time(created), moment(started), moment(ended), cancel != 0
+	r.CreatedAt, r.StartedAt, r.EndedAt, r.cancel = db.Time(created), db.Moment(started), db.Moment(ended), cancel != 0
 	return r, errors.Join(db.FromJSON(params, &r.Params), db.FromJSON(data, &r.Data), db.FromJSON(source, &r.Source), db.FromJSON(versions, &r.Versions))
 }
 
 // moment reads a time that may not have come; 0 in the database.
-func moment(us int64) *time.Time {
-	if us == 0 {
-		return nil
-	}
-	t := db.Time(us)
-	return &t
-}
-
-func micros(t *time.Time) int64 {
-	if t == nil {
-		return 0
-	}
-	return db.Micros(*t)
-}
-
 func (st store) insertRun(tx db.Scope, r Run) error {
 	if _, err := tx.Exec(`INSERT INTO pipeline_run (workspace, `+runColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, 0, 0, 0)`,
 		tx.Workspace, r.ID, r.Pipeline, r.PipelineVersion, r.Model, r.State, r.Error, r.Trigger.Kind, r.Trigger.Ref, r.By, db.ToJSON(r.Params), db.ToJSON(r.Data),
@@ -149,7 +134,7 @@ func (store) steps(tx db.Scope, run string) (steps []Step, err error) {
 		if err := scan(&s.Name, &s.Kind, &needs, &s.State, &s.Attempt, &s.address, &s.token, &started, &ended, &s.ExitCode, &s.Error, &outputs, &s.logDigest, &s.logSize); err != nil {
 			return err
 		}
-		s.StartedAt, s.EndedAt = moment(started), moment(ended)
+		s.StartedAt, s.EndedAt = db.Moment(started), db.Moment(ended)
 		steps = append(steps, s)
 		i := len(steps) - 1
 		return errors.Join(db.FromJSON(needs, &steps[i].Needs), db.FromJSON(outputs, &steps[i].Outputs))
@@ -176,7 +161,7 @@ func (st store) runs(tx db.Scope, pipeline, before string, limit int) (rs []Run,
 
 func (store) putRun(tx db.Scope, r Run) error {
 	_, err := tx.Exec(`UPDATE pipeline_run SET state = $3, error = $4, data = $5, versions = $6, content_digest = $7, started_at = $8, ended_at = $9 WHERE workspace = $1 AND id = $2`,
-		tx.Workspace, r.ID, r.State, r.Error, db.ToJSON(r.Data), db.ToJSON(r.Versions), r.ContentDigest, micros(r.StartedAt), micros(r.EndedAt))
+		tx.Workspace, r.ID, r.State, r.Error, db.ToJSON(r.Data), db.ToJSON(r.Versions), r.ContentDigest, db.MomentMicros(r.StartedAt), db.MomentMicros(r.EndedAt))
 	return err
 }
 
@@ -186,7 +171,7 @@ func (store) putStep(tx db.Scope, run string, s Step) error {
 	}
 	_, err := tx.Exec(`UPDATE pipeline_step SET state = $4, attempt = $5, address = $6, started_at = $7, ended_at = $8, exit_code = $9, error = $10, outputs = $11,
 		log_digest = $12, log_size = $13, token = $14 WHERE workspace = $1 AND run = $2 AND name = $3`, tx.Workspace, run, s.Name, s.State, s.Attempt, s.address,
-		micros(s.StartedAt), micros(s.EndedAt), s.ExitCode, s.Error, db.ToJSON(s.Outputs), s.logDigest, s.logSize, s.token)
+		db.MomentMicros(s.StartedAt), db.MomentMicros(s.EndedAt), s.ExitCode, s.Error, db.ToJSON(s.Outputs), s.logDigest, s.logSize, s.token)
 	return err
 }
 

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"errors"
-	"time"
 
 	"keelson/internal/db"
 	"keelson/internal/problem"
@@ -70,23 +69,8 @@ func scanDelivery(row func(...any) error, more ...any) (d Delivery, err error) {
 	if err = row(append([]any{&d.ID, &d.Webhook, &d.Event, &d.Type, &d.State, &d.Attempts, &d.Status, &d.Error, &took, &created, &last, &next}, more...)...); err != nil {
 		return d, err
 	}
-	d.TookMS, d.CreatedAt, d.LastAt, d.NextAt = float64(took)/1000, db.Time(created), moment(last), moment(next)
+	d.TookMS, d.CreatedAt, d.LastAt, d.NextAt = float64(took)/1000, db.Time(created), db.Moment(last), db.Moment(next)
 	return d, nil
-}
-
-func moment(us int64) *time.Time {
-	if us == 0 {
-		return nil
-	}
-	t := db.Time(us)
-	return &t
-}
-
-func micros(t *time.Time) int64 {
-	if t == nil {
-		return 0
-	}
-	return db.Micros(*t)
 }
 
 // addDelivery reports false if the webhook has the event already.
@@ -110,7 +94,7 @@ func getDelivery(tx db.Scope, id string) (d Delivery, err error) {
 
 func putDelivery(tx db.Scope, d Delivery) error {
 	_, err := tx.Exec(`UPDATE webhook_delivery SET state = $3, attempts = $4, http_status = $5, error = $6, took = $7, last_at = $8, next_at = $9 WHERE workspace = $1 AND id = $2`,
-		tx.Workspace, d.ID, d.State, d.Attempts, d.Status, d.Error, int64(d.TookMS*1000), micros(d.LastAt), micros(d.NextAt))
+		tx.Workspace, d.ID, d.State, d.Attempts, d.Status, d.Error, int64(d.TookMS*1000), db.MomentMicros(d.LastAt), db.MomentMicros(d.NextAt))
 	return err
 }
 
