@@ -1708,6 +1708,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{name}/versions/{version}/study": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a version's answers hang on, as last studied
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-models-name-versions-version-study"];
+        put?: never;
+        /**
+         * Study what a version's answers hang on, over its logged calls
+         * @description Needs the permission `prediction.read`.
+         */
+        post: operations["post-models-name-versions-version-study"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{name}/versions/{version}/study/shift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare what moved a version's answers at two times
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-models-name-versions-version-study-shift"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/monitors": {
         parameters: {
             query?: never;
@@ -2272,6 +2316,26 @@ export interface paths {
          * @description Needs the permission `prediction.read`.
          */
         get: operations["get-predictions-id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/predictions/{id}/counterfactual": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What would have had to be different for another answer
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-predictions-id-counterfactual"];
         put?: never;
         post?: never;
         delete?: never;
@@ -7013,6 +7077,232 @@ export interface components {
             /** @description why nothing can be said */
             note: string;
         };
+        Study: {
+            /** @description of the artifact and the calls; the same gives the same study */
+            digest: string;
+            /**
+             * Format: int64
+             * @description rows whose contributions were computed
+             */
+            explained: number;
+            /** @description the most important first */
+            features: components["schemas"]["StudyFeature2"][] | null;
+            /**
+             * Format: date-time
+             * @description the oldest call
+             */
+            from: string;
+            /** @description what the numbers cannot tell */
+            limits: string[] | null;
+            /** Format: date-time */
+            made_at: string;
+            /** @description how the contributions came about */
+            method: string;
+            model: string;
+            /** @description the output that is explained */
+            output: string;
+            /**
+             * Format: int64
+             * @description rows of logged calls that the curves were drawn from
+             */
+            rows: number;
+            /** @description unit of the contributions */
+            unit: string;
+            /**
+             * Format: date-time
+             * @description the newest call
+             */
+            until: string;
+            /** Format: int64 */
+            version: number;
+        };
+        StudyBar2: {
+            /** Format: int64 */
+            count: number;
+            /** Format: double */
+            from?: number;
+            text?: string;
+            /** Format: double */
+            to?: number;
+        };
+        StudyChange2: {
+            feature: string;
+            from: unknown;
+            to: unknown;
+            words: string;
+        };
+        StudyChanged: {
+            /** Format: double */
+            answer: number;
+            changes: components["schemas"]["StudyChange2"][] | null;
+            /**
+             * Format: double
+             * @description L2, each number in standard deviations of the logged rows, a different text counts 1
+             */
+            distance: number;
+            prediction_id?: string;
+        };
+        StudyChanged3: {
+            /** Format: double */
+            answer: number;
+            changes: components["schemas"]["StudyChange2"][] | null;
+            /**
+             * Format: double
+             * @description L2, each number in standard deviations of the logged rows, a different text counts 1
+             */
+            distance: number;
+            prediction_id?: string;
+        };
+        StudyCurve: {
+            /** @description a tenth of the rows answer above */
+            high: number[] | null;
+            local?: components["schemas"]["StudyLocal"];
+            /** @description a tenth of the rows answer below */
+            low: number[] | null;
+            /** @description mean answer when every row has the value (partial dependence) */
+            mean: number[] | null;
+            values: unknown[] | null;
+        };
+        StudyEffect: {
+            /**
+             * Format: double
+             * @description mean of the changes, with sign
+             */
+            mu?: number;
+            /**
+             * Format: double
+             * @description mean of the absolute changes
+             */
+            mu_star?: number;
+            /**
+             * Format: double
+             * @description how far the change depends on where one stands
+             */
+            sigma?: number;
+        };
+        StudyFeature2: {
+            curve?: components["schemas"]["StudyCurve"];
+            /** @description how often the values occur in the sample */
+            density?: components["schemas"]["StudyBar2"][] | null;
+            /**
+             * Format: double
+             * @description correlation of value and contribution, -1 to 1
+             */
+            direction?: number;
+            /**
+             * Format: double
+             * @description mean absolute contribution, in the unit
+             */
+            importance: number;
+            morris?: components["schemas"]["StudyEffect"];
+            name: string;
+            /** @description one per explained row, for a beeswarm */
+            points: components["schemas"]["StudyPoint2"][] | null;
+            /**
+             * Format: double
+             * @description of the sum of all importances, 0 to 1
+             */
+            share: number;
+            /**
+             * Format: double
+             * @description share of the answer's variance by the feature alone
+             */
+            sobol_first?: number;
+            /**
+             * Format: double
+             * @description the same with its interactions
+             */
+            sobol_total?: number;
+            words: string;
+        };
+        StudyLocal: {
+            edges: number[] | null;
+            effect: number[] | null;
+        };
+        StudyOther: {
+            /** @description the other answer is at or above the threshold; else below it */
+            above: boolean;
+            /** Format: double */
+            answer: number;
+            /**
+             * Format: int64
+             * @description predictions that the search took
+             */
+            asked: number;
+            found: boolean;
+            method: string;
+            model: string;
+            /** @description the nearest made-up row with the other answer */
+            nearest?: components["schemas"]["StudyChanged"];
+            prediction_id: string;
+            /** @description the nearest logged rows of this version with the other answer */
+            real: components["schemas"]["StudyChanged3"][] | null;
+            /** Format: int64 */
+            row: number;
+            /** Format: double */
+            threshold: number;
+            /** Format: int64 */
+            version: number;
+            /** @description why none was found */
+            why?: string;
+        };
+        StudyPoint2: {
+            /** Format: double */
+            contribution: number;
+            /** Format: double */
+            place?: number;
+            value: unknown;
+        };
+        StudyShift: {
+            /**
+             * Format: int64
+             * @description explained rows that it is compared with
+             */
+            against_rows: number;
+            /** @description the largest difference first */
+            features: components["schemas"]["StudyShifted2"][] | null;
+            method: string;
+            model: string;
+            /**
+             * Format: double
+             * @description half the sum of the differences of the shares: 0 the same, 1 nothing in common
+             */
+            moved: number;
+            /**
+             * Format: int64
+             * @description explained rows of the window
+             */
+            rows: number;
+            unit: string;
+            /** Format: int64 */
+            version: number;
+            words: string;
+        };
+        StudyShifted2: {
+            /**
+             * Format: double
+             * @description mean absolute contribution, in the unit
+             */
+            importance: number;
+            /** Format: double */
+            importance_before: number;
+            name: string;
+            /**
+             * Format: double
+             * @description of what moves the answers, 0 to 1
+             */
+            share: number;
+            /** Format: double */
+            share_before: number;
+        };
+        StudyStanding: {
+            /** @description why the last one could not be made */
+            reason?: string;
+            /** @enum {string} */
+            state: "none" | "making" | "ready" | "failed";
+            /** @description the newest that was made */
+            study?: components["schemas"]["Study"];
+        };
         TellInputBody: {
             items: components["schemas"]["Item4"][] | null;
         };
@@ -11116,6 +11406,111 @@ export interface operations {
             };
         };
     };
+    "get-models-name-versions-version-study": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyStanding"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-models-name-versions-version-study": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyStanding"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-models-name-versions-version-study-shift": {
+        parameters: {
+            query?: {
+                /** @description begin of the window; a day ago if left out */
+                since?: string;
+                /** @description its end; now if left out */
+                until?: string;
+                /** @description begin of what it is compared with; a week before the window if left out */
+                against_since?: string;
+                /** @description its end; the begin of the window if left out */
+                against_until?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyShift"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-monitors": {
         parameters: {
             query?: {
@@ -12300,6 +12695,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PredictionView2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-predictions-id-counterfactual": {
+        parameters: {
+            query?: {
+                /** @description of the call, counted from 0 */
+                row?: number;
+                /** @description a number that parts the answers; left out it is 0.5 for answers between 0 and 1, else the median of the logged ones */
+                threshold?: string;
+                /** @description features that must stay, parted by commas */
+                hold?: string[] | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyOther"];
                 };
             };
             /** @description Error */
