@@ -47,7 +47,7 @@ func (c *cli) explainCmd() *cobra.Command {
 		threshold string
 		hold      []string
 	}
-	cmd := verb("explain PREDICTION_ID | NAME/VERSION", "Say why a logged decision came out as it did, or what a version's answers hang on",
+	cmd := verb("explain PREDICTION_ID|NAME/VERSION", "Say why a logged decision came out as it did, or what a version's answers hang on",
 		"keelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --top 3\nkeelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --other --hold age\nkeelson explain churn/3",
 		c.args(1, 1, "PREDICTION_ID or NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
 			if top < 0 {

@@ -24,6 +24,7 @@ var otherDigests = map[string]string{
 	"model_version.artifact_digest":       "of a list of files",
 	"model_version.content_digest":        "of a list of files",
 	"prompt_version.digest":               "of a template",
+	"study.digest":                        "of an artifact and the ids of calls",
 	"evalset.digest":                      "of a name and a time",
 	"evaluation.artifact_digest":          "of a version",
 	"evaluation.dataset_digest":           "of a data version, which dataset_version holds",
