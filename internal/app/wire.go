@@ -116,6 +116,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.Data = &dataset.Service{DB: a.DB, Blobs: a.Blobs, Log: a.Log, Now: now, TempDir: filepath.Join(a.Config.Data, "tmp"), Limits: dataset.Limits{Bytes: a.Config.MaxUpload}}
 	a.keep()
 	a.Tracking = &tracking.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Log: a.Log, Now: now}
+	a.closers = append(a.closers, a.Tracking.Close)
 	a.Traces = &trace.Service{DB: a.DB, Tracking: a.Tracking, Log: a.Log, Now: now, Metrics: trace.NewMetrics(a.metrics.Registry)}
 	a.Tracking.Purged = append(a.Tracking.Purged, a.Traces.Purge)
 	a.UseCases = &usecase.Service{DB: a.DB, Log: a.Log, Now: now}

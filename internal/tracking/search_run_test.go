@@ -294,7 +294,7 @@ func TestEveryWayFindsTheSame(t *testing.T) {
 			}
 			r.Shuffle(len(v.Order), func(i, j int) { v.Order[i], v.Order[j] = v.Order[j], v.Order[i] })
 			got, want := ids(t, s, v), model(all, v)
-			s.tables.wait.Wait()
+			s.Close()
 			if !slices.Equal(got, want) {
 				for i := range min(len(got), len(want)) {
 					if got[i] != want[i] {

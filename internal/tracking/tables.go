@@ -79,6 +79,12 @@ func (t *tables) get(workspace, experiment string) *held {
 	return h
 }
 
+// Close waits for copies in the making, which read the database.
+func (s *Service) Close() error {
+	s.tables.wait.Wait()
+	return nil
+}
+
 // query is the search as a table takes it; ok is false when only the database can answer it.
 func (f *finder) query() (q table.Query, ok bool) {
 	if f.tx.Postgres() || f.v.Anywhere || len(f.v.Experiments) != 1 {

@@ -39,7 +39,7 @@ func TestACopyInMemoryFollowsEveryChange(t *testing.T) {
 	for range 3 {
 		for _, v := range searches {
 			ids(t, s, v)
-			s.tables.wait.Wait()
+			s.Close()
 		}
 	}
 	r := func(i int) string { return fmt.Sprintf("r1-%06d", i) }
@@ -104,7 +104,7 @@ func TestACopyInMemoryFollowsEveryChange(t *testing.T) {
 		for range 2 { // a copy that no longer fits is made again
 			for _, v := range searches {
 				got, want := ids(t, s, v), pageWise(t, fresh, v)
-				s.tables.wait.Wait()
+				s.Close()
 				if !slices.Equal(got, want) {
 					t.Errorf("after %s %+v finds\n%v\nand the database\n%v", c.name, v, got, want)
 				}
