@@ -85,8 +85,11 @@ func (s *Service) again(ctx context.Context, why breach) (run, waits string, err
 		return s.skip(ctx, why, fmt.Sprintf("A monitor started the pipeline less than %s ago.", pause))
 	}
 	r, err := s.Start(ctx, p.Name, Request{}, Trigger{Kind: ByMonitor, Ref: why.Window})
-	if problem.Is(err, problem.Conflict) {
-		return "", "It was started for this cause a moment ago.", nil
+	if problem.Is(err, problem.Conflict) { // for the same cause, a moment ago: which run it is, is what was asked
+		if e := s.DB.Read(ctx, func(tx db.Scope) (e error) { own, e = s.store.startedBy(tx, p.Name, why.Window); return e }); e != nil || own != "" {
+			return own, "", e
+		}
+		return "", "Another run of the pipeline was started a moment ago.", nil
 	}
 	if p, ok := problem.As(err); ok && p.Kind == problem.Invalid {
 		return s.skip(ctx, why, p.Detail)

@@ -293,8 +293,11 @@ func TestUnderLoadNoCallFailsWhileVersionsAreReplacedAndMemoryStaysFlat(t *testi
 		t.Errorf("memory grew from %.0f to %.0f MB", warm, last)
 	}
 	w.http.CloseIdleConnections()
+	// The job queue starts a dozen of its own some seconds after it came to lead, which may be after the first count. One
+	// left behind by each replacement shows in the long form, which has at least twenty.
+	const own = 16
 	began, after := time.Now(), w.goroutines()
-	if _, err := client.Wait(ctx, func(context.Context) (int, bool, error) { n := w.goroutines(); return n, n <= before+8, nil }); err != nil {
+	if _, err := client.Wait(ctx, func(context.Context) (int, bool, error) { n := w.goroutines(); return n, n <= before+own, nil }); err != nil {
 		t.Errorf("%d goroutines before, %d after the load: %v", before, w.goroutines(), err)
 	}
 	t.Logf("%d goroutines before, %d at the end of the load, %d after %s", before, after, w.goroutines(), time.Since(began).Round(time.Millisecond))
