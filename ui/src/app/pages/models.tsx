@@ -9,7 +9,7 @@ import { ModelFrame } from "../../features/models/ModelFrame";
 import { Overview } from "../../features/models/Overview";
 import { VersionPage } from "../../features/models/VersionPage";
 import { Versions } from "../../features/models/Versions";
-import { useModel } from "../../features/models/api";
+import { useModel, useVersions } from "../../features/models/api";
 import { ModelExplain } from "../../features/explain/ModelExplain";
 import { ModelMonitoring } from "../../features/monitoring/ModelMonitoring";
 import { m } from "../../messages";
@@ -36,7 +36,8 @@ export function ModelOverview() {
 
 export function ModelExplainTab() {
   const name = usePart("name");
-  return <ModelFrame name={name} tab="explain">{(model) => <ModelExplain model={model} />}</ModelFrame>;
+  const versions = useVersions(name).data ?? [];
+  return <ModelFrame name={name} tab="explain">{(model) => <ModelExplain model={name} live={(model.live ?? []).map((l) => l.version)} versions={versions} />}</ModelFrame>;
 }
 
 export function ModelVersions() {

@@ -9,8 +9,6 @@ import { DataTable } from "../../ui/DataTable";
 import { number, percent } from "../../ui/format";
 import { Note, ProblemNote } from "../../ui/Note";
 import { useParam } from "../../ui/url";
-import { useVersions } from "../models/api";
-import type { Model } from "../models/types";
 import { Beeswarm, CurveOf, Importances } from "./charts";
 import type { Feature, Shift, Standing } from "./types";
 
@@ -18,17 +16,15 @@ const w = m.explaining;
 const base = (model: string, version: number) => `/api/v1/models/${encodeURIComponent(model)}/versions/${version}/study`;
 
 /** What a version's answers hang on. The address says which version and which feature is looked at. */
-export function ModelExplain({ model }: { model: Model }) {
+export function ModelExplain({ model, live, versions }: { model: string; live: number[]; versions: { version: number; state: string }[] }) {
   const [wanted, setWanted] = useParam("version");
-  const versions = useVersions(model.name).data ?? [];
-  const live = (model.live ?? []).map((l) => l.version);
   const version = Number(wanted) || live[0] || versions.find((v) => v.state === "ready")?.version || versions[0]?.version;
   if (!version) return <div className="panel"><Empty>{w.noVersion}</Empty></div>;
   const list = versions.some((v) => v.version === version) ? versions.map((v) => v.version) : [version, ...versions.map((v) => v.version)];
   return (
     <div className="stack gap16">
       <div className="toolbar"><NativeSelect label={w.version} value={String(version)} onChange={(e) => setWanted(e.currentTarget.value)} data={list.map((v) => ({ value: String(v), label: `v${v}${live.includes(v) ? ` (${w.live})` : ""}` }))} /></div>
-      <Studied key={version} model={model.name} version={version} />
+      <Studied key={version} model={model} version={version} />
     </div>
   );
 }
