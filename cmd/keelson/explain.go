@@ -18,12 +18,13 @@ import (
 
 // explained is the part of an explanation that the terminal shows.
 type explained struct {
-	Prediction string `json:"prediction_id"`
-	Endpoint   string
-	Model      string
-	Version    int
-	Replay     struct{ Detail string }
-	Explained  struct {
+	Prediction  string `json:"prediction_id"`
+	Endpoint    string
+	Model       string
+	Version     int
+	Replay      struct{ Detail string }
+	Unexplained string
+	Explained   struct {
 		Method, Unit string
 		Rows         []explainedRow
 	} `json:"explanation"`
@@ -261,7 +262,12 @@ func (e *explained) text() string {
 			fmt.Fprintf(&b, "  %s\n", printable(f.Words))
 		}
 	}
-	fmt.Fprintf(&b, "\nmethod: %s\nreplay: %s\n", printable(e.Explained.Method), printable(e.Replay.Detail))
+	if e.Unexplained != "" {
+		fmt.Fprintf(&b, "\n%s\n", printable(e.Unexplained))
+	} else {
+		fmt.Fprintf(&b, "\nmethod: %s\n", printable(e.Explained.Method))
+	}
+	fmt.Fprintf(&b, "replay: %s\n", printable(e.Replay.Detail))
 	return b.String()
 }
 

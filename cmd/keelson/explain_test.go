@@ -21,6 +21,10 @@ func TestAnExplanationIsAWaterfallInText(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, got)
 		}
 	}
+	alone := explained{Unexplained: "too few rows", Replay: struct{ Detail string }{"Asked again"}}
+	if text := alone.text(); !strings.Contains(text, "too few rows") || !strings.Contains(text, "replay: Asked again") || strings.Contains(text, "method") {
+		t.Errorf("without reasons:\n%s", text)
+	}
 	if strings.Contains(got, "\x1b") || strings.Contains(got, "NaN") {
 		t.Errorf("%q", got)
 	}

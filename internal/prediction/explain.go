@@ -22,6 +22,7 @@ type Explained struct {
 	Version     int                `json:"version" doc:"the version that made the decision, loaded again for this"`
 	Replay      Replay             `json:"replay"`
 	Explanation reason.Explanation `json:"explanation"`
+	Unexplained string             `json:"unexplained,omitempty" doc:"why there are no reasons, though the decision was asked again"`
 }
 
 // Replay is the same inputs asked again of the same version.
@@ -34,8 +35,8 @@ type Replay struct {
 
 // Explain loads the version of a logged decision, asks it again and explains its answer with the top features per row
 // (top ≤ 0: all). Models that cannot explain themselves are compared with the decisions that stand before this one in the
-// log. It fails with problem.NotFound for an unknown prediction or a version that is gone, problem.Conflict when the
-// decision failed or names no version, and as reason.Explain does.
+// log; while there are too few of them, the replay stands alone. It fails with problem.NotFound for an unknown prediction or
+// a version that is gone, problem.Conflict when the decision failed or names no version, and else as reason.Explain does.
 func (s *Service) Explain(ctx context.Context, id string, top int) (Explained, error) {
 	r, err := s.Get(ctx, id)
 	if err != nil {
@@ -71,6 +72,9 @@ func (s *Service) Explain(ctx context.Context, id string, top int) (Explained, e
 	out.Explanation, err = reason.Explain(ctx, m, m.Signature(), r.Inputs, top, func(ctx context.Context) ([][]tensor.Tensor, error) {
 		return s.earlier(ctx, Query{Endpoint: r.Endpoint, Version: r.Version, After: r.ID})
 	})
+	if p, ok := problem.As(err); ok && p.Kind == problem.Conflict {
+		out.Explanation, out.Unexplained, err = reason.Explanation{Rows: []reason.Row{}}, p.Detail, nil
+	}
 	return out, err
 }
 

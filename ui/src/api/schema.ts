@@ -6473,6 +6473,8 @@ export interface components {
             model: string;
             prediction_id: string;
             replay: components["schemas"]["PredictionReplay"];
+            /** @description why there are no reasons, though the decision was asked again */
+            unexplained?: string;
             /**
              * Format: int64
              * @description the version that made the decision, loaded again for this

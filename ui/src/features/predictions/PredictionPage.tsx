@@ -51,6 +51,7 @@ function Reasons({ id }: { id: string }) {
     <Await query={query}>{(x) => (
       <div className="stack gap16">
         <p className="row"><Chip tone={x.replay.identical ? "ok" : x.replay.redacted ? "neutral" : "warn"}>{x.replay.identical ? s.identical : x.replay.redacted ? s.redacted : s.different}</Chip><span className="wrap">{x.replay.detail}</span></p>
+        {x.unexplained && <Note tone="info" title={x.unexplained} />}
         {(x.explanation.rows ?? []).map((r) => (
           <div key={r.row} className="stack">
             <h3>{s.rowN(r.row)}{r.output_name ? `: ${r.output_name}` : ""}</h3>
