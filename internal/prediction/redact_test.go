@@ -208,3 +208,26 @@ func TestPredictionsHandedInAreRedactedByTheirVersion(t *testing.T) {
 		}
 	}
 }
+
+// sure is a model that always answers the same and cannot explain itself.
+type sure struct{ out []tensor.Tensor }
+
+func (sure) Signature() engine.Signature { return engine.Signature{} }
+func (s sure) Predict(context.Context, []tensor.Tensor) ([]tensor.Tensor, error) {
+	return s.out, nil
+}
+func (sure) Close() error { return nil }
+
+func TestAReplayStandsAloneWhereTooLittleIsLoggedForReasons(t *testing.T) {
+	l := openLog(t, t.TempDir(), nil)
+	s := newService(t, dbtest.SQLite(t), l, blobtest.Dir(t))
+	r := record("a", 1)
+	s.Version = func(context.Context, string, int) (engine.Model, error) { return sure{r.Outputs}, nil }
+	if err := l.Append(t.Context(), &r, Group); err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.Explain(t.Context(), r.ID, 0)
+	if err != nil || !e.Replay.Identical || len(e.Explanation.Rows) != 0 || !strings.Contains(e.Unexplained, "needs 10 rows") {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
