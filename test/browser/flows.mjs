@@ -203,7 +203,7 @@ if (wanted.includes("6")) {
     await vote(owner, asked, "Meets the goal.");
     await shot(owner.page, "flow6-second");
     const done = await until("the approval to be complete", async () => { const r = await get(owner, `/approvals/${asked.id}`); return r.state !== "open" && r; });
-    if (done.state === "approved") {
+    if (done.state === "approved" && !done.when_approved) { // else it goes live by itself a moment later
       const { page } = operator;
       await page.goto(`/approvals/${asked.id}`);
       await press(page, "button", "Deploy now");
