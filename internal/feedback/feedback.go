@@ -11,11 +11,11 @@
 package feedback
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 	"time"
 
+	"keelson/internal/prediction"
 	"keelson/internal/problem"
 )
 
@@ -74,7 +74,7 @@ func (i *Item) check() error {
 		return problem.New(problem.Invalid, "%q is no kind of feedback; use wrong, contest or override.", clip(i.Kind)).At("kind")
 	}
 	if len(i.Value) > 0 && string(i.Value) != "null" {
-		v, ok := scalar(i.Value)
+		v, ok := prediction.Scalar(i.Value)
 		if !ok {
 			return problem.New(problem.Invalid, "The value is a number, a text or a truth value.").At("value")
 		}
@@ -122,21 +122,6 @@ func (i *Item) settle(by, state string, label json.RawMessage, note string, now 
 	}
 	i.State, i.Label, i.Note, i.SettledBy, i.SettledAt, i.ClaimedUntil = state, label, note, by, &now, nil
 	return nil
-}
-
-// scalar gives the canonical text of a JSON number, text or truth value.
-func scalar(raw json.RawMessage) (json.RawMessage, bool) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	var v any
-	if len(raw) > 4096 || dec.Decode(&v) != nil || dec.More() {
-		return nil, false
-	}
-	switch v.(type) {
-	case float64, string, bool:
-		b, err := json.Marshal(v)
-		return b, err == nil
-	}
-	return nil, false
 }
 
 func clip(s string) string {

@@ -84,7 +84,7 @@ func parse(at int, text []byte) line {
 }
 
 func (l line) checked() line {
-	v, ok := scalar(l.o.Value)
+	v, ok := prediction.Scalar(l.o.Value)
 	switch {
 	case l.o.Prediction == "" || len(l.o.Prediction) > 200:
 		l.no = "It names no prediction_id."

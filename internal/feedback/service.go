@@ -181,7 +181,7 @@ func (s *Service) Skip(ctx context.Context, id, note string) (Item, error) {
 // Label says what turned out to be true. It becomes the outcome of the row; problem.Conflict when another outcome is on
 // record, which stays as it is.
 func (s *Service) Label(ctx context.Context, id string, value json.RawMessage, note string) (Item, error) {
-	label, ok := scalar(value)
+	label, ok := prediction.Scalar(value)
 	if !ok {
 		return Item{}, problem.New(problem.Invalid, "A label is a number, a text or a truth value.").At("value")
 	}

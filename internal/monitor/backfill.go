@@ -187,13 +187,9 @@ func (s *Service) restudy(ctx context.Context, m *Monitor, state *versionState, 
 	}
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
 		if rowsAgain.rows > 0 {
-			before, err := windows(tx, m.Endpoint, r.Version, r.ID, 1)
+			last, err := previous(tx, m.Endpoint, r)
 			if err != nil {
 				return err
-			}
-			var last *Result
-			if len(before) == 1 {
-				last = &before[0]
 			}
 			fresh.settle(m, yard, last)
 			if err := replaceWindow(tx, &fresh); err != nil {

@@ -170,13 +170,9 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 				return err
 			}
 		}
-		before, err := windows(tx, m.Endpoint, r.Version, r.ID, 1)
+		last, err := previous(tx, m.Endpoint, r)
 		if err != nil {
 			return err
-		}
-		var last *Result
-		if len(before) == 1 {
-			last = &before[0]
 		}
 		now.settle(m, yard, last)
 		begun := gone(now.Causes, old)

@@ -3,13 +3,10 @@ package monitor
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"keelson/internal/boost"
-	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/problem"
 	"keelson/internal/score"
@@ -119,32 +116,21 @@ func narrow(was, have *series) boost.Column {
 
 // Nightly lets a classifier look at the newest window of each monitor of which none was looked at for a day.
 func (s *Service) Nightly(ctx context.Context) error {
-	var all [][2]string
-	err := s.DB.Read(ctx, func(tx db.Scope) (err error) { all, err = everywhere(tx); return err })
-	if err != nil {
-		return fmt.Errorf("list monitors: %w", err)
-	}
-	var failed []error
-	for _, at := range all {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		one := caller.WithWorkspace(caller.System(ctx, "monitor"), at[0])
+	return s.every(ctx, func(ctx context.Context, at [2]string) error {
 		var some []Result
-		if err := s.DB.Read(one, func(tx db.Scope) (err error) { some, err = brief(tx, at[1], shown); return err }); err != nil {
-			failed = append(failed, err)
-			continue
+		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { some, err = brief(tx, at[1], shown); return err }); err != nil {
+			return err
 		}
 		due := len(some) > 0 && some[0].TooFew == "" && some[0].Reference.Dataset != ""
 		for _, r := range some {
 			due = due && (r.Separation == nil || s.now().Sub(r.Separation.At) >= 24*time.Hour)
 		}
 		if !due {
-			continue
+			return nil
 		}
-		if _, err := s.Separate(one, at[1], some[0].ID); problem.KindOf(err) == problem.Internal && err != nil {
-			failed = append(failed, fmt.Errorf("monitor of %s: %w", at[1], err))
+		if _, err := s.Separate(ctx, at[1], some[0].ID); err != nil && problem.KindOf(err) == problem.Internal {
+			return err
 		}
-	}
-	return errors.Join(failed...)
+		return nil
+	})
 }

@@ -358,3 +358,12 @@ func firstSeen(tx db.Scope, endpoint string, version int) error {
 		VALUES ($1, $2, $3, '', 0, '', '{}') ON CONFLICT DO NOTHING`, tx.Workspace, endpoint, version)
 	return err
 }
+
+// previous is the window of the same version before r; nil when r is its first.
+func previous(tx db.Scope, endpoint string, r *Result) (*Result, error) {
+	before, err := windows(tx, endpoint, r.Version, r.ID, 1)
+	if err != nil || len(before) == 0 {
+		return nil, err
+	}
+	return &before[0], nil
+}

@@ -45,6 +45,16 @@ var errMoved = errors.New("another worker was faster")
 // Tick looks once at every monitor of every workspace: it reads what is new in the log, closes the windows
 // that are full and counts the outcomes that have arrived. A monitor that fails does not stop the others.
 func (s *Service) Tick(ctx context.Context) error {
+	return s.every(ctx, func(ctx context.Context, at [2]string) error {
+		if err := s.look(ctx, at); !errors.Is(err, errMoved) {
+			return err
+		}
+		return nil
+	})
+}
+
+// every calls do for each monitor, a workspace and an endpoint, of every workspace. One that fails does not stop the others.
+func (s *Service) every(ctx context.Context, do func(ctx context.Context, at [2]string) error) error {
 	var all [][2]string
 	err := s.DB.Read(ctx, func(tx db.Scope) (err error) { all, err = everywhere(tx); return err })
 	if err != nil {
@@ -56,7 +66,7 @@ func (s *Service) Tick(ctx context.Context) error {
 			return ctx.Err()
 		}
 		one := caller.WithWorkspace(caller.System(ctx, "monitor"), at[0])
-		if err := s.look(one, at); err != nil && !errors.Is(err, errMoved) {
+		if err := do(one, at); err != nil {
 			failed = append(failed, fmt.Errorf("monitor of %s: %w", at[1], err))
 		}
 	}

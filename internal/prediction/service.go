@@ -246,7 +246,7 @@ func (s *Service) Record(ctx context.Context, list []Outcome) (accepted, duplica
 	ids := make([]string, len(list))
 	for i := range list {
 		ids[i] = list[i].Prediction
-		v, ok := scalar(list[i].Value)
+		v, ok := Scalar(list[i].Value)
 		if !ok {
 			return 0, 0, problem.New(problem.Invalid, "An outcome's value is a number, a text or a truth value.").At(fmt.Sprintf("items[%d].value", i))
 		}
@@ -324,8 +324,8 @@ func clip(s string) string {
 	return s
 }
 
-// scalar gives the canonical text of a JSON number, text or truth value.
-func scalar(raw json.RawMessage) (json.RawMessage, bool) {
+// Scalar gives the canonical text of a JSON number, text or truth value; false for anything else and beyond 4 KiB.
+func Scalar(raw json.RawMessage) (json.RawMessage, bool) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	var v any
 	if len(raw) > 4096 || dec.Decode(&v) != nil || dec.More() {

@@ -62,16 +62,13 @@ func (s *Surface) Predict(rows []float64) ([]float64, error) {
 	return s.answer.pick(got, len(rows)/len(s.Features))
 }
 
-// Output is the name and column of the output that Predict takes, once it was asked.
-func (s *Surface) Output() (name string, column int) { return s.answer.name, s.answer.column }
-
 // Tensors are rows as the model takes them.
 func (s *Surface) Tensors(rows []float64) []tensor.Tensor { return s.cells.write(rows) }
 
 // Words lists the texts of a feature, by their numbers; nil where it is a number.
 func (s *Surface) Words(feature int) []string { return s.cells.words[feature] }
 
-// Whole reports that a feature takes whole numbers only (integers, true and false), and Text that it is a text.
+// Whole reports that a feature takes whole numbers only (integers, true and false, texts by their places).
 func (s *Surface) Whole(feature int) bool {
 	for i, w := range s.cells.width {
 		if feature < w {

@@ -58,9 +58,6 @@ func New(experiment string) *Table {
 	return &Table{Experiment: experiment, at: map[string]int32{}, columns: map[Key]*column{}, words: map[string]string{}, orders: map[Key]*order{}, fresh: map[int32]bool{}}
 }
 
-// Len is the number of runs, deleted ones among them.
-func (t *Table) Len() int { return len(t.runs) }
-
 // Bytes is about how much memory the table takes.
 func (t *Table) Bytes() int64 { return t.bytes }
 
