@@ -147,37 +147,79 @@ func TestEveryEngineRefusesTheCorpusOverGRPC(t *testing.T) {
 					t.Errorf("%s: %v, %d bytes", m.Name, err, used)
 				}
 			}
-			client := &http.Client{Transport: &http.Transport{Protocols: new(http.Protocols)}}
-			client.Transport.(*http.Transport).Protocols.SetUnencryptedHTTP2(true)
-			t.Cleanup(client.CloseIdleConnections)
-			for i, b := range corpus.Damaged(endpoint, inputs) {
-				req, err := http.NewRequestWithContext(t.Context(), "POST", h.url+service+"ModelInfer", bytes.NewReader(b))
-				if err != nil {
-					t.Fatal(err)
-				}
-				req.Header.Set("Content-Type", "application/grpc")
-				req.Header.Set("Authorization", "Bearer secret")
-				var res *http.Response
-				used := allotted(func() {
-					if res, err = client.Do(req); err == nil {
-						_, err = io.Copy(io.Discard, res.Body)
-						res.Body.Close()
+			for _, f := range corpus.Damaged(endpoint, inputs) {
+				for _, method := range []string{"ModelInfer", "ModelStreamInfer"} {
+					var code codes.Code
+					var text string
+					used := allotted(func() { code, text = h.frame(method, f.Bytes) })
+					refused := refusals[code] || code == codes.Internal && !f.Whole && byTheLibrary(text)
+					if method == "ModelStreamInfer" && code == codes.OK {
+						refused = true // a stream that ends at once, or one that told its error in an answer
 					}
-				})
-				if err != nil {
-					t.Errorf("damaged message %d: %v", i, err)
-					continue
-				}
-				said := res.Trailer.Get("Grpc-Status")
-				if said == "" {
-					said = res.Header.Get("Grpc-Status")
-				}
-				code, err := strconv.Atoi(said) // the library tells bytes that are no message by Internal, as its specification says
-				if err != nil || code == int(codes.Unknown) || code == int(codes.Internal) && !byTheLibrary(res.Trailer.Get("Grpc-Message")) || used > roomFor {
-					t.Errorf("damaged message %d: grpc-status %q, %d bytes: %s", i, said, used, res.Trailer.Get("Grpc-Message"))
+					if f.Whole && strings.HasPrefix(text, "grpc:") || !refused && !(f.Whole && code == codes.OK) || used > roomFor {
+						t.Errorf("%s, %s: %s, %d bytes: %s", method, f.Name, code, used, text)
+					}
 				}
 			}
 		})
+	}
+}
+
+// frame sends bytes as the body of a gRPC call, over a connection of its own, and gives the status.
+func (h *house) frame(method string, b []byte) (codes.Code, string) {
+	h.t.Helper()
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(h.t.Context(), "POST", h.url+service+method, bytes.NewReader(b))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/grpc")
+	req.Header.Set("Authorization", "Bearer secret")
+	res, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		h.t.Fatalf("%s: %v", method, err)
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		h.t.Fatalf("%s: %v", method, err)
+	}
+	said, text := res.Trailer.Get("Grpc-Status"), res.Trailer.Get("Grpc-Message")
+	if said == "" {
+		said, text = res.Header.Get("Grpc-Status"), res.Header.Get("Grpc-Message")
+	}
+	n, err := strconv.Atoi(said)
+	if err != nil {
+		h.t.Fatalf("%s: grpc-status %q", method, said)
+	}
+	return codes.Code(n), text
+}
+
+func TestADamagedMessageIsTheCallersMistake(t *testing.T) {
+	h := start(t)
+	for _, f := range corpus.Damaged("scores", h.takes("scores")) {
+		if !f.Whole || strings.HasPrefix(f.Name, "bytes changed") {
+			continue
+		}
+		for _, method := range []string{"ModelInfer", "ModelStreamInfer"} {
+			code, text := h.frame(method, f.Bytes)
+			if code != codes.InvalidArgument || !strings.Contains(text, "no whole ModelInferRequest") {
+				t.Errorf("%s, %s: %s %s", method, f.Name, code, text)
+			}
+		}
+	}
+	for _, method := range []string{"ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex"} {
+		if code, text := h.frame(method, []byte{0, 0, 0, 0, 1, 0xFF}); code != codes.InvalidArgument {
+			t.Errorf("%s: %s %s", method, code, text)
+		}
+	}
+	big := make([]byte, 5+1<<18+1)
+	big[2], big[3], big[4] = 4, 0, 1
+	for _, method := range []string{"ModelInfer", "ModelStreamInfer"} {
+		if code, text := h.frame(method, big); code != codes.ResourceExhausted {
+			t.Errorf("%s, beyond the limit: %s %s", method, code, text)
+		}
 	}
 }
 

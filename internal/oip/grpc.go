@@ -46,8 +46,8 @@ func (h *Handler) grpcRoutes(a *rest.API) {
 	if limit <= 0 {
 		limit = DefaultMaxBytes
 	}
-	s := grpc.NewServer(grpc.MaxRecvMsgSize(int(min(limit, math.MaxInt32))), grpc.MaxSendMsgSize(math.MaxInt32))
-	inference.RegisterGRPCInferenceServiceServer(s, &rpc{h: h})
+	s := grpc.NewServer(grpc.MaxRecvMsgSize(int(min(limit, math.MaxInt32))), grpc.MaxSendMsgSize(math.MaxInt32), grpc.ForceServerCodecV2(newCodec()))
+	s.RegisterService(letters(), &rpc{h: h})
 	door := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 			WriteError(w, r, unsupportedMedia{invalid("This path answers gRPC only, with Content-Type application/grpc over HTTP/2; over plain HTTP ask below /v2.")})

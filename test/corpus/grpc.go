@@ -90,8 +90,16 @@ func GRPC(endpoint string, inputs []Input) []Message {
 	return out
 }
 
-// Damaged gives bytes that are no message, or one with bytes changed, as gRPC frames of five bytes of head and a body.
-func Damaged(endpoint string, inputs []Input) [][]byte {
+// Frame is bytes sent as a gRPC frame: five bytes of head and a body.
+type Frame struct {
+	Name  string
+	Bytes []byte
+	Whole bool // the frame is in order, only the message in it is damaged: INVALID_ARGUMENT
+}
+
+// Damaged gives bytes that are no frame, frames whose body is no message, and messages with bytes changed, of which some
+// mean something again.
+func Damaged(endpoint string, inputs []Input) []Frame {
 	b, err := proto.Marshal(WholeMessage(endpoint, inputs))
 	if err != nil {
 		return nil
@@ -99,14 +107,32 @@ func Damaged(endpoint string, inputs []Input) [][]byte {
 	frame := func(length uint32, flag byte, body []byte) []byte {
 		return append([]byte{flag, byte(length >> 24), byte(length >> 16), byte(length >> 8), byte(length)}, body...)
 	}
-	out := [][]byte{{}, {0}, {0, 0, 0}, frame(1<<31, 0, b), frame(math.MaxUint32, 0, b), frame(uint32(len(b))+100, 0, b), frame(uint32(len(b)), 1, b), frame(uint32(len(b)), 9, b), frame(3, 0, []byte{0xFF, 0xFF, 0xFF})}
+	n := uint32(len(b))
+	out := []Frame{
+		{"nothing", []byte{}, false}, {"one byte", []byte{0}, false}, {"half a head", []byte{0, 0, 0}, false},
+		{"a length of two gibibytes", frame(1<<31, 0, b), false}, {"the largest length", frame(math.MaxUint32, 0, b), false},
+		{"a length beyond the body", frame(n+100, 0, b), false}, {"compressed by nothing", frame(n, 1, b), false}, {"an unknown flag", frame(n, 9, b), false},
+	}
+	whole := func(name string, body []byte) {
+		out = append(out, Frame{name, frame(uint32(len(body)), 0, body), true})
+	}
+	whole("a tag without end", []byte{0xFF, 0xFF, 0xFF})
+	whole("the field number zero", []byte{0x00, 0x01})
+	whole("an unknown wire type", []byte{0x0F, 0x01})
+	whole("a group that does not end", []byte{0x0B, 0x08, 0x01})
+	whole("the end of a group that did not begin", []byte{0x0C})
+	whole("a name of four gibibytes", []byte{0x0A, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 'a'})
+	whole("a name that is not UTF-8", []byte{0x0A, 0x02, 0xC3, 0x28})
+	whole("a varint of eleven bytes", append([]byte{0x10}, slices.Repeat([]byte{0xFF}, 11)...))
+	whole("the last byte missing", b[:len(b)-1])
+	whole("groups ten thousand deep", slices.Repeat([]byte{0x0B}, 20_000))
 	seed := rand.New(rand.NewPCG(3, 5))
-	for range 60 {
+	for i := range 60 {
 		d := append([]byte{}, b...)
 		for range 1 + seed.IntN(3) {
 			d[seed.IntN(len(d))] = byte(seed.UintN(256))
 		}
-		out = append(out, frame(uint32(len(d)), 0, d))
+		whole(fmt.Sprintf("bytes changed, %d", i), d)
 	}
 	return out
 }
