@@ -18,6 +18,7 @@ import (
 
 	"keelson/internal/problem"
 	"keelson/internal/proc"
+	"keelson/internal/sandbox"
 	"keelson/internal/tensor"
 )
 
@@ -247,7 +248,7 @@ func (c *child) watch() {
 
 // trial finds out what isolation this machine allows by trying it.
 func trial(self []string, root string) (Isolation, error) {
-	iso := Isolation{Level: LevelLimits, Landlock: landlockVersion()}
+	iso := Isolation{Level: LevelLimits, Landlock: sandbox.Landlock()}
 	if iso.Landlock > 0 {
 		iso.Level = LevelLandlock
 	}
@@ -256,7 +257,7 @@ func trial(self []string, root string) (Isolation, error) {
 		return iso, err
 	}
 	defer os.RemoveAll(filepath.Join(root, "trial"))
-	l := launch{Read: system, Work: work, Root: top, Namespaces: true, Limits: Limits{}.withDefaults()}
+	l := launch{Read: sandbox.System, Work: work, Root: top, Namespaces: true, Limits: Limits{}.withDefaults()}
 	try := func() error {
 		c, err := spawn(self, l)
 		if err != nil {

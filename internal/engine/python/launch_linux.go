@@ -10,9 +10,10 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"keelson/internal/sandbox"
 )
 
 // Launch is the life of the process between the server and Python: the program calls it with one argument, a launch as
@@ -48,13 +49,19 @@ func become(l launch) error {
 	if err := l.Limits.apply(); err != nil {
 		return err
 	}
-	if err := drop(l.Namespaces); err != nil {
+	if err := sandbox.Drop(l.Namespaces); err != nil {
 		return err
 	}
-	if err := confine(l); err != nil {
+	files := sandbox.Files{Read: l.Read, Write: []string{l.Work}}
+	if l.Namespaces {
+		files.Read, files.Write = append(files.Read, "/proc"), append(files.Write, "/dev/shm")
+	} else {
+		files.Read = append(files.Read, "/proc/self", "/proc/cpuinfo", "/proc/meminfo")
+	}
+	if err := files.Apply(); err != nil {
 		return err
 	}
-	if err := filter(); err != nil {
+	if err := (sandbox.Calls{Unix: true, Programs: true}).Apply(); err != nil {
 		return err
 	}
 	if len(l.Args) == 0 {
@@ -220,123 +227,6 @@ func (l Limits) others() uint64 {
 		}
 	}
 	return n
-}
-
-// drop gives up every privilege, for what comes after as well.
-func drop(must bool) error {
-	for c := uintptr(0); c < 64; c++ {
-		_ = unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) // beyond the last one, or without the right to: the set below is empty anyway
-	}
-	const noRoot = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<5 | 1<<6 | 1<<7 // NOROOT, NO_SETUID_FIXUP, KEEP_CAPS and NO_CAP_AMBIENT_RAISE, locked
-	if err := unix.Prctl(unix.PR_SET_SECUREBITS, noRoot, 0, 0, 0); err != nil && must {
-		return fmt.Errorf("shut the way back to privileges: %w", err)
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	if err := unix.Capset(&header, &none[0]); err != nil {
-		return fmt.Errorf("drop privileges: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("take no new privileges: %w", err)
-	}
-	return nil
-}
-
-// Access rights of Landlock, by the version that brought them.
-const (
-	landExecute  = 1 << 0
-	landReadFile = 1 << 2
-	landReadDir  = 1 << 3
-	landAll1     = 1<<13 - 1
-	landRefer    = 1 << 13
-	landTruncate = 1 << 14
-	landDevice   = 1 << 15
-	landFileOnly = landExecute | landReadFile | 1<<1 | landTruncate | landDevice
-)
-
-func landlockVersion() int {
-	v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, 1)
-	if errno != 0 {
-		return 0
-	}
-	return int(v)
-}
-
-// confine restricts files, TCP and signals by Landlock, as far as the kernel has it.
-func confine(l launch) error {
-	version := landlockVersion()
-	if version == 0 {
-		return nil
-	}
-	all := uint64(landAll1)
-	if version >= 2 {
-		all |= landRefer
-	}
-	if version >= 3 {
-		all |= landTruncate
-	}
-	if version >= 5 {
-		all |= landDevice
-	}
-	attr := struct{ fs, net, scoped uint64 }{fs: all}
-	size := uintptr(8)
-	if version >= 4 {
-		attr.net, size = 3, 16 // binding and connecting by TCP
-	}
-	if version >= 6 {
-		attr.scoped, size = 3, 24 // abstract sockets and signals stay inside
-	}
-	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), size, 0)
-	if errno != 0 {
-		return fmt.Errorf("make rules for files: %w", errno)
-	}
-	defer unix.Close(int(fd))
-	allow := func(path string, access uint64) error {
-		at, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("open %s: %w", path, err)
-		}
-		defer unix.Close(at)
-		var st unix.Stat_t
-		if err := unix.Fstat(at, &st); err != nil {
-			return err
-		}
-		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			access &= landFileOnly
-		}
-		// The kernel's structure is packed: eight bytes of rights, four of the descriptor.
-		var rule [12]byte
-		*(*uint64)(unsafe.Pointer(&rule[0])) = access & all
-		*(*int32)(unsafe.Pointer(&rule[8])) = int32(at)
-		if _, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, fd, 1, uintptr(unsafe.Pointer(&rule[0])), 0, 0, 0); errno != 0 {
-			return fmt.Errorf("allow %s: %w", path, errno)
-		}
-		return nil
-	}
-	read := uint64(landExecute | landReadFile | landReadDir)
-	var errs []error
-	for _, p := range l.Read {
-		errs = append(errs, allow(p, read))
-	}
-	for _, d := range []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"} {
-		errs = append(errs, allow(d, landReadFile|1<<1|landTruncate))
-	}
-	errs = append(errs, allow(l.Work, all&^landDevice))
-	if l.Namespaces {
-		errs = append(errs, allow("/proc", read), allow("/dev/shm", all&^landDevice))
-	} else {
-		errs = append(errs, allow("/proc/self", read), allow("/proc/cpuinfo", read), allow("/proc/meminfo", read))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0); errno != 0 {
-		return fmt.Errorf("put rules for files into force: %w", errno)
-	}
-	return nil
 }
 
 // prepare makes cmd start in a process group that dies with the thread that starts it, in namespaces of its own if wished.

@@ -38,6 +38,7 @@ import (
 
 	"keelson/internal/engine"
 	"keelson/internal/problem"
+	"keelson/internal/sandbox"
 	"keelson/internal/venv"
 )
 
@@ -377,10 +378,6 @@ func declared(ctx context.Context, fsys fs.FS, name string) (*engine.Signature, 
 	return &s, s.Check()
 }
 
-// system is what any program needs of the machine.
-var system = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
-	"/etc/mime.types", "/etc/nsswitch.conf", "/etc/alternatives"}
-
 // plan says what the children of a model become.
 func (e *Engine) plan(m *model, bin string) (launch, error) {
 	python := ""
@@ -406,7 +403,7 @@ func (e *Engine) plan(m *model, bin string) (launch, error) {
 		return l, fmt.Errorf("make the folders of a model: %w", err)
 	}
 	l.Args = []string{python, "-s", "-B", program}
-	l.Read = append(append(l.Read, system...), homes(python)...)
+	l.Read = append(append(l.Read, sandbox.System...), homes(python)...)
 	l.Read = append(l.Read, filepath.Join(m.dir, "model"), filepath.Dir(program))
 	threads := fmt.Sprint(m.limits.Threads)
 	l.Env = []string{"PATH=" + bin + ":/usr/bin:/bin", "HOME=" + l.Work, "TMPDIR=" + l.Work, "MPLCONFIGDIR=" + l.Work, "LANG=C.UTF-8", "USER=model", "LOGNAME=model",

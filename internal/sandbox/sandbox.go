@@ -1,0 +1,25 @@
+// Package sandbox takes rights away from the process that calls it, for good, before it opens what strangers made:
+// privileges (Drop), files, addresses and signals (Files, by Landlock), system calls (Calls, by a filter of the kernel).
+// What a kernel does not have is left out; what it has and refuses is an error. Elsewhere than on Linux nothing is taken.
+//
+// Privileges and the rules for files are those of one thread. A process takes them on the thread that then becomes
+// another program (runtime.LockOSThread, syscall.Exec), which has them in all of its threads.
+package sandbox
+
+// System is what any program needs of the machine to start.
+var System = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
+	"/etc/mime.types", "/etc/nsswitch.conf", "/etc/alternatives"}
+
+// Files are the files and folders left to a thread; what is not there is left out. The devices without a state (null,
+// zero, full, random, urandom) stay. Binding and connecting by TCP ends, as do, where the kernel can, abstract sockets and
+// signals to others.
+type Files struct {
+	Read  []string // to be read and run
+	Write []string // folders to be changed in every way, too
+}
+
+// Calls are the system calls left to a process. What no model needs and what would open ways out is always refused.
+type Calls struct {
+	Unix     bool // sockets of the Unix family; otherwise none at all
+	Programs bool // other programs and processes; otherwise only threads of this one
+}
