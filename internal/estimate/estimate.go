@@ -1,4 +1,4 @@
-// Package estimate says how well a model performs before its outcomes are known: a binary classifier from its own
+// Package estimate says how well a model performs before its outcomes are known: a classifier from its own
 // probabilities (CBPE), a regression from what a second model learnt of its errors (DLE).
 //
 // Confidence-based performance estimation (CBPE) calibrates the scores on a reference whose outcomes are known; from
@@ -340,18 +340,7 @@ func share(a, b float64, why string) score.Value {
 
 func (c *CBPE) interval(name string, v score.Value, rows int) Estimate {
 	s := c.errors[name]
-	sd := s.sd / math.Sqrt(float64(rows)*s.share)
-	if math.IsNaN(sd) || math.IsInf(sd, 0) {
-		none := score.Undefined("the reference has no row that counts for it")
-		return Estimate{v, none, none, none}
-	}
-	e := Estimate{Value: v, Error: score.Of(sd)}
-	if value, ok, why := v.Get(); ok {
-		e.Lower, e.Upper = score.Of(math.Max(0, value-3*sd)), score.Of(math.Min(1, value+3*sd))
-	} else {
-		e.Lower, e.Upper = score.Undefined(why), score.Undefined(why)
-	}
-	return e
+	return within(v, s.sd/math.Sqrt(float64(rows)*s.share))
 }
 
 // curves gives the expected ROC AUC and average precision of rows ranked by their raw score, each of which is positive

@@ -24,15 +24,17 @@ type rehearsals interface {
 // estimator expects the result of a window from how the version did on rows whose outcomes are known. It is learnt once per
 // version and stored. Without Method it says why there is none.
 type estimator struct {
-	Method   string             `json:"method,omitempty"`
-	Basis    string             `json:"basis,omitempty"`
-	Data     dataset.Ref        `json:"data"`
-	Rows     int                `json:"rows"`
-	Realised map[string]float64 `json:"realised,omitempty"` // on those rows
-	CBPE     *estimate.CBPE     `json:"cbpe,omitempty"`
-	DLE      *estimate.DLE      `json:"dle,omitempty"`
-	Columns  []string           `json:"columns,omitempty"` // of the DLE
-	Why      string             `json:"why,omitempty"`
+	Method   string               `json:"method,omitempty"`
+	Basis    string               `json:"basis,omitempty"`
+	Data     dataset.Ref          `json:"data"`
+	Rows     int                  `json:"rows"`
+	Realised map[string]float64   `json:"realised,omitempty"` // on those rows
+	CBPE     *estimate.CBPE       `json:"cbpe,omitempty"`
+	Several  *estimate.Multiclass `json:"several,omitempty"` // CBPE of more than two classes
+	Classes  []string             `json:"classes,omitempty"` // their names
+	DLE      *estimate.DLE        `json:"dle,omitempty"`
+	Columns  []string             `json:"columns,omitempty"` // of the DLE
+	Why      string               `json:"why,omitempty"`
 }
 
 // Methods of an estimate.
@@ -71,10 +73,12 @@ func learn(w *rows, basis string, data dataset.Ref) *estimator {
 	switch kindOf(all) {
 	case "binary":
 		err = e.learnScores(all)
+	case "multiclass":
+		err = e.learnClasses(all)
 	case "regression":
 		err = e.learnLosses(known)
 	default:
-		err = errors.New("only answers of two classes with a probability, and numbers, can be estimated")
+		err = errors.New("only answers of classes with a probability, and numbers, can be estimated")
 	}
 	if err != nil {
 		e.Method, e.Why = "", err.Error()
@@ -121,6 +125,41 @@ func (e *estimator) learnScores(all []labelled) error {
 	return nil
 }
 
+// learnClasses learns how probabilities of several classes relate to outcomes.
+func (e *estimator) learnClasses(all []labelled) error {
+	c, ok := classRowsOf(all)
+	if !ok {
+		return errors.New("only answers of classes with a probability each, and outcomes among them, can be estimated")
+	}
+	if len(c.truth) < fewestKnown {
+		return fmt.Errorf("outcomes of %d rows are among the classes, an estimate needs %d", len(c.truth), fewestKnown)
+	}
+	m, err := estimate.FitMulticlass(c.p, c.predicted, c.truth)
+	if err != nil {
+		return err
+	}
+	p := evaluate(all, len(all))
+	e.Method, e.Several, e.Classes, e.Rows = methodCBPE, m, c.names, len(c.truth)
+	e.realised(p.Metrics, estimate.Metrics)
+	return nil
+}
+
+// estimating takes the probabilities of a window's rows and what was answered by them.
+func (e *estimator) estimating(w *rows) (p [][]float64, predicted, at []int) {
+	p = make([][]float64, len(e.Classes))
+	for i := range w.n {
+		q := chances(w.answer(i))
+		if len(q) != len(p) {
+			continue
+		}
+		for k := range q {
+			p[k] = append(p[k], q[k].number)
+		}
+		predicted, at = append(predicted, mostLikely(q)), append(at, i)
+	}
+	return p, predicted, at
+}
+
 func (e *estimator) learnLosses(w *rows) error {
 	if len(w.inputs) == 0 || len(w.inputs) > mostColumns {
 		return fmt.Errorf("an estimate of errors needs 1 to %d columns, there are %d", mostColumns, len(w.inputs))
@@ -151,19 +190,29 @@ func (e *estimator) learnLosses(w *rows) error {
 	return nil
 }
 
-// realisedName is what a realised measure is called.
-func realisedName(estimated string) string {
+// realisedNames are what a realised measure is called, of two classes or of several.
+func realisedNames(estimated string) []string {
 	if estimated == estimate.AveragePrecision {
-		return "pr_auc"
+		return []string{"pr_auc"}
 	}
-	return estimated
+	return []string{estimated, "macro_" + estimated}
+}
+
+// realisedOf finds the realised value of an estimated measure.
+func realisedOf(metrics map[string]score.Value, estimated string) *float64 {
+	for _, name := range realisedNames(estimated) {
+		if v, ok := metrics[name]; ok && v.OK() {
+			return &v.V
+		}
+	}
+	return nil
 }
 
 func (e *estimator) realised(metrics map[string]score.Value, names []string) {
 	e.Realised = map[string]float64{}
 	for _, name := range names {
-		if v, ok := metrics[realisedName(name)]; ok && v.OK() {
-			e.Realised[name] = v.V
+		if v := realisedOf(metrics, name); v != nil {
+			e.Realised[name] = *v
 		}
 	}
 }
@@ -189,7 +238,14 @@ func (e *estimator) expect(w *rows, l Limits) (out *Estimate, why string) {
 	var got map[string]estimate.Estimate
 	var err error
 	out = &Estimate{Method: e.Method, Basis: e.Basis, Data: e.Data, BasisRows: e.Rows, Metrics: map[string]EstimatedMetric{}}
-	if e.Method == methodCBPE {
+	if e.Several != nil {
+		out.Metric = estimate.Accuracy
+		p, predicted, _ := e.estimating(w)
+		if len(predicted) == 0 {
+			return nil, fmt.Sprintf("no answer of the window has probabilities of %d classes", len(e.Classes))
+		}
+		got, err = e.Several.Estimate(p, predicted)
+	} else if e.Method == methodCBPE {
 		out.Metric = estimate.ROCAUC
 		if l.Accuracy != nil {
 			out.Metric = estimate.Accuracy
@@ -322,8 +378,7 @@ func (e *Estimate) confirm(p *Performance) {
 		return
 	}
 	for name, m := range e.Metrics {
-		if v, ok := p.Metrics[realisedName(name)]; ok && v.OK() {
-			m.Realised = &v.V
+		if m.Realised = realisedOf(p.Metrics, name); m.Realised != nil {
 			e.Metrics[name] = m
 		}
 	}
@@ -335,6 +390,16 @@ func (e *estimator) losses(w *rows) []float64 {
 		return nil
 	}
 	out := make([]float64, w.n)
+	if e.Several != nil {
+		for i := range out {
+			out[i] = nan
+		}
+		p, predicted, at := e.estimating(w)
+		for k, q := 0, e.Several.Probabilities(p); k < len(at); k++ {
+			out[at[k]] = 1 - q[predicted[k]][k]
+		}
+		return out
+	}
 	for i := range out {
 		out[i] = nan
 		if s := scoreOf(w.answer(i)); s >= 0 && s <= 1 {

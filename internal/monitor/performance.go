@@ -117,10 +117,10 @@ func kindOf(rows []labelled) string {
 		default:
 			binary, words = false, true
 		}
-		if len(r.outputs) == 0 || math.IsNaN(r.outputs[0].number) {
+		if len(r.outputs) == 0 || math.IsNaN(r.outputs[0].number) && len(chances(r.outputs)) != 2 {
 			binary, words = false, true
 		}
-		if len(r.outputs) > 2 && isDistribution(r.outputs) {
+		if len(chances(r.outputs)) > 2 {
 			return "multiclass"
 		}
 	}
@@ -131,6 +131,18 @@ func kindOf(rows []labelled) string {
 		return "multiclass"
 	}
 	return "regression"
+}
+
+// chances are the probabilities of the classes in an answer: all outputs, or all behind the first where that names the class;
+// nil when they do not add up to 1.
+func chances(outputs []outputValue) []outputValue {
+	switch {
+	case len(outputs) > 1 && isDistribution(outputs):
+		return outputs
+	case len(outputs) > 2 && isDistribution(outputs[1:]):
+		return outputs[1:]
+	}
+	return nil
 }
 
 // isDistribution reports whether the outputs are probabilities that add up to 1.
@@ -187,18 +199,31 @@ func (p *Performance) multiclass(rows []labelled) {
 		return
 	}
 	p.Metrics = m.Metrics()
+	if c, ok := classRowsOf(rows); ok {
+		byRow := make([][]float64, len(c.truth))
+		for i := range byRow {
+			byRow[i] = make([]float64, len(c.p))
+			for k := range c.p {
+				byRow[i][k] = c.p[k][i]
+			}
+		}
+		if q, err := score.NewProbabilities(c.truth, byRow); err == nil {
+			p.Metrics["roc_auc"], p.Metrics["log_loss"] = q.ROCAUC(), q.LogLoss()
+		}
+	}
 	if v, ok, _ := m.Accuracy().Get(); ok {
 		p.Intervals = map[string]score.Interval{"accuracy": score.Wilson(int(math.Round(v*float64(p.N))), p.N, level)}
 	}
 }
 
-// scoreOf is the score of a two-class answer: the first output, or the second of two that add up to 1; NaN when it is a word.
+// scoreOf is the score of a two-class answer: the first output, or the second of two that add up to 1, also behind the class's
+// name; NaN when it is a word.
 func scoreOf(outputs []outputValue) float64 {
-	switch {
-	case len(outputs) == 0:
+	if len(outputs) == 0 {
 		return nan
-	case len(outputs) == 2 && isDistribution(outputs):
-		return outputs[1].number
+	}
+	if p := chances(outputs); len(p) == 2 {
+		return p[1].number
 	}
 	return outputs[0].number
 }
@@ -214,15 +239,9 @@ func (r labelled) classes() (truth, guess string) {
 		truth = strconv.FormatFloat(t, 'g', -1, 64)
 	}
 	guess = r.outputs[0].word
-	switch {
-	case isDistribution(r.outputs) && len(r.outputs) > 1:
-		best := 0
-		for i, o := range r.outputs {
-			if o.number > r.outputs[best].number {
-				best = i
-			}
-		}
-		guess = strconv.Itoa(best)
+	switch p := chances(r.outputs); {
+	case len(p) == len(r.outputs):
+		guess = classNames(p, r.truth)[mostLikely(p)]
 	case !math.IsNaN(r.outputs[0].number):
 		guess = strconv.FormatFloat(r.outputs[0].number, 'g', -1, 64)
 		if _, isBool := r.truth.(bool); isBool {
@@ -230,6 +249,98 @@ func (r labelled) classes() (truth, guess string) {
 		}
 	}
 	return truth, guess
+}
+
+// mostLikely is the number of the largest probability, the first of equal ones.
+func mostLikely(p []outputValue) int {
+	best := 0
+	for i, o := range p {
+		if o.number > p[best].number {
+			best = i
+		}
+	}
+	return best
+}
+
+// classNames are the names of the classes that probabilities are of: their outputs' own where the outcome is such a word, else
+// their numbers from 0 up.
+func classNames(p []outputValue, truth any) []string {
+	out := make([]string, len(p))
+	word, isWord := truth.(string)
+	named := false
+	for i := range p {
+		out[i] = strconv.Itoa(i)
+		named = named || isWord && p[i].name == word
+	}
+	if named {
+		for i := range p {
+			out[i] = p[i].name
+		}
+	}
+	return out
+}
+
+// classRows are rows of several classes, each with a probability per class.
+type classRows struct {
+	names            []string
+	p                [][]float64 // by class, then by row
+	predicted, truth []int
+}
+
+// classRowsOf takes the rows whose answer holds probabilities and whose outcome is one of their classes. The classes go by
+// their outputs' names, by number, or, behind an output that says the answered class, by what it said of them; ok is false when
+// there are no such rows.
+func classRowsOf(rows []labelled) (c classRows, ok bool) {
+	if len(rows) == 0 {
+		return c, false
+	}
+	k := len(chances(rows[0].outputs))
+	if k < 3 {
+		return c, false
+	}
+	c.names, c.p = namesOf(rows, k), make([][]float64, k)
+	at := map[string]int{}
+	for i, name := range c.names {
+		if name != "" {
+			at[name] = i
+		}
+	}
+	for _, r := range rows {
+		p := chances(r.outputs)
+		truth, _ := r.classes()
+		y, known := at[truth]
+		if len(p) != k || !known {
+			continue
+		}
+		for i := range p {
+			c.p[i] = append(c.p[i], p[i].number)
+		}
+		c.predicted, c.truth = append(c.predicted, mostLikely(p)), append(c.truth, y)
+	}
+	return c, len(c.truth) > 0
+}
+
+// namesOf are the names of the k classes of rows; an empty one is not known.
+func namesOf(rows []labelled, k int) []string {
+	names := make([]string, k)
+	if p := chances(rows[0].outputs); len(p) < len(rows[0].outputs) { // the first output says the class
+		for _, r := range rows {
+			if p := chances(r.outputs); len(p) == k && len(p) < len(r.outputs) {
+				_, guess := r.classes()
+				names[mostLikely(p)] = guess
+			}
+		}
+		return names
+	}
+	for _, r := range rows {
+		if names = classNames(chances(r.outputs), r.truth); len(names) == k && names[0] != "0" {
+			return names
+		}
+	}
+	for i := range k {
+		names[i] = strconv.Itoa(i)
+	}
+	return names
 }
 
 func (p *Performance) regression(rows []labelled) {
