@@ -84,7 +84,20 @@ func (c *cli) alertPolicyCmd() *cobra.Command {
 	f.IntVar(&windows, "windows", 2, "windows over the limit in a row that open an alert")
 	f.IntVar(&good, "good", 2, "good windows in a row that end it")
 	f.StringVar(&note, "note", "", "why")
-	return c.noun("policy", "When alerts open, to whom they go and what follows", nil, get, set)
+	var why string
+	drop := verb("delete", "Take a policy back: a model has the workspace's again, the workspace what comes with the program", "keelson alert policy delete --model screening\nkeelson alert policy delete --model screening --reason \"one for all\" --yes\nkeelson alert policy delete --json --yes", c.args(0, 0, ""), func(cmd *cobra.Command, _ []string) error {
+		whose := "the workspace"
+		if model != "" {
+			whose = model
+		}
+		if err := c.confirm("Take back the policy of " + whose + "?"); err != nil {
+			return err
+		}
+		return c.act(cmd.Context(), http.MethodDelete, of(model)+"&"+url.Values{"reason": {why}}.Encode(), nil, cols, "model")
+	})
+	drop.Flags().StringVar(&model, "model", "", "of this model; empty: of the workspace")
+	drop.Flags().StringVar(&why, "reason", "", "why")
+	return c.noun("policy", "When alerts open, to whom they go and what follows", nil, get, set, drop)
 }
 
 func (c *cli) routeCmd() *cobra.Command {
@@ -179,10 +192,19 @@ func (c *cli) routeCmd() *cobra.Command {
 			return c.act(cmd.Context(), http.MethodPatch, path(args[0]), map[string]bool{"enabled": enabled}, cols, "id")
 		})
 	}
+	var until, why string
+	mute := verb("mute ID", "Send nothing until a time; what happens meanwhile is not told later", "keelson alert route mute ops --until 2026-12-01T00:00:00Z --reason maintenance\nkeelson alert route mute ops --until 2026-12-01T00:00:00Z --reason maintenance --json\nkeelson alert route mute ops --until 2026-12-01T00:00:00Z --reason maintenance -q", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
+		return c.act(cmd.Context(), http.MethodPost, path(args[0])+"/mute", map[string]string{"until": until, "reason": why}, cols, "id")
+	})
+	mute.Flags().StringVar(&until, "until", "", "time, as 2026-12-01T00:00:00Z")
+	mute.Flags().StringVar(&why, "reason", "", "why")
+	unmute := verb("unmute ID", "Send again before a mute ends", "keelson alert route unmute ops\nkeelson alert route unmute ops --json\nkeelson alert route unmute ops -q", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
+		return c.act(cmd.Context(), http.MethodPost, path(args[0])+"/unmute", struct{}{}, cols, "id")
+	})
 	return c.noun("route", "Where alerts are sent", []string{"routes"}, create,
 		c.listCommand("alert route", "List routes", routesPath, cols, "id"),
 		c.getCommand("alert route", "Show a route", "ID", "ops", func(id string) (string, error) { return path(id), nil }, nil, "id"),
-		test, deliveries, turn("enable", true, "Send again"), turn("disable", false, "Send no more, but keep the route"), remove)
+		test, deliveries, turn("enable", true, "Send again"), turn("disable", false, "Send no more, but keep the route"), mute, unmute, remove)
 }
 
 func (c *cli) incidentCmd() *cobra.Command {

@@ -593,6 +593,29 @@ func call(t *testing.T, h http.Handler, method, path, body string) (int, string)
 	return rw.Code, string(b)
 }
 
+func TestNobodyTakesAPolicyBackForOneThatDoesWhatTheyMayNot(t *testing.T) {
+	each(t, func(w *world) {
+		p := Default()
+		p.Actions = []Action{{Do: DoRollback}}
+		if _, err := w.PutPolicy(w.ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		p = Default()
+		p.Model = "screening"
+		if _, err := w.PutPolicy(w.ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		engineer := who
+		engineer.Name, engineer.Roles = "dana", []string{"data-scientist"}
+		if _, err := w.DropPolicy(caller.With(w.ctx, engineer), "screening", ""); !problem.Is(err, problem.Forbidden) {
+			t.Errorf("a data scientist has the workspace's policy roll back: %v", err)
+		}
+		if next, err := w.DropPolicy(w.ctx, "screening", "one for all"); err != nil || next.Actions[0].Do != DoRollback || w.acts("alert.policy-dropped") != 1 {
+			t.Errorf("%+v, %v", next, err)
+		}
+	})
+}
+
 func TestAlertsOverHTTP(t *testing.T) {
 	each(t, func(w *world) {
 		w.window(1, 1, radius)
@@ -619,6 +642,15 @@ func TestAlertsOverHTTP(t *testing.T) {
 			{"PUT", "/api/v1/alert-policy", `{"escalate":[]}`, 200, `"escalate":[]`},
 			{"GET", "/api/v1/alert-policy/versions?model=screening", "", 200, `"note":"every window counts"`},
 			{"GET", "/api/v1/alert-policies", "", 200, `"model":"screening"`},
+			{"PUT", "/api/v1/alert-policy?model=screening", `{"windows":3,"version":1}`, 200, `"version":2`},
+			{"PUT", "/api/v1/alert-policy?model=screening", `{"windows":4,"version":1}`, 409, `version 2 holds now`},
+			{"PUT", "/api/v1/alert-policy?model=loans", `{"windows":4,"version":1}`, 200, `"model":"loans"`}, // it read the workspace's
+			{"DELETE", "/api/v1/alert-policy?model=screening&reason=over", "", 200, `"model":""`},
+			{"GET", "/api/v1/alert-policy?model=screening", "", 200, `"windows":2`},
+			{"GET", "/api/v1/alert-policy/versions?model=screening", "", 200, `"dropped":true,"note":"over"`},
+			{"DELETE", "/api/v1/alert-policy?model=screening", "", 404, `no policy of its own`},
+			{"PUT", "/api/v1/alert-policy?model=screening", `{"windows":5}`, 200, `"version":4`}, // taking it back is undone
+			{"DELETE", "/api/v1/alert-policy", "", 200, `"created_by":"keelson"`},
 		} {
 			if status, body := call(t, api, c.method, c.path, c.body); status != c.status || !strings.Contains(body, c.want) {
 				t.Errorf("%s %s: %d %s, want %d with %s", c.method, c.path, status, body, c.status, c.want)

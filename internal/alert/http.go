@@ -3,6 +3,7 @@ package alert
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"time"
 
@@ -26,6 +27,7 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/alert-policies", "alert.read", "List the policies of alerts: that of the workspace and those of models", s.getPolicies)
 	rest.Get(a, "/api/v1/alert-policy", "alert.read", "The policy of alerts that holds for a model, or for the workspace", s.getPolicy)
 	rest.Put(a, "/api/v1/alert-policy", "alert.write", "Change the policy of alerts of a model, or of the workspace", s.putPolicy)
+	rest.Delete(a, "/api/v1/alert-policy", "alert.write", "Take back the policy of alerts of a model, or of the workspace", s.deletePolicy, rest.Status(http.StatusOK))
 	rest.Get(a, "/api/v1/alert-policy/versions", "alert.read", "The versions of a policy of alerts, newest first", s.getPolicyVersions)
 }
 
@@ -95,34 +97,81 @@ func (s *Service) postAssign(ctx context.Context, in *assignInput) (Alert, error
 
 // PolicyOf gives the policy that holds for a model: its own, the workspace's, or what comes with the program.
 func (s *Service) PolicyOf(ctx context.Context, model string) (p Policy, err error) {
-	err = s.DB.Read(ctx, func(tx db.Scope) error {
-		p = Default()
-		for _, of := range []string{model, ""} {
-			own, found, err := policyOf(tx, of)
-			if err != nil {
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { p, err = holding(tx, model, ""); return err })
+	return p, err
+}
+
+// holding gives the first policy that there is of some models ("" is the workspace's), else what comes with the program.
+func holding(tx db.Scope, models ...string) (Policy, error) {
+	for _, of := range models {
+		if own, found, err := policyOf(tx, of); err != nil || found {
+			return own, err
+		}
+	}
+	return Default(), nil
+}
+
+// may refuses a policy whose actions its writer may not do.
+func may(ctx context.Context, p *Policy) error {
+	who := caller.From(ctx)
+	for _, n := range p.needs() {
+		if !access.Can(who, n) {
+			return problem.New(problem.Forbidden, "%s may not have a policy do what needs the permission %s; ask somebody who has it.", who.Name, n).At("actions")
+		}
+	}
+	return nil
+}
+
+// DropPolicy takes the policy of a model back, so that the workspace's holds for it, or for "" the workspace's, so that the
+// program's does; its versions stay. It gives what holds now. It fails with problem.NotFound when there is none, and with
+// problem.Forbidden when what would hold does what the caller may not.
+func (s *Service) DropPolicy(ctx context.Context, model, why string) (next Policy, err error) {
+	err = s.DB.Write(ctx, func(tx db.Scope) error {
+		old, found, err := policyOf(tx, model)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return problem.New(problem.NotFound, "There is no policy of its own for %q; keelson alert policy get shows what holds.", model).At("model")
+		}
+		if next = Default(); model != "" {
+			if next, err = holding(tx, ""); err != nil {
 				return err
 			}
-			if found {
-				p = own
-				return nil
-			}
 		}
-		return nil
+		if err := may(ctx, &next); err != nil {
+			return err
+		}
+		gone := old
+		gone.Dropped, gone.Note, gone.Version, gone.CreatedBy, gone.CreatedAt = true, why, old.Version+1, caller.From(ctx).Name, s.now()
+		return errors.Join(insertPolicy(tx, gone), audit.Record(tx, "alert.policy-dropped", "alert-policy/"+model, map[string]any{"models": modelsOf(model), "version": old.Version, "reason": why}))
 	})
-	return p, err
+	if db.IsUnique(err) {
+		err = problem.New(problem.Conflict, "Somebody else changed this policy at the same moment; read it and try again.")
+	}
+	return next, err
+}
+
+func (s *Service) deletePolicy(ctx context.Context, in *struct {
+	Model  string `query:"model" maxLength:"200" doc:"empty: the workspace's"`
+	Reason string `query:"reason" maxLength:"2000" doc:"why"`
+}) (Policy, error) {
+	return s.DropPolicy(ctx, in.Model, in.Reason)
 }
 
 // PutPolicy makes the next version of the policy of a model, or of the workspace for "". Nobody may have done by a policy
 // what they may not do themselves.
 func (s *Service) PutPolicy(ctx context.Context, p Policy) (Policy, error) {
+	return s.save(ctx, p, nil)
+}
+
+// save is PutPolicy, refused with problem.Conflict when another version than seen holds.
+func (s *Service) save(ctx context.Context, p Policy, seen *int) (Policy, error) {
 	if err := p.Check(); err != nil {
 		return p, err
 	}
-	who := caller.From(ctx)
-	for _, n := range p.needs() {
-		if !access.Can(who, n) {
-			return p, problem.New(problem.Forbidden, "%s may not have a policy do what needs the permission %s; ask somebody who has it.", who.Name, n).At("actions")
-		}
+	if err := may(ctx, &p); err != nil {
+		return p, err
 	}
 	if p.Escalate == nil {
 		p.Escalate = []Step{}
@@ -135,7 +184,16 @@ func (s *Service) PutPolicy(ctx context.Context, p Policy) (Policy, error) {
 		if err != nil {
 			return err
 		}
-		p.Version, p.CreatedBy, p.CreatedAt = old.Version+1, who.Name, s.now()
+		if seen != nil {
+			holds, err := holding(tx, p.Model, "")
+			if err != nil {
+				return err
+			}
+			if holds.Version != *seen {
+				return problem.New(problem.Conflict, "Somebody else changed this policy meanwhile: version %d holds now. Read it and change it again.", holds.Version).At("version")
+			}
+		}
+		p.Version, p.CreatedBy, p.CreatedAt, p.Dropped = old.Version+1, caller.From(ctx).Name, s.now(), false
 		return errors.Join(insertPolicy(tx, p), audit.Record(tx, "alert.policy-changed", "alert-policy/"+p.Model, map[string]any{"models": modelsOf(p.Model), "version": p.Version,
 			"policy": p, "reason": p.Note}))
 	})
@@ -166,6 +224,7 @@ func (s *Service) getPolicies(ctx context.Context, _ *struct{}) ([]Policy, error
 type putPolicyInput struct {
 	Model string `query:"model" maxLength:"200" doc:"empty: the workspace's"`
 	Body  struct {
+		Version       *int     `json:"version,omitempty" doc:"the version that was read: refused when another one holds meanwhile"`
 		Windows       *int     `json:"windows,omitempty"`
 		Good          *int     `json:"good,omitempty"`
 		MinRows       *int     `json:"min_rows,omitempty"`
@@ -201,7 +260,7 @@ func (s *Service) putPolicy(ctx context.Context, in *putPolicyInput) (Policy, er
 	if b.Actions != nil {
 		p.Actions = b.Actions
 	}
-	return s.PutPolicy(ctx, p)
+	return s.save(ctx, p, b.Version)
 }
 
 func set[T any](to *T, from *T) {

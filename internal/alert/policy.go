@@ -31,6 +31,7 @@ type Policy struct {
 	Close         bool      `json:"close" doc:"an incident closes by itself when its cause is over"`
 	Escalate      []Step    `json:"escalate" doc:"to whom it goes while nobody acknowledges it, one after the other"`
 	Actions       []Action  `json:"actions"`
+	Dropped       bool      `json:"dropped,omitempty" doc:"this version took the policy back: what the workspace or the program says holds again"`
 	Note          string    `json:"note" doc:"why this version was made"`
 	CreatedBy     string    `json:"created_by"`
 	CreatedAt     time.Time `json:"created_at"`

@@ -142,13 +142,14 @@ func due(tx db.Scope, now time.Time) (out [][2]string, err error) {
 	return out, err
 }
 
-// policyOf reads the newest policy of a model, or of the workspace for ""; false when there is none.
+// policyOf reads the newest version of the policy of a model, or of the workspace for ""; false when there is none that
+// holds. Of a policy that was taken back it gives the version that says so.
 func policyOf(tx db.Scope, model string) (p Policy, found bool, err error) {
 	list, err := policies(tx, model, 1)
 	if err != nil || len(list) == 0 {
 		return p, false, err
 	}
-	return list[0], true, nil
+	return list[0], !list[0].Dropped, nil
 }
 
 // policies reads the versions of a policy, the newest first.
@@ -186,8 +187,10 @@ func ownPolicies(tx db.Scope) (out []Policy, err error) {
 			return nil, err
 		}
 		var p Policy
-		p, _, err = policyOf(tx, m)
-		out = append(out, p)
+		var holds bool
+		if p, holds, err = policyOf(tx, m); holds {
+			out = append(out, p)
+		}
 	}
 	return out, err
 }

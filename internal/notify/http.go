@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"time"
 
 	"keelson/internal/rest"
 )
@@ -15,6 +16,8 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Patch(a, base+"/{id}", "webhook.write", "Change a route of alerts", s.patchOne)
 	rest.Delete(a, base+"/{id}", "webhook.write", "Delete a route of alerts and its log", s.deleteOne)
 	rest.Post(a, base+"/{id}/test", "webhook.write", "Send an example by a route and say what came back", s.postTest)
+	rest.Post(a, base+"/{id}/mute", "webhook.write", "Keep a route silent until a time", s.postMute)
+	rest.Post(a, base+"/{id}/unmute", "webhook.write", "Let a muted route tell again", s.postUnmute)
 	rest.Get(a, base+"/{id}/deliveries", "webhook.read", "List what was sent by a route, newest first", s.getDeliveries)
 }
 
@@ -85,6 +88,22 @@ func (s *Service) deleteOne(ctx context.Context, in *idInput) (rest.Nothing, err
 
 func (s *Service) postTest(ctx context.Context, in *idInput) (Result, error) {
 	return s.Test(ctx, in.ID)
+}
+
+type muteInput struct {
+	ID   string `path:"id" doc:"id or name of a route"`
+	Body struct {
+		Until  time.Time `json:"until" doc:"at most a year ahead"`
+		Reason string    `json:"reason" minLength:"1" maxLength:"2000"`
+	}
+}
+
+func (s *Service) postMute(ctx context.Context, in *muteInput) (Route, error) {
+	return s.Mute(ctx, in.ID, &Mute{Until: in.Body.Until, Reason: in.Body.Reason})
+}
+
+func (s *Service) postUnmute(ctx context.Context, in *idInput) (Route, error) {
+	return s.Mute(ctx, in.ID, nil)
 }
 
 type deliveriesInput struct {

@@ -1,7 +1,7 @@
 // Package notify brings alerts and incidents to people: by webhook, Slack, e-mail and PagerDuty.
 //
 // A route is an address with rules: which models, tiers, causes, severities and turns of an alert it is told, and quiet
-// hours in which only what is critical is sent at once. Every turn that fits becomes a delivery, in the transaction in
+// hours in which only what is critical is sent at once. A route can be muted until a time: nothing at all is told. Every turn that fits becomes a delivery, in the transaction in
 // which it was heard; a job sends it and tries again with growing pauses.
 //
 //	alert or incident ──fits──▶ pending ──taken──▶ delivered
@@ -69,6 +69,7 @@ type Route struct {
 	Severity  string    `json:"severity" enum:"warning,critical" doc:"critical leaves out warnings"`
 	Events    []string  `json:"events" doc:"turns that are told: opened, worsened, escalated, acknowledged, recovered, acted, incident"`
 	Quiet     *Quiet    `json:"quiet,omitempty"`
+	Muted     *Mute     `json:"muted,omitempty" doc:"it is told nothing for a while; left out once that is over"`
 	Enabled   bool      `json:"enabled"`
 	Sealed    bool      `json:"sealed" doc:"whether it has a secret"`
 	Secret    string    `json:"secret,omitempty" doc:"a signing secret that was made, shown once"`
@@ -94,6 +95,39 @@ type Quiet struct {
 	To   string   `json:"to" doc:"as 07:00; at or before From: of the next day"`
 	Zone string   `json:"zone,omitempty" doc:"as Europe/Zurich; empty: UTC"`
 	Days []string `json:"days,omitempty" doc:"days on which it begins: mon, tue, wed, thu, fri, sat, sun; empty: every day"`
+}
+
+// Mute keeps a route silent until a time. What happens meanwhile is not told later.
+type Mute struct {
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason"`
+	By     string    `json:"by"`
+}
+
+// LongestMute is how far ahead a mute may end.
+const LongestMute = 366 * 24 * time.Hour
+
+// at gives the mute while it lasts, else nil.
+func (m *Mute) at(now time.Time) *Mute {
+	if m == nil || !m.Until.After(now) {
+		return nil
+	}
+	return m
+}
+
+// check refuses a mute without a reason, of the past, or longer than LongestMute.
+func (m *Mute) check(now time.Time) error {
+	switch {
+	case strings.TrimSpace(m.Reason) == "":
+		return problem.New(problem.Invalid, "Say why the route is muted.").At("reason")
+	case len(m.Reason) > 2000:
+		return problem.New(problem.Invalid, "The reason has %d bytes; the limit is 2000.", len(m.Reason)).At("reason")
+	case !m.Until.After(now):
+		return problem.New(problem.Invalid, "A mute ends in the future; %s is over.", m.Until.UTC().Format(time.RFC3339)).At("until")
+	case m.Until.After(now.Add(LongestMute)):
+		return problem.New(problem.Invalid, "A mute ends within a year; switch the route off to silence it for longer.").At("until")
+	}
+	return nil
 }
 
 // Message is what a person reads.

@@ -570,6 +570,52 @@ func TestQuietHoursKeepWarningsUntilTheirEnd(t *testing.T) {
 	})
 }
 
+func TestAMutedRouteIsToldNothingUntilItsEnd(t *testing.T) {
+	each(t, func(w *world) {
+		w.create(Route{Name: "bus", Kind: Webhook, URL: w.http.URL + "/in"})
+		end := w.clock.Add(time.Hour)
+		for field, bad := range map[string]Mute{"reason": {Until: end}, "until": {Until: w.clock, Reason: "x"}} {
+			if _, err := w.Mute(w.ctx, "bus", &bad); !problem.Is(err, problem.Invalid) {
+				t.Errorf("%s: %v", field, err)
+			} else if p, _ := problem.As(err); p.Field != field {
+				t.Errorf("the fault stands at %q, want %q", p.Field, field)
+			}
+		}
+		if _, err := w.Mute(w.ctx, "bus", &Mute{Until: end.AddDate(2, 0, 0), Reason: "x"}); !problem.Is(err, problem.Invalid) {
+			t.Errorf("two years: %v", err)
+		}
+		if r, err := w.Mute(w.ctx, "bus", &Mute{Until: end, Reason: "the scanner is replaced"}); err != nil || r.Muted == nil || r.Muted.By != who.Name {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		on := true
+		if r, err := w.Update(w.ctx, "bus", Change{Enabled: &on}); err != nil || r.Muted == nil {
+			t.Fatalf("a change of something else ends the mute: %+v, %v", r, err)
+		}
+		w.turn("a1", alert.Opened, shift)
+		if n := len(w.received()); n != 0 {
+			t.Fatalf("a muted route was told %d times", n)
+		}
+		w.clock = end
+		if r, err := w.Get(w.ctx, "bus"); err != nil || r.Muted != nil {
+			t.Fatalf("a mute that is over is shown: %+v, %v", r.Muted, err)
+		}
+		w.turn("a2", alert.Opened, shift)
+		if n := len(w.received()); n != 1 {
+			t.Fatalf("after its end the route was told %d times, want once", n)
+		}
+		if _, err := w.Mute(w.ctx, "bus", &Mute{Until: end.Add(time.Hour), Reason: "again"}); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := w.Mute(w.ctx, "bus", nil); err != nil || r.Muted != nil {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		w.turn("a3", alert.Opened, shift)
+		if n := len(w.received()); n != 2 {
+			t.Fatalf("taken back, the route was told %d times, want twice", n)
+		}
+	})
+}
+
 func TestWhatIsNotTold(t *testing.T) {
 	each(t, func(w *world) {
 		w.create(Route{Name: "bus", Kind: Webhook, URL: w.http.URL + "/in"})

@@ -192,6 +192,7 @@ func (s *Service) secret(r *Route) (string, error) {
 }
 
 func (s *Service) shown(r Route) Route {
+	r.Muted = r.Muted.at(s.now())
 	if r.Target == "" {
 		secret, _ := s.secret(&r)
 		r.Target = r.target(secret)
@@ -283,6 +284,28 @@ func (s *Service) Delete(ctx context.Context, ref string) error {
 	})
 }
 
+// Mute keeps a route silent until a time, nil takes that back. Muting again replaces the end.
+func (s *Service) Mute(ctx context.Context, ref string, mute *Mute) (r Route, err error) {
+	if mute != nil {
+		if err := mute.check(s.now()); err != nil {
+			return r, err
+		}
+		mute.Until, mute.By = mute.Until.UTC().Truncate(time.Microsecond), caller.From(ctx).Name
+	}
+	err = s.DB.Write(ctx, func(tx db.Scope) error {
+		if r, err = get(tx, ref); err != nil {
+			return err
+		}
+		r = s.shown(r)
+		r.Muted, r.UpdatedAt = mute, s.now()
+		if mute == nil {
+			return errors.Join(put(tx, r), audit.Record(tx, "notify.route-unmuted", "route/"+r.ID, map[string]any{"name": r.Name}))
+		}
+		return errors.Join(put(tx, r), audit.Record(tx, "notify.route-muted", "route/"+r.ID, map[string]any{"name": r.Name, "until": mute.Until, "reason": mute.Reason}))
+	})
+	return r, err
+}
+
 // Deliveries gives the log of a route, the newest first, older than before.
 func (s *Service) Deliveries(ctx context.Context, ref, before string, limit int) (out []Delivery, err error) {
 	err = s.DB.Read(ctx, func(tx db.Scope) error {
@@ -366,7 +389,7 @@ func (s *Service) Hear(ctx context.Context, e event.Event) error {
 	now := s.now()
 	return s.DB.Write(ctx, func(tx db.Scope) error {
 		for _, r := range all {
-			if !r.fits(m, tier) || e.At.Before(r.CreatedAt) {
+			if !r.fits(m, tier) || e.At.Before(r.CreatedAt) || r.Muted.at(now) != nil {
 				continue
 			}
 			d := Delivery{ID: db.NewID(), Route: r.ID, Event: m.Event, About: m.About, CreatedAt: now, NextAt: &now, cause: e.ID, body: letter{e, *m}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"keelson/internal/db"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 )
@@ -36,18 +37,50 @@ func (s *Service) postErase(ctx context.Context, in *struct {
 	return s.Erase(ctx, in.Body.Subject, in.Body.Reason)
 }
 
-// Retained is every rule of a workspace.
+// Retained is every rule of a workspace, and what it leaves in the log.
 type Retained struct {
 	Items   []Retention `json:"items"`
 	Default int         `json:"default_days" doc:"where no rule says; 0 keeps"`
+	Kept    []Kept      `json:"kept" doc:"what the log holds, by endpoint; calls of the last minutes are filed a little later"`
+}
+
+// Kept is what the log holds of one endpoint.
+type Kept struct {
+	Endpoint    string    `json:"endpoint"`
+	Days        int       `json:"days" doc:"how long its predictions are kept; 0 for good"`
+	By          string    `json:"by" enum:"endpoint,workspace,installation" doc:"whose rule that is"`
+	Predictions int64     `json:"predictions"`
+	Bytes       int64     `json:"bytes" doc:"of their files, compressed"`
+	Oldest      time.Time `json:"oldest"`
+	Newest      time.Time `json:"newest"`
 }
 
 func (s *Service) getRetentions(ctx context.Context, _ *struct{}) (Retained, error) {
-	list, err := s.Retentions(ctx)
-	if list == nil {
-		list = []Retention{}
-	}
-	return Retained{list, s.KeepDays}, err
+	out := Retained{Items: []Retention{}, Default: s.KeepDays, Kept: []Kept{}}
+	err := s.DB.Read(ctx, func(tx db.Scope) error {
+		rules, err := s.store.retentions(tx)
+		if err != nil {
+			return err
+		}
+		kept, err := s.store.kept(tx)
+		if err != nil {
+			return err
+		}
+		for i := range kept {
+			kept[i].Days, kept[i].By = days(rules, kept[i].Endpoint, s.KeepDays), "installation"
+			for _, r := range rules { // the workspace's own stands first
+				if r.Endpoint == "" {
+					kept[i].By = "workspace"
+				}
+				if r.Endpoint == kept[i].Endpoint {
+					kept[i].By = "endpoint"
+				}
+			}
+		}
+		out.Items, out.Kept = append(out.Items[:0], rules...), append(out.Kept[:0], kept...)
+		return nil
+	})
+	return out, err
 }
 
 func (s *Service) putRetention(ctx context.Context, in *struct {

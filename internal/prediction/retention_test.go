@@ -167,6 +167,14 @@ func TestAPurgeTakesWholeHoursAndSaysBeforehandWhatWouldGo(t *testing.T) {
 		if err := e.File(e.ctx); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := e.SetRetention(e.ctx, Retention{Endpoint: "b", Days: 7}); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := e.getRetentions(e.ctx, nil)
+		if err != nil || len(kept.Kept) != 2 || kept.Kept[0].Predictions != 4 || kept.Kept[0].By != "installation" || kept.Kept[1].Days != 7 || kept.Kept[1].By != "endpoint" ||
+			kept.Kept[0].Bytes == 0 || !kept.Kept[0].Oldest.Before(kept.Kept[0].Newest) {
+			t.Fatalf("what is kept: %+v, %v", kept, err)
+		}
 		dry, err := e.Purge(e.ctx, Purge{Before: e.now.Add(-time.Hour), DryRun: true})
 		if err != nil || dry.Predictions != 3 || dry.Files != 1 || e.stored(t) != 3 || e.entries(t, "prediction.purged") != 0 {
 			t.Fatalf("%+v, %d files, %v", dry, e.stored(t), err)

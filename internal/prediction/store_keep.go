@@ -52,6 +52,19 @@ func (store) endpoints(tx db.Scope) ([]string, error) {
 	return texts(tx, `SELECT DISTINCT endpoint FROM prediction_file WHERE workspace = $1 ORDER BY endpoint`, tx.Workspace)
 }
 
+// kept sums up the files of each endpoint.
+func (store) kept(tx db.Scope) (out []Kept, err error) {
+	err = tx.Each(`SELECT endpoint, SUM(predictions), SUM(bytes), MIN(from_at), MAX(to_at) FROM prediction_file WHERE workspace = $1 GROUP BY endpoint ORDER BY endpoint`, []any{tx.Workspace}, func(scan func(...any) error) error {
+		var k Kept
+		var oldest, newest int64
+		err := scan(&k.Endpoint, &k.Predictions, &k.Bytes, &oldest, &newest)
+		k.Oldest, k.Newest = db.Time(oldest), db.Time(newest)
+		out = append(out, k)
+		return err
+	})
+	return out, err
+}
+
 // filesBefore gives one page of the files of an endpoint whose records all came before an identifier, behind from.
 func (store) filesBefore(tx db.Scope, endpoint, below, from string) (out []file, err error) {
 	err = tx.Each(selectFile+`WHERE workspace = $1 AND endpoint = $2 AND last_id < $3 AND first_id > $4 ORDER BY first_id LIMIT $5`,
