@@ -3,12 +3,8 @@
 package proc
 
 import (
-	"context"
-	"io"
 	"io/fs"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"time"
 )
 
@@ -17,18 +13,6 @@ type Usage struct {
 	Memory    int64         // resident bytes
 	CPU       time.Duration // of the process itself and of those below it that still live
 	Processes int           // with the process itself
-}
-
-// Run starts a command in a process group of its own that dies with us, waits for its end and gives its error.
-func Run(ctx context.Context, log io.Writer, env []string, args ...string) error {
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, env
-	InGroup(cmd)
-	cmd.WaitDelay = time.Second
-	cmd.Cancel = func() error { KillGroup(cmd.Process.Pid); return nil }
-	runtime.LockOSThread() // the parent-death signal follows the thread that starts the process
-	defer runtime.UnlockOSThread()
-	return cmd.Run()
 }
 
 // FolderSize adds up the regular files below the folders, in bytes, and stops counting beyond limit.

@@ -13,6 +13,8 @@ func KillGroup(int) {}
 // Kill does nothing here.
 func Kill(int) {}
 
+func ended(int) {}
+
 // Below sees nothing here.
 func Below(int) ([]int, int64) { return nil, 0 }
 

@@ -117,7 +117,7 @@ func (e *Environments) ensure(ctx context.Context, lock []byte, log io.Writer, e
 	if err := os.WriteFile(file, lock, 0o600); err != nil {
 		return "", err
 	}
-	said := &tail{to: log}
+	said := &proc.Tail{To: log}
 	for _, args := range [][]string{
 		{host, "-m", "venv", dir},
 		append([]string{filepath.Join(bin, "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r", file}, more...),
@@ -127,7 +127,7 @@ func (e *Environments) ensure(ctx context.Context, lock []byte, log io.Writer, e
 			if ctx.Err() != nil {
 				return "", ctx.Err()
 			}
-			return "", problem.New(problem.Unavailable, "The Python environment could not be made: %s", said.why()).Because(
+			return "", problem.New(problem.Unavailable, "The Python environment could not be made: %s", why(said.String())).Because(
 				errors.Join(fmt.Errorf("run %s", strings.Join(args, " ")), err))
 		}
 	}
@@ -151,23 +151,9 @@ func (e *Environments) one(digest string) (unlock func()) {
 	return m.Unlock
 }
 
-// tail passes on what a program says and keeps the end of it.
-type tail struct {
-	to   io.Writer
-	kept []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.kept = append(t.kept, b...)
-	if len(t.kept) > 4096 {
-		t.kept = bytes.Clone(t.kept[len(t.kept)-2048:])
-	}
-	return t.to.Write(b)
-}
-
 // why is the line that tells what went wrong: pip's last error, else the last line.
-func (t *tail) why() string {
-	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(t.kept), "?")), "\n")
+func why(said string) string {
+	lines := strings.Split(strings.TrimSpace(said), "\n")
 	last := strings.TrimSpace(lines[len(lines)-1])
 	for _, l := range lines {
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(l), "ERROR: "); ok {

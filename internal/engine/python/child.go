@@ -9,11 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"keelson/internal/problem"
@@ -24,14 +22,15 @@ import (
 
 // child is one Python process with the model loaded in it. One goroutine at a time speaks with it.
 type child struct {
-	pid    int
-	limits Limits
-	conn   net.Conn
-	said   *ending
-	began  time.Time
-	work   string        // the folder that it writes in where the machine sets no bound to it
-	gone   chan struct{} // closed when the process and what it started have ended
-	ready  answer
+	process *proc.Child
+	pid     int
+	limits  Limits
+	conn    net.Conn
+	said    *proc.Tail
+	began   time.Time
+	work    string          // the folder that it writes in where the machine sets no bound to it
+	gone    <-chan struct{} // closed when the process and what it started have ended
+	ready   answer
 
 	buffer bytes.Buffer // the last answer
 	memory atomic.Int64 // bytes, at the last look
@@ -40,7 +39,6 @@ type child struct {
 
 	mu     sync.Mutex
 	reason string // why it was ended, the first one that was told
-	exit   string // how it ended
 }
 
 // crash says that a child ended, with what it was asked last unanswered.
@@ -53,40 +51,7 @@ func (c *crash) Error() string {
 	return c.why + "; its last words: " + c.said
 }
 
-// ending keeps the end of what a child writes to its standard output and error.
-type ending struct {
-	mu   sync.Mutex
-	kept []byte
-}
-
-func (e *ending) Write(b []byte) (int, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.kept = append(e.kept, b[max(len(b)-8<<10, 0):]...)
-	if len(e.kept) > 16<<10 {
-		e.kept = bytes.Clone(e.kept[len(e.kept)-8<<10:])
-	}
-	return len(b), nil
-}
-
-func (e *ending) String() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return strings.ToValidUTF8(string(e.kept), "?")
-}
-
-// tail is the last lines, at most 600 bytes.
-func (e *ending) tail() string {
-	lines := strings.Split(strings.TrimSpace(e.String()), "\n")
-	lines = lines[max(len(lines)-6, 0):]
-	for i := range lines {
-		lines[i] = strings.TrimSpace(lines[i])
-	}
-	s := strings.Join(lines, " | ")
-	return strings.ToValidUTF8(s[max(len(s)-600, 0):], "?")
-}
-
-// spawn starts the launcher with l; ended is called when the process is gone.
+// spawn starts the launcher with l.
 func spawn(self []string, l launch) (*child, error) {
 	arg, err := l.argument()
 	if err != nil {
@@ -105,45 +70,20 @@ func spawn(self []string, l launch) (*child, error) {
 	if l.Namespaces { // a file system of its own size
 		work = ""
 	}
-	c := &child{limits: l.Limits, conn: conn, said: &ending{}, began: time.Now(), work: work, gone: make(chan struct{})}
+	c := &child{limits: l.Limits, conn: conn, said: &proc.Tail{}, began: time.Now(), work: work}
 	cmd := exec.Command(self[0], append(self[1:len(self):len(self)], arg)...)
 	cmd.Env, cmd.Dir = []string{"GOMAXPROCS=1"}, "/" // the launcher's own; Python gets what l says
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = c.said, c.said, []*os.File{theirs}
-	cmd.WaitDelay = time.Second // what it started may keep the pipe open
 	prepare(cmd, l.Namespaces)
-	started := make(chan error)
+	if c.process, err = proc.Start(cmd); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	c.pid, c.gone = c.process.Pid, c.process.Gone()
 	go func() { // ends with the process
-		// The process dies with the thread that started it, so that thread waits for its end.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		if err == nil {
-			c.pid = cmd.Process.Pid
-		}
-		started <- err
-		if err != nil {
-			return
-		}
-		_ = cmd.Wait() // how it ended is in its state
-		proc.KillGroup(c.pid)
-		c.mu.Lock()
-		c.exit = how(cmd.ProcessState)
-		c.mu.Unlock()
+		<-c.gone
 		conn.Close()
-		close(c.gone)
 	}()
-	if err := <-started; err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("start %s: %w", self[0], err)
-	}
 	return c, nil
-}
-
-func how(s *os.ProcessState) string {
-	if w, ok := s.Sys().(syscall.WaitStatus); ok && w.Signaled() {
-		return fmt.Sprintf("it was ended by the signal %s", w.Signal())
-	}
-	return fmt.Sprintf("it ended with code %d", s.ExitCode())
 }
 
 // kill ends the child and what it started; why is told unless another reason was before.
@@ -153,10 +93,7 @@ func (c *child) kill(why string) {
 		c.reason = why
 	}
 	c.mu.Unlock()
-	_, below := proc.Tree(c.pid) // where there is a process namespace they die with it anyway
-	for _, p := range below {
-		proc.Kill(p)
-	}
+	c.process.Kill()
 }
 
 // crashed waits for the end of a child that no longer answers, and says why it ended.
@@ -171,7 +108,7 @@ func (c *child) crashed(cause error) error {
 		c.kill(why)
 		<-c.gone
 	}
-	return &crash{c.why(), c.said.tail()}
+	return &crash{c.why(), c.last()}
 }
 
 // why says why the child ended; it is gone.
@@ -181,8 +118,11 @@ func (c *child) why() string {
 	if c.reason != "" {
 		return c.reason
 	}
-	return c.exit
+	return c.process.How()
 }
+
+// last is the last that the child said.
+func (c *child) last() string { return c.said.Lines(6, 600) }
 
 // exchange sends a message and waits for its answer until the deadline. Any failure is a *crash, and the child is gone then.
 func (c *child) exchange(msg []byte, limit time.Duration, late string) (answer, []tensor.Tensor, error) {
@@ -273,8 +213,8 @@ func trial(self []string, root string) (Isolation, error) {
 		if why := launchFailure(c.said.String()); why != "" {
 			return errors.New(why)
 		}
-		if c.exit != "it ended with code 0" {
-			return errors.New(c.exit)
+		if how := c.process.How(); how != "it ended with code 0" {
+			return errors.New(how)
 		}
 		return nil
 	}
@@ -296,6 +236,10 @@ func trial(self []string, root string) (Isolation, error) {
 
 // begin starts a child and has it load the model. ctx bounds it beside the limits.
 func (e *Engine) begin(ctx context.Context, l launch, first order) (*child, error) {
+	msg, err := message(first, nil)
+	if err != nil {
+		return nil, err
+	}
 	c, err := spawn(e.Self, l)
 	if err != nil {
 		return nil, problem.New(problem.Unavailable, "A Python process could not be started.").Because(err)
@@ -308,10 +252,6 @@ func (e *Engine) begin(ctx context.Context, l launch, first order) (*child, erro
 	}()
 	stop := context.AfterFunc(ctx, func() { c.kill("the start was called off") })
 	defer stop()
-	msg, err := message(first, nil)
-	if err != nil {
-		return nil, err
-	}
 	a, _, err := c.exchange(msg, l.Limits.Load, fmt.Sprintf("it did not load the model within %s", l.Limits.Load))
 	if ctx.Err() != nil {
 		c.kill("the start was called off")

@@ -229,10 +229,10 @@ func (l Limits) others() uint64 {
 	return n
 }
 
-// prepare makes cmd start in a process group that dies with the thread that starts it, in namespaces of its own if wished.
+// prepare makes cmd start in namespaces of its own if wished.
 func prepare(cmd *exec.Cmd, namespaces bool) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if namespaces {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
 		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}

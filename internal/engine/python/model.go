@@ -197,7 +197,7 @@ func (m *model) lost(c *child) {
 		m.mu.Unlock()
 		return
 	}
-	m.last, m.words = c.why(), c.said.tail()
+	m.last, m.words = c.why(), c.last()
 	m.crashed()
 	fault := m.fault
 	if len(m.standby) > 0 && len(m.all)-len(m.standby) < cap(m.idle) {
@@ -208,7 +208,7 @@ func (m *model) lost(c *child) {
 	m.tell()
 	m.mu.Unlock()
 	m.engine.Metrics.crashed()
-	m.engine.Log.Warn("a Python process ended", "version", m.ref, "pid", c.pid, "why", c.why(), "said", c.said.tail())
+	m.engine.Log.Warn("a Python process ended", "version", m.ref, "pid", c.pid, "why", c.why(), "said", c.last())
 	if fault != nil {
 		m.report(fault)
 	}
