@@ -1,11 +1,16 @@
 package explain
 
-import "keelson/internal/problem"
+import (
+	"math/bits"
+	"slices"
+
+	"keelson/internal/problem"
+)
 
 // Interventional returns the Shapley values of every row against the rows of background, laid out as by PathDependent;
 // the base value is the mean margin of background. The value of a set of features is the mean margin when these come from
 // the row and the others from a background row, so that a feature the model does not use gets exactly 0 whatever it is
-// correlated with. Time O(rows · background · nodes) at worst, exact.
+// correlated with. Time O(rows · background/64 · nodes · depth²) at worst, exact.
 //
 // It fails with problem.Invalid when rows or background are no whole number of rows or background is empty.
 //
@@ -29,26 +34,27 @@ func (e *Ensemble) Interventional(rows, background []float64) ([]float64, error)
 	}
 	f, groups, width := e.shape.Features, e.shape.Groups, e.shape.Features+1
 	out := make([]float64, n*groups*width)
-	p := pair{e: e, from: make([]uint8, f), weights: weights(min(e.depth, f))}
-	for i := range n {
-		p.x = rows[i*f : (i+1)*f]
-		all := out[i*groups*width : (i+1)*groups*width]
-		for b := range m {
-			p.z = background[b*f : (b+1)*f]
+	c := crowd{e: e, left: make([]uint64, len(e.nodes)), passed: make([]uint64, f), met: make([]uint8, f), stride: e.depth + 2,
+		apart: make([]uint64, (e.depth+2)*(e.depth+2)), weights: weights(min(e.depth, f))}
+	for block := range slices.Chunk(background, lanes*f) {
+		c.divide(block)
+		for i := range n {
+			c.row = rows[i*f : (i+1)*f]
 			for k, root := range e.roots {
-				g := int(e.groups[k])
-				p.phi = all[g*width : g*width+f]
-				p.visit(root, 0, 0)
+				at := (i*groups + int(e.groups[k])) * width
+				c.phi = out[at : at+f]
+				c.apart[0] = c.all
+				c.visit(root, 0, 0, 0)
 			}
 		}
-		for j := range all {
-			all[j] /= float64(m)
-		}
+	}
+	for at := f; at < len(out); at += width {
 		for b := range m {
-			for g := range groups {
-				all[g*width+f] += base[b*groups+g] / float64(m)
-			}
+			out[at] += base[b*groups+at/width%groups]
 		}
+	}
+	for j := range out {
+		out[j] /= float64(m)
 	}
 	return out, nil
 }
@@ -72,48 +78,168 @@ func weights(n int) [][]float64 {
 	return w
 }
 
+// lanes is how many rows of the background go through a tree at the same time: the bits of a word.
+const lanes = 64
+
+// What is known of a feature on the way to a node.
 const (
-	either = iota
-	fromRow
-	fromBackground
+	unmet   = iota
+	passing // the row passes all of the feature's splits on this way
+	failing // it fails one, so that the feature has to come from the background
 )
 
-// pair walks a row x and a background row z through a tree at the same time.
-type pair struct {
+// crowd walks one row and up to 64 rows of the background through a tree at the same time. A set of features leads to a leaf
+// if each feature on the way comes from somewhere that passes all of its splits. Of a background row that can meet the
+// row there, count those features that only the row passes, xs, and those that only the background row passes, zs: a
+// leaf of value v gives v·(xs−1)!·zs!/(xs+zs)! to each of the former and takes v·xs!·(zs−1)!/(xs+zs)! from each of the
+// latter. What the row fails is the same for all of them, so zs is one number, and the background rows are kept apart by
+// their xs alone, as sets of bits.
+type crowd struct {
 	e       *Ensemble
-	x, z    []float64
+	row     []float64
 	phi     []float64
-	from    []uint8 // per feature: where its value on this way has to come from
+	all     uint64   // the background rows of this block
+	left    []uint64 // per node: those that go left
+	passed  []uint64 // per feature on the way: those that pass all of its splits
+	met     []uint8  // per feature
+	way     []int32  // features on the way, each once
+	apart   []uint64 // per level stride words; word xs holds the background rows that lack xs features of the row
+	stride  int
 	weights [][]float64
 }
 
-// visit returns what the leaves below give to one of the features that come from the row, and to one from background.
-// xs and zs count these features: a leaf of value v gives v·(xs−1)!·zs!/(xs+zs)! to each of the former and takes
-// v·xs!·(zs−1)!/(xs+zs)! from each of the latter.
-func (p *pair) visit(at int32, xs, zs int) (gives, takes float64) {
-	n := &p.e.nodes[at]
+// divide says for every node which rows of a block go left.
+func (c *crowd) divide(block []float64) {
+	f := c.e.shape.Features
+	count := len(block) / f
+	c.all = ^uint64(0) >> (lanes - count)
+	column := make([]float64, len(block)) // by feature
+	none := make([]uint64, f)             // the missing values of a feature
+	for b := range count {
+		for j, v := range block[b*f : (b+1)*f] {
+			if column[j*count+b] = v; v != v {
+				none[j] |= 1 << b
+			}
+		}
+	}
+	for at := range c.e.nodes {
+		n := &c.e.nodes[at]
+		if n.right == 0 {
+			continue
+		}
+		values, left := column[int(n.feature)*count:int(n.feature+1)*count], uint64(0)
+		switch {
+		case n.flags&categorical != 0:
+			for b := range count {
+				if c.e.next(int32(at), block[b*f:(b+1)*f]) == int32(at)+1 {
+					left |= 1 << b
+				}
+			}
+			c.left[at] = left
+			continue
+		case n.flags&inclusive != 0:
+			for b, v := range values {
+				left |= one(v <= n.threshold) << (b & 63)
+			}
+		default:
+			for b, v := range values {
+				left |= one(v < n.threshold) << (b & 63)
+			}
+		}
+		if n.flags&missingLeft != 0 {
+			left |= none[n.feature]
+		}
+		c.left[at] = left
+	}
+}
+
+func one(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// visit goes on at a node, on the given level; no background row lacks more than most features there.
+func (c *crowd) visit(at int32, level, most, zs int) {
+	n := &c.e.nodes[at]
 	if n.right == 0 {
-		if xs > 0 {
-			gives = n.threshold * p.weights[xs-1][zs]
-		}
-		if zs > 0 {
-			takes = n.threshold * p.weights[xs][zs-1]
-		}
-		return gives, takes
+		c.leaf(n.threshold, c.apart[level*c.stride:level*c.stride+most+1], zs)
+		return
 	}
-	x, z := p.e.next(at, p.x), p.e.next(at, p.z)
-	f := n.feature
-	switch {
-	case x == z || p.from[f] == fromRow:
-		return p.visit(x, xs, zs)
-	case p.from[f] == fromBackground:
-		return p.visit(z, xs, zs)
+	f, goes := n.feature, c.e.next(at, c.row)
+	was, met := c.all, c.met[f]
+	if met == unmet {
+		c.way = append(c.way, f)
+	} else {
+		was = c.passed[f]
 	}
-	p.from[f] = fromRow
-	gx, tx := p.visit(x, xs+1, zs)
-	p.from[f] = fromBackground
-	gz, tz := p.visit(z, xs, zs+1)
-	p.from[f] = either
-	p.phi[f] += gx - tz
-	return gx + gz, tx + tz
+	apart := c.apart[level*c.stride : level*c.stride+most+1]
+	next := c.apart[(level+1)*c.stride : (level+1)*c.stride+most+2]
+	for side := range 2 {
+		child, now, top := at+1, was&c.left[at], most
+		if side == 1 {
+			child, now = n.right, was&^c.left[at]
+		}
+		if met == failing || child != goes {
+			if now == 0 {
+				continue
+			}
+			any := uint64(0)
+			for k, rows := range apart {
+				next[k] = rows & now
+				any |= next[k]
+			}
+			if any == 0 {
+				continue
+			}
+			c.met[f] = failing
+		} else {
+			lost, carry := was&^now, uint64(0)
+			for k, rows := range apart {
+				next[k] = rows&^lost | carry
+				carry = rows & lost
+			}
+			if carry != 0 {
+				top++
+				next[top] = carry
+			}
+			c.met[f] = passing
+		}
+		c.passed[f] = now
+		more := zs
+		if c.met[f] == failing && met != failing {
+			more++
+		}
+		c.visit(child, level+1, top, more)
+	}
+	if c.passed[f], c.met[f] = was, met; met == unmet {
+		c.way = c.way[:len(c.way)-1]
+	}
+}
+
+// leaf gives every feature on the way its part of the leaf's value.
+func (c *crowd) leaf(value float64, apart []uint64, zs int) {
+	if zs > 0 {
+		taken := 0.0
+		for xs, rows := range apart {
+			taken += float64(bits.OnesCount64(rows)) * c.weights[xs][zs-1]
+		}
+		taken *= value
+		for _, f := range c.way {
+			if c.met[f] == failing {
+				c.phi[f] -= taken
+			}
+		}
+	}
+	for _, f := range c.way {
+		if c.met[f] == failing {
+			continue
+		}
+		given, lack := 0.0, ^c.passed[f]
+		for xs := 1; xs < len(apart); xs++ {
+			given += float64(bits.OnesCount64(apart[xs]&lack)) * c.weights[xs-1][zs]
+		}
+		c.phi[f] += given * value
+	}
 }

@@ -157,6 +157,34 @@ func TestInterventionalIsTheShapleyValueAgainstTheBackground(t *testing.T) {
 	}
 }
 
+func TestTheBackgroundOfInterventionalMayBeDivided(t *testing.T) {
+	rng := rand.New(rand.NewPCG(34, 55))
+	const features, m, width = 6, 150, 7
+	for range 10 {
+		e := randomEnsemble(t, rng, features)
+		rows, background := randomRows(rng, 4, features), randomRows(rng, m, features)
+		whole, err := e.Interventional(rows, background)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make([]float64, len(whole))
+		for b := range m {
+			single, err := e.Interventional(rows, background[b*features:(b+1)*features])
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range single {
+				want[i] += v / m
+			}
+		}
+		for i := range want {
+			if !(math.Abs(whole[i]-want[i]) < 1e-12) {
+				t.Fatalf("value %d of feature %d is %v against all rows, %v on average over them", i, i%width, whole[i], want[i])
+			}
+		}
+	}
+}
+
 func TestContributionsAddUpOnDeepTrees(t *testing.T) {
 	rng := rand.New(rand.NewPCG(21, 34))
 	const features, n = 30, 20
