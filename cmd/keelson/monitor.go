@@ -44,6 +44,19 @@ type monitorWindow struct {
 		Value *float64
 		Why   string
 	}
+	Regions []struct {
+		Name, Shift, Why string
+		Rows             int
+		Moved, Compared  int
+		Features         []regionColumn
+		Predictions      []regionColumn
+	} `json:"segment_drift"`
+	Embeddings []struct {
+		Name, Shift, Why string
+		Columns, Rows    int
+		MMD, Limit       *float64
+		PValue           *float64 `json:"p_value"`
+	}
 	Custom []struct {
 		Name, Unit, Why string
 		Value           *float64
@@ -57,6 +70,12 @@ type monitorWindow struct {
 		Labelled       int
 		Value, Overall *float64
 	} `json:"worst_segment"`
+}
+
+// regionColumn is a column of a segment.
+type regionColumn struct {
+	Name, Shift, Direction, Metric string
+	Value, Limit                   float64
 }
 
 // monitorVerbs are the commands that look at what a monitor found and set it up from a file.
@@ -108,7 +127,7 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.act(cmd.Context(), http.MethodPut, "/api/v1/monitors/"+escape(args[0]), body, columns("endpoint", "model", "reference", "against", "window", "segments", "metrics", "rules"), "endpoint")
+		return c.act(cmd.Context(), http.MethodPut, "/api/v1/monitors/"+escape(args[0]), body, columns("endpoint", "model", "reference", "against", "window", "segments", "embeddings", "metrics", "rules"), "endpoint")
 	})
 	create.Flags().StringVarP(&file, "file", "f", "", "YAML file with monitors: (default: keelson.yaml here or above)")
 
@@ -271,6 +290,22 @@ func monitorReport(endpoint, model string, v client.Health, w monitorWindow) str
 		rows = append(rows, []string{"worst: " + p.Name, fmt.Sprint(p.Labelled), number(p.Value), "over all rows " + number(p.Overall)})
 	}
 	table("Segments", []string{"segment", "rows", "value", ""}, rows)
+	rows = nil
+	for _, s := range w.Regions {
+		what := s.Why
+		for _, f := range slices.Concat(s.Features, s.Predictions) {
+			if f.Shift == "moved" {
+				what = strings.TrimPrefix(fmt.Sprintf("%s; %s %s (%s %.3g, limit %.3g)", what, f.Name, f.Direction, f.Metric, f.Value, f.Limit), "; ")
+			}
+		}
+		rows = append(rows, []string{s.Name, fmt.Sprint(s.Rows), s.Shift, fmt.Sprintf("%d of %d", s.Moved, s.Compared), what})
+	}
+	table("What moved within segments", []string{"segment", "rows", "shift", "columns moved", ""}, rows)
+	rows = nil
+	for _, e := range w.Embeddings {
+		rows = append(rows, []string{e.Name, fmt.Sprint(e.Columns), fmt.Sprint(e.Rows), e.Shift, number(e.MMD) + " (limit " + number(e.Limit) + ")", e.Why})
+	}
+	table("Embeddings", []string{"embedding", "columns", "rows", "shift", "MMD²", ""}, rows)
 	rows = nil
 	for _, m := range w.Custom {
 		rows = append(rows, []string{m.Name, number(m.Value), m.Unit, m.Why})

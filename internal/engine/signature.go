@@ -94,9 +94,15 @@ type Column struct {
 
 // Columns takes the tensors of one call apart into named features, each with one value per row. A tensor of shape [n] or
 // [n,1] is one column of its own name; a matrix [n,k] becomes k columns named by the signature, or f0, f1, … where the
-// signature has no names. Tensors of higher rank are flattened per row. The zero Signature is allowed.
+// signature has no names, NAME_0, NAME_1, … where there are several matrices. Tensors of higher rank are flattened per row. The zero Signature is allowed.
 func (s Signature) Columns(in []tensor.Tensor) []Column {
 	var out []Column
+	wide := 0
+	for i := range in {
+		if in[i].Width() > 1 {
+			wide++
+		}
+	}
 	for i := range in {
 		t := &in[i]
 		n, w := t.Rows(), t.Width()
@@ -111,6 +117,8 @@ func (s Signature) Columns(in []tensor.Tensor) []Column {
 			switch {
 			case k < len(names) && len(names) == w:
 				c.Name = names[k]
+			case w > 1 && wide > 1: // two matrices without names would both have f0
+				c.Name = fmt.Sprintf("%s_%d", t.Name, k)
 			case w > 1:
 				c.Name = fmt.Sprintf("f%d", k)
 			}

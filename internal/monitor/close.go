@@ -124,7 +124,11 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 		r.settle(m, base.Yardstick, nil)
 		return false, nil
 	}
-	if err := s.learnReference(ctx, m, state, r.Reference, columns); err != nil {
+	plain, embedded := m.without(columns), m.embeddings(columns)
+	if err := s.learnParts(ctx, m, state, r, embedded); err != nil {
+		return false, err
+	}
+	if err := s.learnReference(ctx, m, state, r.Reference, plain); err != nil {
 		return false, err
 	}
 	trained := state.ref
@@ -138,8 +142,12 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 	if k.limits.By == FromReference {
 		k.usual = state.usual
 	}
-	r.Features = compareAll(columns, inputs, k, m.Features)
+	r.Features = compareAll(plain, inputs, k, m.Features)
 	r.Predictions = compareAll(b.outputs.columns, outputs, &lore{limits: k.limits}, nil)
+	if state.parts != nil {
+		r.Regions, r.Embeddings = state.parts.compareRegions(m, &rows{n: w.n, inputs: plain, outputs: w.outputs}, k.limits), state.parts.compareEmbeddings(m, embedded, w)
+		r.Furthest = r.furthest()
+	}
 	r.study(m, w, k, b.where)
 	r.settle(m, base.Yardstick, nil)
 	if !has(r.Causes, "data") {
@@ -148,6 +156,9 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 		}
 		if base.Outputs == nil {
 			base.Outputs, changed = profileOf(b.outputs.columns, nil), true
+		}
+		if base.Window == "" {
+			base.Window, changed = r.ID, true
 		}
 	}
 	state.baseline = base

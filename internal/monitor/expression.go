@@ -76,7 +76,8 @@ type rows struct {
 	n        int
 	inputs   []series
 	outputs  []series
-	outcomes []any // by row, nil where none is known; or nil
+	outcomes []any             // by row, nil where none is known; or nil
+	types    map[string]string // of a data set's columns
 }
 
 // at is row i as expressions see it; only columns that the text names are there.

@@ -106,7 +106,7 @@ func (c Cause) Key() string {
 
 // measures are the names of measures for people.
 var measures = map[string]string{"psi": "PSI", "ks": "KS", "js": "JS", "missing": "missing values", "new": "unknown values", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE",
-	"share": "share of rows", "rows": "rows", "age": "age in seconds", "rows_per_hour": "rows per hour", "reconstruction": "reconstruction error"}
+	"share": "share of rows", "rows": "rows", "age": "age in seconds", "rows_per_hour": "rows per hour", "reconstruction": "reconstruction error", "mmd": "MMD²"}
 
 func measureName(metric string) string {
 	if name := measures[metric]; name != "" {
@@ -161,17 +161,20 @@ func (r *Result) follow(before *Result) {
 
 // Findings is what was found in a window beside the shifts of its columns and its realised result.
 type Findings struct {
-	Estimate   *Estimate   `json:"estimate" doc:"the result as expected without outcomes; null where none can be given, estimate_why says why"`
-	Why        string      `json:"estimate_why,omitempty" doc:"why there is no estimate"`
-	Segments   []Part      `json:"segments,omitempty" doc:"the declared segments"`
-	Worst      *Part       `json:"worst_segment,omitempty" doc:"the slice, of one column or two, where the result is worst, if it is worse than chance explains"`
-	Metrics    []Measured  `json:"custom,omitempty" doc:"the custom metrics"`
-	Rules      []RuleCheck `json:"rules,omitempty" doc:"the data-quality rules"`
-	Together   *Together   `json:"together,omitempty" doc:"whole rows against the reference"`
-	Early      []Early     `json:"early,omitempty" doc:"what the online detectors noticed within the window"`
-	Separation *Separation `json:"separation,omitempty" doc:"whether a classifier can tell the rows from the reference; on demand and once a day"`
-	TooFew     string      `json:"too_few,omitempty" doc:"why a window of time was not judged"`
-	Late       int         `json:"late_rows,omitempty" doc:"rows whose time lies before the window; they are counted in it"`
+	Estimate   *Estimate        `json:"estimate" doc:"the result as expected without outcomes; null where none can be given, estimate_why says why"`
+	Why        string           `json:"estimate_why,omitempty" doc:"why there is no estimate"`
+	Segments   []Part           `json:"segments,omitempty" doc:"the declared segments"`
+	Worst      *Part            `json:"worst_segment,omitempty" doc:"the slice, of one column or two, where the result is worst, if it is worse than chance explains"`
+	Regions    []Region         `json:"segment_drift,omitempty" doc:"how far the columns of the declared segments moved"`
+	Furthest   *Drifted         `json:"worst_drift,omitempty" doc:"the segment that moved furthest for its limit, if one moved"`
+	Embeddings []EmbeddingShift `json:"embeddings,omitempty" doc:"vectors among the inputs, compared as a whole"`
+	Metrics    []Measured       `json:"custom,omitempty" doc:"the custom metrics"`
+	Rules      []RuleCheck      `json:"rules,omitempty" doc:"the data-quality rules"`
+	Together   *Together        `json:"together,omitempty" doc:"whole rows against the reference"`
+	Early      []Early          `json:"early,omitempty" doc:"what the online detectors noticed within the window"`
+	Separation *Separation      `json:"separation,omitempty" doc:"whether a classifier can tell the rows from the reference; on demand and once a day"`
+	TooFew     string           `json:"too_few,omitempty" doc:"why a window of time was not judged"`
+	Late       int              `json:"late_rows,omitempty" doc:"rows whose time lies before the window; they are counted in it"`
 }
 
 // Estimate is the result of a window as it is expected before outcomes arrive; it is never shown as a result.

@@ -118,6 +118,7 @@ type putInput struct {
 		Features   *[]string    `json:"features,omitempty" doc:"empty: all"`
 		Against    *Against     `json:"against,omitempty" doc:"what windows are compared with"`
 		Segments   *[]Segment   `json:"segments,omitempty"`
+		Embeddings *[]Embedding `json:"embeddings,omitempty" doc:"vectors among the inputs, each compared as a whole"`
 		Metrics    *[]Metric    `json:"metrics,omitempty"`
 		Rules      *[]Rule      `json:"rules,omitempty"`
 		Indicators *[]Indicator `json:"indicators,omitempty"`
@@ -130,7 +131,7 @@ func (s *Service) putOne(ctx context.Context, in *putInput) (Monitor, error) {
 	if b.Endpoint != "" && b.Endpoint != in.Endpoint {
 		return Monitor{}, problem.New(problem.Invalid, "The body names %q and the path %q; a monitor belongs to one endpoint.", b.Endpoint, in.Endpoint).At("endpoint")
 	}
-	c := Change{Model: b.Model, Features: b.Features, Against: b.Against, Segments: b.Segments, Metrics: b.Metrics, Rules: b.Rules, Indicators: b.Indicators}
+	c := Change{Model: b.Model, Features: b.Features, Against: b.Against, Segments: b.Segments, Embeddings: b.Embeddings, Metrics: b.Metrics, Rules: b.Rules, Indicators: b.Indicators}
 	if r := b.Reference; r != nil {
 		c.Reference = &dataset.Ref{Dataset: r.Dataset, Version: r.Version}
 	}

@@ -19,32 +19,36 @@ import (
 
 func TestWhatIsDeclaredWrongIsRefusedByItsField(t *testing.T) {
 	for field, change := range map[string]func(*Monitor){
-		"against.kind":          func(m *Monitor) { m.Against.Kind = "moon" },
-		"against.window":        func(m *Monitor) { m.Against.Kind = "window" },
-		"against.version":       func(m *Monitor) { m.Against.Kind = "version" },
-		"limits.by":             func(m *Monitor) { m.Limits.By = "mood" },
-		"window.every":          func(m *Monitor) { m.Window.Every = "5s" },
-		"window.labels":         func(m *Monitor) { m.Window.Labels = 3 },
-		"segments[0]":           func(m *Monitor) { m.Segments = []Segment{{Name: "a"}} },
-		"segments[0].value":     func(m *Monitor) { m.Segments = []Segment{{Name: "a", Column: "c"}} },
-		"segments[0].when":      func(m *Monitor) { m.Segments = []Segment{{Name: "a", When: "input.age >"}} },
-		"segments[1].name":      func(m *Monitor) { m.Segments = []Segment{{Name: "a", When: "true"}, {Name: "a", When: "true"}} },
-		"metrics[0].expression": func(m *Monitor) { m.Metrics = []Metric{{Name: "a", Expression: "'text'"}} },
-		"metrics[0].when":       func(m *Monitor) { m.Metrics = []Metric{{Name: "a", Expression: "1.0", When: "1"}} },
-		"metrics[0].aggregate":  func(m *Monitor) { m.Metrics = []Metric{{Name: "a", Expression: "1.0", Aggregate: "mode"}} },
-		"metrics[0].min":        func(m *Monitor) { m.Metrics = []Metric{{Name: "a", Expression: "1.0", Min: some(2), Max: some(1)}} },
-		"rules[0].check":        func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "taste"}} },
-		"rules[0].column":       func(m *Monitor) { m.Rules = []Rule{{Check: "missing"}} },
-		"rules[0].pattern":      func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "pattern", Pattern: "("}} },
-		"rules[0].max_age":      func(m *Monitor) { m.Rules = []Rule{{Check: "freshness", MaxAge: "soon"}} },
-		"rules[0].max_share":    func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "missing", MaxShare: some(2)}} },
-		"rules[0].values":       func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "allowed"}} },
-		"rules[0].values[1]":    func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "allowed", Values: []any{"a", nil}}} },
-		"rules[0].min":          func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "range"}} },
-		"rules[0].type":         func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "type", Type: "colour"}} },
-		"indicators[0].max":     func(m *Monitor) { m.Indicators = []Indicator{{Name: "a", Max: some(nan)}} },
-		"indicators[1].name":    func(m *Monitor) { m.Indicators = []Indicator{{Name: "a"}, {}} },
-		"metrics[0].name":       func(m *Monitor) { m.Metrics = []Metric{{Expression: "1.0"}} },
+		"against.kind":             func(m *Monitor) { m.Against.Kind = "moon" },
+		"against.window":           func(m *Monitor) { m.Against.Kind = "window" },
+		"against.version":          func(m *Monitor) { m.Against.Kind = "version" },
+		"limits.by":                func(m *Monitor) { m.Limits.By = "mood" },
+		"window.every":             func(m *Monitor) { m.Window.Every = "5s" },
+		"window.labels":            func(m *Monitor) { m.Window.Labels = 3 },
+		"segments[0]":              func(m *Monitor) { m.Segments = []Segment{{Name: "a"}} },
+		"segments[0].value":        func(m *Monitor) { m.Segments = []Segment{{Name: "a", Column: "c"}} },
+		"segments[0].when":         func(m *Monitor) { m.Segments = []Segment{{Name: "a", When: "input.age >"}} },
+		"segments[1].name":         func(m *Monitor) { m.Segments = []Segment{{Name: "a", When: "true"}, {Name: "a", When: "true"}} },
+		"embeddings[0]":            func(m *Monitor) { m.Embeddings = []Embedding{{Name: "a"}} },
+		"embeddings[0].columns[0]": func(m *Monitor) { m.Embeddings = []Embedding{{Name: "a", Columns: []string{"*"}}} },
+		"embeddings[0].limit":      func(m *Monitor) { m.Embeddings = []Embedding{{Name: "a", Input: "x", Limit: some(3)}} },
+		"embeddings[1].name":       func(m *Monitor) { m.Embeddings = []Embedding{{Name: "a", Input: "x"}, {Name: "a", Input: "y"}} },
+		"metrics[0].expression":    func(m *Monitor) { m.Metrics = []Metric{{Name: "a", Expression: "'text'"}} },
+		"metrics[0].when":          func(m *Monitor) { m.Metrics = []Metric{{Name: "a", Expression: "1.0", When: "1"}} },
+		"metrics[0].aggregate":     func(m *Monitor) { m.Metrics = []Metric{{Name: "a", Expression: "1.0", Aggregate: "mode"}} },
+		"metrics[0].min":           func(m *Monitor) { m.Metrics = []Metric{{Name: "a", Expression: "1.0", Min: some(2), Max: some(1)}} },
+		"rules[0].check":           func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "taste"}} },
+		"rules[0].column":          func(m *Monitor) { m.Rules = []Rule{{Check: "missing"}} },
+		"rules[0].pattern":         func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "pattern", Pattern: "("}} },
+		"rules[0].max_age":         func(m *Monitor) { m.Rules = []Rule{{Check: "freshness", MaxAge: "soon"}} },
+		"rules[0].max_share":       func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "missing", MaxShare: some(2)}} },
+		"rules[0].values":          func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "allowed"}} },
+		"rules[0].values[1]":       func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "allowed", Values: []any{"a", nil}}} },
+		"rules[0].min":             func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "range"}} },
+		"rules[0].type":            func(m *Monitor) { m.Rules = []Rule{{Column: "c", Check: "type", Type: "colour"}} },
+		"indicators[0].max":        func(m *Monitor) { m.Indicators = []Indicator{{Name: "a", Max: some(nan)}} },
+		"indicators[1].name":       func(m *Monitor) { m.Indicators = []Indicator{{Name: "a"}, {}} },
+		"metrics[0].name":          func(m *Monitor) { m.Metrics = []Metric{{Expression: "1.0"}} },
 	} {
 		m := Monitor{Endpoint: "x"}
 		change(&m)
@@ -261,7 +265,7 @@ func TestSegmentsMetricsIndicatorsAndBackfillTogether(t *testing.T) {
 		c.restart()
 		broken := c.Service
 		c.restart()
-		broken.Calls = &stopAfter{Log: c.Calls, scans: 1, stop: cancel}
+		broken.Calls = &stopAfter{Log: c.Calls, scans: 2, stop: cancel} // the first quiet window, with which segments are compared, and one to look at
 		if err := broken.RunBackfill(stopped, b.ID); err == nil {
 			t.Fatal("the first attempt was not stopped")
 		}

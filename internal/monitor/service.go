@@ -172,6 +172,7 @@ type Change struct {
 	Features   *[]string
 	Against    *Against
 	Segments   *[]Segment
+	Embeddings *[]Embedding
 	Metrics    *[]Metric
 	Rules      *[]Rule
 	Indicators *[]Indicator
@@ -242,6 +243,9 @@ func (c *Change) plan(p *Plan) {
 	}
 	if c.Segments != nil {
 		p.Segments = *c.Segments
+	}
+	if c.Embeddings != nil {
+		p.Embeddings = *c.Embeddings
 	}
 	if c.Metrics != nil {
 		p.Metrics = *c.Metrics

@@ -14,6 +14,7 @@ import (
 type Plan struct {
 	Against    Against     `json:"against" doc:"what windows are compared with"`
 	Segments   []Segment   `json:"segments" doc:"parts of the rows that are looked at by themselves"`
+	Embeddings []Embedding `json:"embeddings" doc:"vectors among the inputs, each compared as a whole"`
 	Metrics    []Metric    `json:"metrics" doc:"custom metrics"`
 	Rules      []Rule      `json:"rules" doc:"data-quality rules, checked in every window"`
 	Indicators []Indicator `json:"indicators" doc:"business metrics that are handed in"`
@@ -100,6 +101,9 @@ func (p *Plan) fill() {
 	if p.Segments == nil {
 		p.Segments = []Segment{}
 	}
+	if p.Embeddings == nil {
+		p.Embeddings = []Embedding{}
+	}
 	if p.Metrics == nil {
 		p.Metrics = []Metric{}
 	}
@@ -153,6 +157,7 @@ func (p *Plan) Check() error {
 	}
 	for _, err := range []error{
 		p.names("segments", len(p.Segments), func(i int) string { return p.Segments[i].Name }),
+		p.names("embeddings", len(p.Embeddings), func(i int) string { return p.Embeddings[i].Name }),
 		p.names("metrics", len(p.Metrics), func(i int) string { return p.Metrics[i].Name }),
 		p.names("rules", len(p.Rules), func(i int) string { return p.Rules[i].Name() }),
 		p.names("indicators", len(p.Indicators), func(i int) string { return p.Indicators[i].Name }),
@@ -163,6 +168,14 @@ func (p *Plan) Check() error {
 	}
 	for i := range p.Segments {
 		if err := p.Segments[i].check(fmt.Sprintf("segments[%d]", i)); err != nil {
+			return err
+		}
+	}
+	if len(p.Embeddings) > mostEmbeddings {
+		return invalid("embeddings", "A monitor compares up to %d embeddings.", mostEmbeddings)
+	}
+	for i := range p.Embeddings {
+		if err := p.Embeddings[i].check(fmt.Sprintf("embeddings[%d]", i)); err != nil {
 			return err
 		}
 	}

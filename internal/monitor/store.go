@@ -36,6 +36,7 @@ type versionState struct {
 	estimator *estimator // nil until one is learnt
 	// In memory: what was learnt of the reference's rows, of which reference, for windows of how many rows.
 	together *together
+	parts    *parts // of the reference: its segments and embeddings
 	usual    map[string]usual
 	learnt   dataset.Ref
 	chunk    int
@@ -46,6 +47,7 @@ type baseline struct {
 	Inputs    *profile   `json:"inputs,omitempty"` // only where the training data is not known
 	Outputs   *profile   `json:"outputs,omitempty"`
 	Yardstick *yardstick `json:"yardstick,omitempty"`
+	Window    string     `json:"window,omitempty"` // the first quiet window, whose rows segments and outputs are compared with
 }
 
 const monitorColumns = "endpoint, model, version, config, created_at, updated_at, generation, low, outcomes"

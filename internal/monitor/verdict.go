@@ -41,10 +41,14 @@ func (r *Result) causes(m *Monitor, worse *Cause) []Cause {
 		}
 		slices.SortStableFunc(out[from:], func(a, b Cause) int { return cmp.Compare(b.Value/b.Limit, a.Value/a.Limit) })
 	}
+	out = append(out, r.regionCauses()...)
 	add := func(c *Cause) {
 		if c != nil {
 			out = append(out, *c)
 		}
+	}
+	for i := range r.Embeddings {
+		add(r.Embeddings[i].cause())
 	}
 	for i := range r.Rules {
 		add(r.Rules[i].cause())
