@@ -111,40 +111,53 @@ type game struct {
 // askRows is about how many rows one call of the model gets.
 const askRows = 4096
 
-// worth gives the mean answer for every set.
+// worth gives the mean answer for every set. The model is asked background row by background row, so that the rows of a
+// call differ only in which of two values a feature has; ensembles of trees answer such rows together (tree.Ensemble).
 func (g *game) worth(sets []coalition) ([]float64, error) {
 	f := len(g.row)
 	m := len(g.background) / f
-	each := max(1, askRows/m)
-	worth := make([]float64, 0, len(sets))
-	buffer := make([]float64, 0, min(each, len(sets))*len(g.background))
-	for part := range slices.Chunk(sets, each) {
-		buffer = buffer[:0]
-		for _, c := range part {
-			at := len(buffer)
-			buffer = append(buffer, g.background...)
-			for p, j := range g.players {
-				if c.has(p) {
-					for b := range m {
-						buffer[at+b*f+j] = g.row[j]
-					}
-				}
-			}
-		}
+	worth := make([]float64, len(sets))
+	buffer := make([]float64, 0, min(askRows, m*len(sets))*f)
+	asked := make([]int, 0, cap(buffer)/f) // by row of the buffer: its set
+	ask := func() error {
 		answers, err := g.predict.call(buffer, f)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for i := range part {
-			sum := 0.0
-			for _, a := range answers[i*m : (i+1)*m] {
-				if a-a != 0 {
-					return nil, problem.New(problem.Invalid, "The model answered %v; answers that are not finite cannot be explained.", a)
-				}
-				sum += a
+		for i, a := range answers {
+			if a-a != 0 {
+				return problem.New(problem.Invalid, "The model answered %v; answers that are not finite cannot be explained.", a)
 			}
-			worth = append(worth, sum/float64(m))
+			worth[asked[i]] += a
 		}
+		buffer, asked = buffer[:0], asked[:0]
+		return nil
+	}
+	for b := range m {
+		other := g.background[b*f : (b+1)*f]
+		for i, c := range sets {
+			at := len(buffer)
+			buffer = append(buffer, other...)
+			mixed := buffer[at:]
+			for p, j := range g.players {
+				if c.has(p) {
+					mixed[j] = g.row[j]
+				}
+			}
+			if asked = append(asked, i); len(asked) == askRows {
+				if err := ask(); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if len(asked) > 0 && (b+1 == m || len(asked)+len(sets) > askRows) {
+			if err := ask(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range worth {
+		worth[i] /= float64(m)
 	}
 	return worth, nil
 }

@@ -59,6 +59,7 @@ func (e *Ensemble) compactTrees() {
 		}
 	}
 	e.keys.New = func() any { return new([]int32) }
+	e.mixtures.New = func() any { return &mixture{e: e} }
 }
 
 func (e *Ensemble) pack(from, to int) compact {

@@ -57,6 +57,7 @@ type Ensemble struct {
 	packed   []uint64
 	slotBits uint
 	keys     sync.Pool // *[]int32
+	mixtures sync.Pool // *mixture
 }
 
 type span struct{ from, to int32 }
@@ -94,6 +95,10 @@ const block = 64
 // Add adds every tree's answer for n rows to margins. rows is row-major with n·Features values, margins with n·Groups
 // values. It allocates nothing once it is warm.
 func (e *Ensemble) Add(rows, margins []float32, n int) {
+	if n >= fewMixed && len(e.roots) >= fewTrees {
+		e.addMany(rows, margins, n)
+		return
+	}
 	if n >= fewRows {
 		e.addBlocks(rows, margins, n)
 		return
