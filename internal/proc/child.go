@@ -105,13 +105,14 @@ func how(s *os.ProcessState) string {
 	return fmt.Sprintf("it ended with code %d", s.ExitCode())
 }
 
-// Run starts a command as Start does, waits for its end and gives its error. When ctx ends, so does the command.
-func Run(ctx context.Context, log io.Writer, env []string, args ...string) error {
+// Run starts a command in a folder as Start does, waits for its end and gives its error. When ctx ends, so does the command.
+// No env is ours, no dir is ours.
+func Run(ctx context.Context, log io.Writer, env []string, dir string, args ...string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, env
+	cmd.Stdout, cmd.Stderr, cmd.Env, cmd.Dir = log, log, env, dir
 	c, err := Start(cmd)
 	if err != nil {
 		return err

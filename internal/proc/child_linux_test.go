@@ -93,14 +93,14 @@ func TestAttributesOfACommandAreKept(t *testing.T) {
 func TestARunEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	said := &waiting{want: "up", told: cancel}
-	if err := proc.Run(ctx, said, nil, "/bin/sh", "-c", "echo up; sleep 1000"); !errors.Is(err, context.Canceled) {
+	if err := proc.Run(ctx, said, nil, "", "/bin/sh", "-c", "echo up; sleep 1000"); !errors.Is(err, context.Canceled) {
 		t.Errorf("called off: %v", err)
 	}
-	if err := proc.Run(ctx, io.Discard, nil, "/bin/sh", "-c", "exit 0"); !errors.Is(err, context.Canceled) {
+	if err := proc.Run(ctx, io.Discard, nil, "", "/bin/sh", "-c", "exit 0"); !errors.Is(err, context.Canceled) {
 		t.Errorf("called off before: %v", err)
 	}
 	var code *exec.ExitError
-	if err := proc.Run(t.Context(), io.Discard, nil, "/bin/sh", "-c", "exit 4"); !errors.As(err, &code) || code.ExitCode() != 4 {
+	if err := proc.Run(t.Context(), io.Discard, nil, "", "/bin/sh", "-c", "exit 4"); !errors.As(err, &code) || code.ExitCode() != 4 {
 		t.Errorf("code 4: %v", err)
 	}
 }

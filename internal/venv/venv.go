@@ -5,7 +5,6 @@
 package venv
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -32,8 +31,9 @@ type Environments struct {
 	building map[string]*sync.Mutex
 }
 
-// readyMark marks an environment that was built to its end; a folder without it is built anew.
-const readyMark = ".keelson-ready"
+// readyMark is the end of the name of a file beside an environment that was built to its end; a folder without it is built
+// anew. It lies outside, so that no package brings it.
+const readyMark = ".ready"
 
 // System is the folder with the python of the machine itself, which stands in where there is no lock.
 const System = "/usr/bin"
@@ -41,13 +41,23 @@ const System = "/usr/bin"
 // Ensure gives the folder with the python of a lock file, building it first if needed; what happens is written to log.
 // Without a lock it is what the machine has. The packages' own build programs may run, with this process's environment.
 func (e *Environments) Ensure(ctx context.Context, lock []byte, log io.Writer) (bin string, err error) {
-	return e.ensure(ctx, lock, log, nil)
+	return e.ensure(ctx, lock, log, nil, func(run runner, dir string) error {
+		file := filepath.Join(dir, "requirements.txt")
+		if err := os.WriteFile(file, lock, 0o600); err != nil {
+			return err
+		}
+		return run(append(append([]string{filepath.Join(dir, "bin", "python"), "-m", "pip", "install"}, quiet...), "-r", file)...)
+	})
 }
 
 // EnsureWheels is Ensure for locks of people who may not run programs here: it installs built packages (wheels) only, for
-// which no code of theirs runs, and hides this process's environment. The lock has to be one that Named gave.
+// which no code of theirs runs, and hides this process's environment. It fails as Named does.
 func (e *Environments) EnsureWheels(ctx context.Context, lock []byte, log io.Writer) (bin string, err error) {
-	return e.ensure(ctx, lock, log, environ(), "--only-binary", ":all:")
+	list, err := parse(lock)
+	if err != nil {
+		return "", err
+	}
+	return e.ensure(ctx, lock, log, environ(), func(run runner, dir string) error { return wheels(run, dir, list) })
 }
 
 // Ready gives the folder with the python of a lock file when it is there already.
@@ -60,8 +70,13 @@ func (e *Environments) Ready(lock []byte) (bin string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	_, err = os.Stat(filepath.Join(dir, readyMark))
-	return filepath.Join(dir, "bin"), err == nil
+	return filepath.Join(dir, "bin"), finished(dir)
+}
+
+func finished(dir string) bool {
+	_, err := os.Stat(dir + readyMark)
+	_, gone := os.Stat(dir)
+	return err == nil && gone == nil
 }
 
 func (e *Environments) given(lock []byte) (string, error) {
@@ -87,7 +102,11 @@ func (e *Environments) folder(digest string) (string, error) {
 	return filepath.Abs(filepath.Join(e.Root, digest[:20]))
 }
 
-func (e *Environments) ensure(ctx context.Context, lock []byte, log io.Writer, env []string, more ...string) (bin string, err error) {
+// runner runs a program in the folder of an environment.
+type runner func(args ...string) error
+
+// ensure makes an environment by fill; env are the variables of what runs for it, nil all of ours.
+func (e *Environments) ensure(ctx context.Context, lock []byte, log io.Writer, env []string, fill func(run runner, dir string) error) (bin string, err error) {
 	if e.Python != "" || lock == nil {
 		return e.given(lock)
 	}
@@ -103,36 +122,36 @@ func (e *Environments) ensure(ctx context.Context, lock []byte, log io.Writer, e
 		return "", err
 	}
 	bin = filepath.Join(dir, "bin")
-	if _, err := os.Stat(filepath.Join(dir, readyMark)); err == nil {
+	if finished(dir) {
 		return bin, nil
 	}
 	fmt.Fprintf(log, "making the Python environment %s…\n", digest[:12])
-	if err := os.RemoveAll(dir); err != nil {
+	if err := errors.Join(os.RemoveAll(dir+readyMark), os.RemoveAll(dir)); err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make environment folder: %w", err)
 	}
-	file := filepath.Join(dir, "requirements.txt")
-	if err := os.WriteFile(file, lock, 0o600); err != nil {
+	said := &proc.Tail{To: log}
+	run := func(args ...string) error {
+		// It dies with us, so a server that takes over does not find two builders in one folder.
+		if err := proc.Run(ctx, said, env, dir, args...); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return problem.New(problem.Unavailable, "The Python environment could not be made: %s", why(said.String())).Because(
+				errors.Join(fmt.Errorf("run %s", strings.Join(args[:min(len(args), 12)], " ")), err))
+		}
+		return nil
+	}
+	if err := run(host, "-m", "venv", dir); err != nil {
 		return "", err
 	}
-	said := &proc.Tail{To: log}
-	for _, args := range [][]string{
-		{host, "-m", "venv", dir},
-		append([]string{filepath.Join(bin, "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r", file}, more...),
-	} {
-		// It dies with us, so a server that takes over does not find two builders in one folder.
-		if err := proc.Run(ctx, said, env, args...); err != nil {
-			if ctx.Err() != nil {
-				return "", ctx.Err()
-			}
-			return "", problem.New(problem.Unavailable, "The Python environment could not be made: %s", why(said.String())).Because(
-				errors.Join(fmt.Errorf("run %s", strings.Join(args, " ")), err))
-		}
+	if err := fill(run, dir); err != nil {
+		return "", err
 	}
 	fmt.Fprintf(log, "the Python environment is ready.\n")
-	return bin, os.WriteFile(filepath.Join(dir, readyMark), []byte("sha256:"+digest+"\n"), 0o600)
+	return bin, os.WriteFile(dir+readyMark, []byte("sha256:"+digest+"\n"), 0o600)
 }
 
 // one lets one builder per digest work at a time.
@@ -180,33 +199,4 @@ func environ() []string {
 		}
 	}
 	return env
-}
-
-// named is a requirement by name: extras, versions, an environment marker; hashes may follow.
-var named = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[A-Za-z0-9._,\s-]*\])?\s*(\(?[<>=!~][^;@#\\]*\)?)?\s*(;[^#\\]*)?(\s+--hash=[a-z0-9]+:[0-9a-f]+)*$`)
-
-var hashes = regexp.MustCompile(`\s+--hash=[a-z0-9]+:[0-9a-f]+`)
-
-// Named gives a lock without comments and blank lines, or fails with problem.Unsupported on a line that is not a package's
-// name with versions: an address, a path or an option of pip would let whoever wrote the lock choose what is fetched from
-// where, and what of this machine is read.
-func Named(lock []byte) ([]byte, error) {
-	text := strings.ReplaceAll(strings.ReplaceAll(string(lock), "\r\n", "\n"), "\\\n", " ")
-	var out bytes.Buffer
-	for line := range strings.SplitSeq(text, "\n") {
-		if i := strings.Index(" "+line, " #"); i >= 0 {
-			line = line[:max(i-1, 0)]
-		}
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		if !named.MatchString(line) || strings.Contains(hashes.ReplaceAllString(line, ""), " -") {
-			if len(line) > 100 {
-				line = strings.ToValidUTF8(line[:100], "") + "…"
-			}
-			return nil, problem.New(problem.Unsupported, "The requirement %q is not a package by its name; only names with versions, such as numpy==2.1.0, are installed for models.", line).At("requirements.txt")
-		}
-		out.WriteString(line + "\n")
-	}
-	return out.Bytes(), nil
 }
