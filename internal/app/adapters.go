@@ -42,7 +42,7 @@ type (
 type versions struct{ a *App }
 
 func (v versions) Version(ctx context.Context, model string, number int) (approval.Version, error) {
-	m, err := v.a.Inventory.Model(ctx, model)
+	m, err := v.a.Inventory.Recorded(ctx, model)
 	if err != nil {
 		return approval.Version{}, err
 	}

@@ -136,7 +136,7 @@ func clipped(s string, n int) string {
 
 // answering gives those who answer for a model, by its record.
 func (a *App) answering(ctx context.Context, model string) (alert.People, error) {
-	m, err := a.Inventory.Model(ctx, model)
+	m, err := a.Inventory.Recorded(ctx, model)
 	if problem.Is(err, problem.NotFound) {
 		return alert.People{}, nil
 	}
@@ -145,7 +145,7 @@ func (a *App) answering(ctx context.Context, model string) (alert.People, error)
 
 // tier gives how much a model's mistakes may cost, for the rules of routes.
 func (a *App) tier(ctx context.Context, model string) (int, error) {
-	m, err := a.Inventory.Model(ctx, model)
+	m, err := a.Inventory.Recorded(ctx, model)
 	return m.Tier, err
 }
 

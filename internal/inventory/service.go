@@ -128,9 +128,16 @@ func (s *Service) create(tx db.Scope, m Model) error {
 	return audit.Record(tx, "model.created", "model/"+m.Name, map[string]any{"model": m.Name, "kind": m.Kind, "owner": m.Owner, "use_case": m.UseCase})
 }
 
+// Recorded gives one model as it stands in the inventory, without what runs of it: what costs one look at one row.
+func (s *Service) Recorded(ctx context.Context, name string) (m Model, err error) {
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { m, err = getModel(tx, name); return err })
+	return m, err
+}
+
 // Model gives one model with what runs of it.
-func (s *Service) Model(ctx context.Context, name string) (m Model, err error) {
-	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { m, err = getModel(tx, name); return err }); err != nil {
+func (s *Service) Model(ctx context.Context, name string) (Model, error) {
+	m, err := s.Recorded(ctx, name)
+	if err != nil {
 		return m, err
 	}
 	list := []Model{m}

@@ -239,7 +239,7 @@ func (m *API) createVersionOfModel(ctx context.Context, in *modelRequest) (any, 
 	if !isPrompt(in.Tags) {
 		return m.createVersion(ctx, in)
 	}
-	if _, err := m.Inventory.Model(ctx, in.Name); err == nil {
+	if _, err := m.Inventory.Recorded(ctx, in.Name); err == nil {
 		return nil, problem.New(problem.Invalid, "%s is a registered model, not a prompt; a version of a prompt cannot be added to it.", clip(in.Name, 100)).At("name")
 	}
 	return nil, problem.New(problem.NotFound, "Prompt with name=%s not found. Register it first.", clip(in.Name, 100)).At("name")

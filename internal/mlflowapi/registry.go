@@ -234,7 +234,7 @@ func (m *API) createVersion(ctx context.Context, in *modelRequest) (any, error) 
 	if err := inventory.CheckName(in.Name); err != nil {
 		return nil, err
 	}
-	if _, err := m.Inventory.Model(ctx, in.Name); err != nil {
+	if _, err := m.Inventory.Recorded(ctx, in.Name); err != nil {
 		return nil, err
 	}
 	reg, err := m.source(ctx, in.Source)

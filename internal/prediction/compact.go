@@ -263,12 +263,5 @@ func count(uses map[useKey]useCount, r *Record) {
 		return
 	}
 	k := useKey{Model: r.Model, Day: r.At.Truncate(24 * time.Hour), Caller: r.Caller, Application: r.Application, Version: r.Version}
-	c := uses[k]
-	c.Calls++
-	c.Rows += int64(r.Rows)
-	c.ComputeUS += r.Compute.Microseconds()
-	if r.At.After(c.LastAt) {
-		c.LastAt = r.At
-	}
-	uses[k] = c
+	uses[k] = uses[k].plus(useCount{1, int64(r.Rows), r.Compute.Microseconds(), r.At})
 }

@@ -544,6 +544,37 @@ func TestCallersOfAModel(t *testing.T) {
 	})
 }
 
+func TestUsesAreCountedWhileTheirSegmentGrows(t *testing.T) {
+	l := openLog(t, t.TempDir(), nil)
+	s := newService(t, dbtest.SQLite(t), l, blobtest.Dir(t))
+	ctx, want := context.Background(), int64(0)
+	for step := range 5 {
+		if step == 3 {
+			l.Rotate(0) // the next ones go into another segment
+		}
+		for i := range step {
+			r := record("a", i)
+			if err := l.Append(ctx, &r, Group); err != nil {
+				t.Fatal(err)
+			}
+			want++
+		}
+		for range 2 { // asking twice counts nothing twice
+			uses, err := s.Callers(ctx, "a", time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := int64(0)
+			for _, u := range uses {
+				got += u.Calls
+			}
+			if got != want {
+				t.Errorf("step %d: %d calls, want %d", step, got, want)
+			}
+		}
+	}
+}
+
 func TestTextThatDoesNotFitIsCut(t *testing.T) {
 	l := openLog(t, t.TempDir(), nil)
 	s := newService(t, dbtest.SQLite(t), l, blobtest.Dir(t))

@@ -30,6 +30,7 @@ type segment struct {
 	marks   []mark
 	marked  int64 // size at the last mark
 	lastID  string
+	tally   tally // of its calls, behind a lock of its own
 }
 
 // mark says that the frame at a place has an identifier; there is one about every markEvery bytes.

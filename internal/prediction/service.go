@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -137,13 +135,7 @@ func (s *Service) Callers(ctx context.Context, model string, since time.Time) ([
 		return nil, fmt.Errorf("read the uses of %s: %w", model, err)
 	}
 	for k, c := range filed {
-		have := counts[k]
-		have.Calls += c.Calls
-		have.Rows += c.Rows
-		if c.LastAt.After(have.LastAt) {
-			have.LastAt = c.LastAt
-		}
-		counts[k] = have
+		counts[k] = counts[k].plus(c)
 	}
 	by := map[[2]string]*Use{}
 	for k, c := range counts {
@@ -195,42 +187,6 @@ func (s *Service) LastUsed(ctx context.Context) (out map[string]time.Time, err e
 		}
 	}
 	return out, nil
-}
-
-// unfiledUses counts the calls in the segments of this process; model "" is every model.
-func (s *Service) unfiledUses(ctx context.Context, model string, since time.Time, into map[useKey]useCount) error {
-	if s.Log == nil {
-		return nil
-	}
-	workspace := caller.Workspace(ctx)
-	all, _ := s.Log.segments()
-	for _, seg := range all {
-		b, err := s.Log.read(seg, "")
-		if errors.Is(err, os.ErrClosed) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for len(b) > 0 {
-			payload, rest, err := nextFrame(b)
-			if err != nil {
-				return fmt.Errorf("segment %s: %w", seg.id, err)
-			}
-			b = rest
-			if _, ws, _ := peek(payload); string(ws) != workspace {
-				continue
-			}
-			r, err := decode(payload, false)
-			if err != nil {
-				return err
-			}
-			if (model == "" || r.Model == model) && !r.At.Before(since) {
-				count(into, &r)
-			}
-		}
-	}
-	return nil
 }
 
 // MaxOutcomes is the largest batch of outcomes.

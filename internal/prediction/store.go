@@ -38,6 +38,17 @@ type useCount struct {
 	LastAt      time.Time
 }
 
+// plus adds two counts of the same key.
+func (c useCount) plus(o useCount) useCount {
+	c.Calls += o.Calls
+	c.Rows += o.Rows
+	c.ComputeUS += o.ComputeUS
+	if o.LastAt.After(c.LastAt) {
+		c.LastAt = o.LastAt
+	}
+	return c
+}
+
 // store is the SQL of this noun.
 type store struct{}
 

@@ -93,49 +93,81 @@ func (b *bench) overGRPC() error {
 	return nil
 }
 
-// halfLoad sends half of what the server can answer at evenly spaced moments and looks at the slowest percent.
+// halfLoad sends half of what the server can answer at evenly spaced moments and looks at the slowest percent. Client and
+// server share the machine's cores, so the bare echo gets the same load in turns: what its slowest percent takes is the
+// machine's and the load program's.
 func (b *bench) halfLoad() error {
 	payload := body("xgboost", 1)
-	most, err := rate(clients, b.per*4, func() (time.Duration, error) { return b.ours.ask("xgboost", payload) })
+	rates, err := b.rates(clients, b.per*4, func() (time.Duration, error) { return b.ours.ask("xgboost", payload) })
 	if err != nil {
 		return err
 	}
-	times, err := b.inTurns(func() (time.Duration, error) { return b.peer.ask("xgboost", payload) })
-	if err != nil {
-		return err
+	most := rates[0]
+	var peer float64
+	if b.peer != nil {
+		times, err := b.inTurns(func() (time.Duration, error) { return b.peer.ask("xgboost", payload) })
+		if err != nil {
+			return err
+		}
+		peer = p(times[0], .5)
 	}
-	peer := p(times[0], .5)
-	every := time.Duration(float64(time.Second) * clients / (most / 2))
+	sides := []func() (time.Duration, error){
+		func() (time.Duration, error) { return b.ours.ask("xgboost", payload) },
+		func() (time.Duration, error) { return b.quiet.ask("unlogged", payload) },
+		func() (time.Duration, error) { return b.floor.ask("xgboost", payload) },
+	}
+	all := make([][]float64, len(sides))
+	for range b.turns {
+		for k, call := range sides {
+			times, err := paced(most/2, b.per, call)
+			if err != nil {
+				return err
+			}
+			all[k] = append(all[k], times...)
+		}
+	}
+	slow := make([]float64, len(sides))
+	for k := range all {
+		slices.Sort(all[k])
+		slow[k] = p(all[k], .99)
+	}
+	b.add(fmt.Sprintf("p99 at half of our maximum (%.0f/s) against the peer's p50; unlogged %s, the echo floor %s", most/2, us(slow[1]), us(slow[2])),
+		us(slow[0]), us(peer), fmt.Sprintf("%.2f ×", slow[0]/peer), "≤ 1 ×", slow[0] <= peer)
+	return nil
+}
+
+// paced makes n calls of each client at evenly spaced moments, perSecond of all together, and gives their times in
+// microseconds, each from when the call was due, so that waiting is not left out.
+func paced(perSecond float64, n int, call func() (time.Duration, error)) ([]float64, error) {
+	every := time.Duration(float64(time.Second) * clients / perSecond)
 	var mu sync.Mutex
-	var ours []float64
+	var all []float64
 	var failed error
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {
+			times := make([]float64, 0, n)
+			var err error
 			next := time.Now().Add(every * time.Duration(c) / clients)
-			for range b.per * 4 {
+			for range n {
 				time.Sleep(time.Until(next)) // the load's rhythm
 				due := next
 				next = next.Add(every)
-				_, err := b.ours.ask("xgboost", payload)
-				took := time.Since(due) // from when it was due, so that waiting is not left out
-				mu.Lock()
-				if err != nil {
-					failed = err
+				if _, err = call(); err != nil {
+					break
 				}
-				ours = append(ours, float64(took.Nanoseconds())/1000)
-				mu.Unlock()
+				times = append(times, float64(time.Since(due).Nanoseconds())/1000)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, times...)
+			if err != nil {
+				failed = err
 			}
 		})
 	}
 	wg.Wait()
-	if failed != nil {
-		return failed
-	}
-	slices.Sort(ours)
-	slow := p(ours, .99)
-	b.add(fmt.Sprintf("p99 at half of our maximum (%.0f/s) against the peer's p50", most/2), us(slow), us(peer), fmt.Sprintf("%.2f ×", slow/peer), "≤ 1 ×", slow <= peer)
-	return nil
+	return all, failed
 }
 
 func (b *bench) logging() error {

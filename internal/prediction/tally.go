@@ -1,0 +1,85 @@
+package prediction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"keelson/internal/caller"
+)
+
+// tally counts the calls in one segment. It goes on where it stopped, because a segment only grows: who asks pays for
+// what came since somebody asked last, not for the whole segment.
+type tally struct {
+	mu   sync.Mutex
+	upTo int64 // place in the file before which everything is counted
+	uses map[string]map[useKey]useCount
+	last Record // the newest record counted, whose texts the next ones share
+}
+
+// tally counts what came into s since the last time and calls f with the uses of a workspace, which f must not keep.
+func (l *Log) tally(s *segment, workspace string, f func(useKey, useCount)) error {
+	t := &s.tally
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.uses == nil {
+		t.upTo, t.uses = int64(len(segmentMagic)), map[string]map[useKey]useCount{}
+	}
+	to := s.size.Load()
+	b := make([]byte, max(to-t.upTo, 0))
+	if len(b) > 0 {
+		if _, err := s.file.ReadAt(b, t.upTo); err != nil {
+			return fmt.Errorf("read segment %s: %w", s.id, err)
+		}
+	}
+	for n := 1; len(b) > 0; n++ {
+		payload, rest, err := nextFrame(b)
+		if err != nil {
+			return fmt.Errorf("segment %s: %w", s.id, err)
+		}
+		r, err := decodeLike(payload, false, &t.last)
+		if err != nil {
+			return err
+		}
+		of := t.uses[r.Workspace]
+		if of == nil {
+			of = map[useKey]useCount{}
+			t.uses[r.Workspace] = of
+		}
+		count(of, &r)
+		t.last = r
+		t.upTo += int64(len(b) - len(rest))
+		b = rest
+		if n%politeness == 0 {
+			runtime.Gosched()
+		}
+	}
+	for k, c := range t.uses[workspace] {
+		f(k, c)
+	}
+	return nil
+}
+
+// unfiledUses adds the calls in the segments of this process; model "" is every model. As in SQL, a day counts whole
+// when its last call is not before since.
+func (s *Service) unfiledUses(ctx context.Context, model string, since time.Time, into map[useKey]useCount) error {
+	if s.Log == nil {
+		return nil
+	}
+	all, _ := s.Log.segments()
+	for _, seg := range all {
+		err := s.Log.tally(seg, caller.Workspace(ctx), func(k useKey, c useCount) {
+			if model == "" || k.Model == model && !c.LastAt.Before(since) {
+				into[k] = into[k].plus(c)
+			}
+		})
+		if err != nil && !errors.Is(err, os.ErrClosed) {
+			return err
+		}
+	}
+	return nil
+}
