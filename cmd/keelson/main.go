@@ -21,7 +21,7 @@ func program(args []string) int {
 		return pipeline.Supervise(args[1:])
 	}
 	if len(args) > 0 && args[0] == onnxruntime.Word { // the process of a model, started by the server
-		return onnxruntime.Child()
+		return onnxruntime.Child(args[1:])
 	}
 	if len(args) > 0 && args[0] == "internal-python" { // becomes the process of a model in Python, started by the server
 		return python.Launch(args[1:])

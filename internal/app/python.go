@@ -26,7 +26,7 @@ func (a *App) newPython(self string, envs *venv.Environments) (*python.Engine, e
 		return e, nil
 	}
 	e.Self, e.Root, e.Envs = []string{self, "internal-python"}, filepath.Join(c.Data, "work", "python"), envs
-	e.Children, e.Standby, e.Isolation, e.Fault = int(c.PythonChildren), int(c.PythonStandby), c.PythonIsolation, a.pythonFault
+	e.Children, e.Standby, e.Isolation, e.Fell = int(c.PythonChildren), int(c.PythonStandby), c.PythonIsolation, a.engineFell
 	e.Limits = python.Limits{Memory: c.PythonMemory, Call: c.PythonCallTime, CPU: c.PythonCPUTime, Load: c.PythonLoadTime}
 	a.closers = append(a.closers, e.Close)
 	a.run = append(a.run, func(ctx context.Context) error {
@@ -62,19 +62,26 @@ func (a *App) tryAgain(ctx context.Context) error {
 	return nil
 }
 
-// pythonFault opens an incident about a version whose process ended too often, and audits it.
-func (a *App) pythonFault(ctx context.Context, ref, why string) {
+// engineFell opens an incident about a version whose process ended too often, and audits it.
+func (a *App) engineFell(ctx context.Context, f engine.Fall) {
+	if !f.Rests {
+		return
+	}
 	ctx = caller.System(context.WithoutCancel(ctx), "serving")
-	model, _, _ := strings.Cut(ref, "/")
+	model, _, _ := strings.Cut(f.Ref, "/")
+	why := f.Why + "."
+	if f.Words != "" {
+		why += " Its last words: " + f.Words
+	}
 	err := a.DB.Write(ctx, func(tx db.Scope) error {
-		if _, err := a.Incidents.OpenIn(tx, incident.New{Kind: incident.EngineCrashed, Model: model, Severity: incident.High, Key: "crashed:" + ref,
-			Title: "The Python process of " + ref + " ends again and again", Detail: why}); err != nil {
+		if _, err := a.Incidents.OpenIn(tx, incident.New{Kind: incident.EngineCrashed, Model: model, Severity: incident.High, Key: "crashed:" + f.Ref,
+			Title: "The process of " + f.Ref + " ends again and again", Detail: why}); err != nil {
 			return err
 		}
-		return audit.Record(tx, "engine.crashed", "model/"+ref, map[string]any{"model": model, "why": why})
+		return audit.Record(tx, "engine.crashed", "model/"+f.Ref, map[string]any{"model": model, "why": why})
 	})
 	if err != nil {
-		a.Log.ErrorContext(ctx, "an incident could not be reported", "version", ref, "error", err)
+		a.Log.ErrorContext(ctx, "an incident could not be reported", "version", f.Ref, "error", err)
 	}
 }
 

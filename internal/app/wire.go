@@ -107,7 +107,7 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	set, err := engines(elsewhere, onnxruntime.Engine{Library: func() (string, error) { return installed.Library("onnxruntime") }, Self: []string{self, onnxruntime.Word},
-		Threads: int(a.Config.OnnxThreads), Log: a.Log}, py)
+		Threads: int(a.Config.OnnxThreads), Log: a.Log, Fell: a.engineFell}, py)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ import (
 // The test program is also the process of onnxruntime's models.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == onnxruntime.Word {
-		os.Exit(onnxruntime.Child())
+		os.Exit(onnxruntime.Child(os.Args[2:]))
 	}
 	os.Exit(m.Run())
 }

@@ -222,7 +222,7 @@ func download(ctx context.Context, client *http.Client, index string, p Package,
 	if from == nil {
 		return fmt.Errorf("%s does not list %s", base.Redacted(), w.File)
 	}
-	if from.Host == base.Host && from.User == nil {
+	if from.Host == base.Host && from.Scheme == base.Scheme && from.User == nil { // not in clear what was meant to be encrypted
 		from.User = base.User
 	}
 	from.Fragment = ""

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -305,5 +306,50 @@ func TestPipsConfigurationIsHonoured(t *testing.T) {
 	}
 	if x = FromPip(func(k string) string { return map[string]string{"PIP_CONFIG_FILE": os.DevNull}[k] }); !slices.Equal(x.URLs, []string{DefaultIndex}) {
 		t.Errorf("without a configuration: %v", x.URLs)
+	}
+}
+
+// tripper answers requests without a network.
+type tripper func(*http.Request) string
+
+func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Request: r, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(f(r)))}, nil
+}
+
+func TestThePasswordOfAnIndexGoesNowhereElse(t *testing.T) {
+	p, w, data := published(t)
+	for _, c := range []struct {
+		name, link string
+		sent       bool
+	}{
+		{"a link of the index itself", "../../files/" + w.File, true},
+		{"a link with another scheme of the same host", "http://index.example/files/" + w.File, false},
+		{"a link of another host", "https://files.example/" + w.File, false},
+		{"a link with another port", "https://index.example:8443/" + w.File, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := os.Create(filepath.Join(t.TempDir(), "wheel"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			asked := 0
+			client := &http.Client{Transport: tripper(func(r *http.Request) string {
+				_, password, _ := r.BasicAuth()
+				if asked++; asked == 1 {
+					if password != "secret" {
+						t.Error("the index is asked without its password")
+					}
+					return `<a href="` + c.link + `">x</a>`
+				}
+				if (password == "secret") != c.sent {
+					t.Errorf("%s was asked with the password %q", r.URL.Redacted(), password)
+				}
+				return string(data)
+			})}
+			if err := download(t.Context(), client, "https://user:secret@index.example/simple", p, w, f, nil); err != nil || asked != 2 {
+				t.Errorf("%d requests, %v", asked, err)
+			}
+		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"keelson/internal/problem"
+	"keelson/internal/sandbox"
 	"keelson/internal/tensor"
 )
 
@@ -20,15 +21,19 @@ const (
 	modelFile   = 5
 )
 
-// Child is the life of a model's process; it gives the exit code. It ends when the server closes the calls, which the end
-// of the server does too.
-func Child() int {
+// Child is the life of a model's process; it gives the exit code. With the arguments of entry it gives up what it does not
+// need and becomes itself without them. It ends when the server closes the calls, which the end of the server does too.
+func Child(args []string) int {
+	if len(args) > 0 {
+		fmt.Fprintln(os.Stderr, "keelson onnxruntime:", enter(args))
+		return 1
+	}
 	calls, answers, file := os.NewFile(callsFile, "calls"), os.NewFile(answersFile, "answers"), os.NewFile(modelFile, "model")
 	if calls == nil || answers == nil || file == nil {
 		fmt.Fprintln(os.Stderr, "keelson: this word is for the server's own use")
 		return 2
 	}
-	c := &child{in: bufio.NewReaderSize(calls, 64<<10), out: &sender{w: answers}, running: map[uint64]func(){}}
+	c := &child{in: bufio.NewReaderSize(calls, 64<<10), out: &sender{w: answers}, running: map[uint64]*run{}}
 	if err := c.serve(file); err != nil && !errors.Is(err, io.EOF) {
 		fmt.Fprintln(os.Stderr, "keelson onnxruntime:", err)
 		return 1
@@ -41,10 +46,34 @@ type child struct {
 	out *sender
 
 	mu      sync.Mutex
-	running map[uint64]func() // what ends a run; nil: asked to end before it began
+	running map[uint64]*run
 }
 
+// run is one that was asked for and not answered.
+type run struct {
+	stopped bool   // nobody waits for it
+	stop    func() // ends it early; nil before it has begun and after its end
+}
+
+// stops ends a run early, also one that has not begun: then its beginning is its end.
+func (c *child) stops(number uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.running[number]; r != nil {
+		r.stopped = true
+		if r.stop != nil {
+			r.stop()
+		}
+	}
+}
+
+// hold gives up the system calls that computing does not need: other programs, and the network in every form.
+func (c *child) hold() error { return sandbox.Calls{}.Apply() }
+
 func (c *child) serve(file *os.File) error {
+	if err := c.hold(); err != nil {
+		return err
+	}
 	m, err := receive(c.in)
 	if err != nil {
 		return err
@@ -68,16 +97,13 @@ func (c *child) serve(file *os.File) error {
 		}
 		switch m.what {
 		case msgRun:
+			r := &run{}
 			c.mu.Lock()
-			c.running[m.number] = nil
+			c.running[m.number] = r
 			c.mu.Unlock()
-			go c.run(s, m)
+			go c.run(s, m, r) // ends with its answer
 		case msgStop:
-			c.mu.Lock()
-			if stop := c.running[m.number]; stop != nil {
-				stop()
-			}
-			c.mu.Unlock()
+			c.stops(m.number)
 		}
 	}
 }
@@ -109,7 +135,7 @@ func (c *child) open(o order, file *os.File) (*session, error) {
 	return s, err
 }
 
-func (c *child) run(s *session, m message) {
+func (c *child) run(s *session, m message, r *run) {
 	defer func() {
 		c.mu.Lock()
 		delete(c.running, m.number)
@@ -123,7 +149,9 @@ func (c *child) run(s *session, m message) {
 	out, err := s.run(in, func(stop func()) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.running[m.number] = stop
+		if r.stop = stop; stop != nil && r.stopped {
+			stop()
+		}
 	})
 	c.answer(m.number, out, err)
 }

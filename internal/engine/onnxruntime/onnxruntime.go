@@ -5,12 +5,14 @@
 // same program started with a word of its own (Child), which opens the library through purego, without cgo, and answers
 // over two pipes:
 //
-//	server: read file → Inspect in Go → unlinked copy → start the process ─▶ child: bounds on itself → open library → session
+//	server: read file → Inspect in Go → unlinked copy → start the process ─▶ child: rules for files → becomes itself again →
+//	        filter of system calls → open library → bounds → session
 //	call:   bind to the signature → frame of tensors ─▶ Run → frame of tensors ─▶ answer
 //
 // When a process ends on its own, the calls that were in it fail as unavailable, the next call starts it again, and while
-// it keeps ending there is a growing pause in between (Backoff). Other models do not notice. A call whose caller has gone
-// is told to stop; if it does not within a grace period the process is ended.
+// it keeps ending there is a growing pause in between (engine.Restarts). Other models do not notice. A start belongs to no
+// call: all that want a process wait for the same one, each as long as it likes. A call whose caller has gone is told to
+// stop; if it does not within a grace period the process is ended.
 //
 // The engine stands in for the format "onnx" under the format "onnxruntime": a version gets it when the Go engine refuses
 // the file. The library is never fetched or opened by itself: an operator installs it (package runtime, keelson runtime
@@ -69,6 +71,10 @@ type Engine struct {
 	// Memory bounds a child's writable memory in bytes; 0 means 4 GiB and eight times the file.
 	Memory int64
 	Log    *slog.Logger // may be nil
+	// Fell hears of every process of a loaded version that ended by itself; ctx is that of its load. nil tells nobody.
+	Fell func(ctx context.Context, f engine.Fall)
+
+	limits engine.Limits // of the load, for the starts that follow
 }
 
 // Name is "onnxruntime".
@@ -92,6 +98,7 @@ func (Engine) Detect(fsys fs.FS) ([]engine.Found, error) {
 // Load inspects the file, starts its process and runs it on rows of zeros to learn the shapes of its answers.
 func (e Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine.Limits) (engine.Model, error) {
 	limits = limits.WithDefaults()
+	e.limits = limits
 	data, err := engine.ReadFile(ctx, fsys, name, limits.FileBytes)
 	if err != nil {
 		return nil, err

@@ -26,8 +26,15 @@ import (
 
 // The test program is also the child.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "internal-onnxruntime" {
-		os.Exit(Child())
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case Word:
+			os.Exit(Child(os.Args[2:]))
+		case "late":
+			os.Exit(late(os.Args[2:]))
+		case "doors":
+			os.Exit(doors(os.Args[2:]))
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -275,7 +282,7 @@ func TestAProcessThatIsKilledIsOneFailureAndStartsAgain(t *testing.T) {
 	h := m.(*model).host
 	kill := func() {
 		p := h.p
-		if err := syscall.Kill(p.cmd.Process.Pid, syscall.SIGSEGV); err != nil {
+		if err := syscall.Kill(p.child.Pid, syscall.SIGSEGV); err != nil {
 			t.Fatal(err)
 		}
 		<-p.gone
@@ -284,7 +291,7 @@ func TestAProcessThatIsKilledIsOneFailureAndStartsAgain(t *testing.T) {
 	hold(t, m, r) // started again at once
 	hold(t, other, find(t, "gru"))
 	kill()
-	if _, err := m.Predict(context.Background(), r.Calls[0].Inputs); problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "keeps ending") {
+	if _, err := m.Predict(context.Background(), r.Calls[0].Inputs); problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "is started again in") {
 		t.Errorf("after the second end in a row: %v, want a pause", err)
 	}
 	hold(t, other, find(t, "gru"))
@@ -317,7 +324,7 @@ func TestCallsInAProcessThatDiesAreUnavailable(t *testing.T) {
 	}
 	h := m.(*model).host
 	p := h.p
-	if err := syscall.Kill(p.cmd.Process.Pid, syscall.SIGSTOP); err != nil {
+	if err := syscall.Kill(p.child.Pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	failed := make(chan error, 1)
@@ -330,7 +337,7 @@ func TestCallsInAProcessThatDiesAreUnavailable(t *testing.T) {
 		defer p.mu.Unlock()
 		return len(p.waiting) == 1
 	})
-	if err := syscall.Kill(p.cmd.Process.Pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(p.child.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-failed; problem.KindOf(err) != problem.Unavailable {
@@ -346,13 +353,13 @@ func TestADeadlineEndsTheWait(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	p := m.(*model).host.p
-	if err := syscall.Kill(p.cmd.Process.Pid, syscall.SIGSTOP); err != nil {
+	if err := syscall.Kill(p.child.Pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.Predict(ctx, find(t, "lstm").Calls[0].Inputs); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline", err)
 	}
-	if err := syscall.Kill(p.cmd.Process.Pid, syscall.SIGCONT); err != nil {
+	if err := syscall.Kill(p.child.Pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the process is free again", func() bool {
@@ -385,7 +392,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 				}
 			}
 		}
-		pid := m.(*model).host.p.cmd.Process.Pid
+		pid := m.(*model).host.p.child.Pid
 		calls(2000)
 		before := residentOf(t, pid)
 		calls(4000)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"sync"
+	"time"
 
 	"keelson/internal/problem"
 	"keelson/internal/tensor"
@@ -52,8 +54,10 @@ type message struct {
 
 // sender writes messages from many goroutines.
 type sender struct {
+	patience time.Duration // for the other side to take one message; 0: for ever
+
 	mu sync.Mutex
-	w  io.Writer
+	w  *os.File
 	b  []byte
 }
 
@@ -72,6 +76,11 @@ func (s *sender) send(number uint64, what byte, body func([]byte) []byte) error 
 		return problem.New(problem.TooLarge, "A call of %d bytes is larger than the limit, %d.", size, maxAnswer)
 	}
 	binary.LittleEndian.PutUint32(b[9:], uint32(size))
+	if s.patience > 0 {
+		if err := s.w.SetWriteDeadline(time.Now().Add(s.patience)); err != nil {
+			return err
+		}
+	}
 	_, err := s.w.Write(b)
 	if s.b = b; cap(b) > 1<<20 {
 		s.b = nil

@@ -17,11 +17,8 @@ import (
 
 // When children are started again.
 const (
-	mostCrashes = 5                // within crashWindow; then the version is at fault
-	crashWindow = 10 * time.Minute // and rests as long
-	firstPause  = time.Second      // after the second crash; it doubles
-	longWait    = 3 * time.Second  // a call does not wait for a start that is further away
-	waitAtMost  = 20 * time.Second
+	longWait   = 3 * time.Second // a call does not wait for a start that is further away
+	waitAtMost = 20 * time.Second
 )
 
 // model is one loaded version with its children.
@@ -44,12 +41,11 @@ type model struct {
 	news    chan struct{} // closed and replaced at every change below
 	all     map[*child]bool
 	standby []*child
-	crashes []time.Time // within the window
-	restart int64       // starts after the first ones
-	next    time.Time   // of the next start, while one is waited for
-	fault   error       // while the version rests
-	last    string      // why the last child ended
-	words   string      // what it said last; for operators, since it may tell of inputs
+	falls   engine.Restarts
+	restart int64  // starts after the first ones
+	fault   error  // while the version rests
+	last    string // why the last child ended
+	words   string // what it said last; for operators, since it may tell of inputs
 	filling bool
 	closed  bool
 	done    sync.WaitGroup
@@ -198,8 +194,7 @@ func (m *model) lost(c *child) {
 		return
 	}
 	m.last, m.words = c.why(), c.last()
-	m.crashed()
-	fault := m.fault
+	fall := m.crashed()
 	if len(m.standby) > 0 && len(m.all)-len(m.standby) < cap(m.idle) {
 		s := m.standby[0]
 		m.standby = m.standby[1:]
@@ -209,35 +204,17 @@ func (m *model) lost(c *child) {
 	m.mu.Unlock()
 	m.engine.Metrics.crashed()
 	m.engine.Log.Warn("a Python process ended", "version", m.ref, "pid", c.pid, "why", c.why(), "said", c.last())
-	if fault != nil {
-		m.report(fault)
-	}
 	m.refill()
+	m.report(fall)
 }
 
 // crashed counts a crash and says when the next start is. mu is held.
-func (m *model) crashed() {
-	now := time.Now()
-	kept := m.crashes[:0]
-	for _, t := range m.crashes {
-		if now.Sub(t) < crashWindow {
-			kept = append(kept, t)
-		}
+func (m *model) crashed() engine.Fall {
+	rests := m.falls.Ended(time.Now())
+	if rests {
+		m.fault = m.falls.Fault(m.name(), "Python", m.last)
 	}
-	m.crashes = append(kept, now)
-	switch n := len(m.crashes); {
-	case n >= mostCrashes:
-		m.crashes = m.crashes[:0]
-		for range mostCrashes - 1 { // one more crash after the rest is the next fault
-			m.crashes = append(m.crashes, now.Add(crashWindow))
-		}
-		m.next = now.Add(crashWindow)
-		m.fault = problem.New(problem.Unavailable, "Version %s ended its Python process %d times within %s and rests until %s: %s.", m.name(), mostCrashes, crashWindow, m.next.UTC().Format("15:04 MST"), m.last)
-	case n == 1:
-		m.next = now
-	default:
-		m.next = now.Add(firstPause << (n - 2))
-	}
+	return engine.Fall{Ref: m.ref, Why: m.last, Words: m.words, Rests: rests}
 }
 
 func (m *model) name() string {
@@ -247,16 +224,12 @@ func (m *model) name() string {
 	return m.ref
 }
 
-func (m *model) report(fault error) {
-	m.mu.Lock()
-	why := detail(fault)
-	if m.words != "" {
-		why += " Its last words: " + m.words
+func (m *model) report(f engine.Fall) {
+	if f.Rests {
+		m.engine.Log.Error("a version in Python is at fault", "version", m.ref, "why", f.Why, "said", f.Words)
 	}
-	m.mu.Unlock()
-	m.engine.Log.Error("a version in Python is at fault", "version", m.ref, "why", why)
-	if m.engine.Fault != nil {
-		m.engine.Fault(m.ctx, m.ref, why)
+	if m.engine.Fell != nil {
+		m.engine.Fell(m.ctx, f)
 	}
 }
 
@@ -279,7 +252,7 @@ func (m *model) fill() {
 			m.mu.Unlock()
 			return
 		}
-		pause := time.Until(m.next)
+		pause := time.Until(m.falls.Next)
 		m.mu.Unlock()
 		if pause > 0 {
 			wake := time.NewTimer(pause)
@@ -297,15 +270,14 @@ func (m *model) fill() {
 			continue // its end is counted by lost
 		}
 		m.mu.Lock()
-		var fault error
+		var fall engine.Fall
 		if err == nil {
 			m.restart++
 			m.fault = nil
 			m.place(c)
 		} else if !m.closed {
 			m.last, m.words = unstarted(err)
-			m.crashed()
-			fault = m.fault
+			fall = m.crashed()
 			m.tell()
 		}
 		m.mu.Unlock()
@@ -313,8 +285,8 @@ func (m *model) fill() {
 			m.engine.Metrics.crashed()
 			m.engine.Log.Warn("a Python process could not be started", "version", m.ref, "error", err)
 		}
-		if fault != nil {
-			m.report(fault)
+		if fall.Why != "" {
+			m.report(fall)
 		}
 	}
 }
@@ -357,7 +329,7 @@ func (m *model) acquire(ctx context.Context) (*child, error) {
 	defer timer.Stop()
 	for {
 		m.mu.Lock()
-		news, fault, alive, away, last := m.news, m.fault, len(m.all), time.Until(m.next), m.last
+		news, fault, alive, away, last := m.news, m.fault, len(m.all), time.Until(m.falls.Next), m.last
 		closed := m.closed
 		m.mu.Unlock()
 		switch {

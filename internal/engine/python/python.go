@@ -69,8 +69,8 @@ type Engine struct {
 	Isolation string // the least level: any (or empty), landlock or namespaces
 	Log       *slog.Logger
 	Metrics   *Metrics
-	// Fault hears that a version crashed so often that it rests; ctx is that of its load. nil tells nobody.
-	Fault func(ctx context.Context, ref, why string)
+	// Fell hears of every process of a loaded version that ended by itself; ctx is that of its load. nil tells nobody.
+	Fell func(ctx context.Context, f engine.Fall)
 
 	tried    sync.Mutex
 	iso      *Isolation // what holds children here; nil before it was found out

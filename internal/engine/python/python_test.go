@@ -351,11 +351,15 @@ func TestACrashCostsOneCallAndNothingElse(t *testing.T) {
 	dir, _ := hostile(t)
 	var mu sync.Mutex
 	var faults []string
+	falls := 0
 	e := open(t, func(e *Engine) {
-		e.Fault = func(_ context.Context, ref, why string) {
+		e.Fell = func(_ context.Context, f engine.Fall) {
 			mu.Lock()
 			defer mu.Unlock()
-			faults = append(faults, ref+" "+why)
+			falls++
+			if f.Rests {
+				faults = append(faults, f.Ref+" "+f.Why)
+			}
 		}
 	})
 	set, err := engine.NewSet(e)
@@ -432,11 +436,11 @@ func TestACrashCostsOneCallAndNothingElse(t *testing.T) {
 		defer mu.Unlock()
 		return len(faults) == 1
 	}, "the fault was not told")
-	if !strings.Contains(faults[0], "frail/1 ended its Python process 5 times") {
-		t.Errorf("told: %v", faults)
+	if !strings.Contains(faults[0], "frail/1 it ended with code 3") || falls != 5 {
+		t.Errorf("told: %v, of %d falls", faults, falls)
 	}
 	began := time.Now()
-	if _, err := m.Predict(t.Context(), one(0)); problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "rests until") || time.Since(began) > time.Second {
+	if _, err := m.Predict(t.Context(), one(0)); problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "frail/1 ended its Python process 5 times within 10m0s and rests until") || time.Since(began) > time.Second {
 		t.Errorf("a version at fault: %v after %s", err, time.Since(began))
 	}
 	close(stop)

@@ -153,6 +153,12 @@ keep("external data within a branch", [h.make_node("ReduceSum", ["x"], ["sum"], 
      [io("x", T.FLOAT, "n", 2)], [io("y", T.FLOAT, "n", 2)], initializers=[init("zero", np.array(0, np.float32))], refused="far_away")
 keep("sequence output", [h.make_node("SequenceConstruct", ["x", "x"], ["y"])], [io("x", T.FLOAT, "n", 2)], [h.make_tensor_sequence_value_info("y", T.FLOAT, None)], refused="sequence")
 
+# A loop as long as the caller says, for runs that have to be stopped.
+once = h.make_graph([h.make_node("Add", ["s", "one"], ["s2"]), h.make_node("Identity", ["go"], ["go2"])], "once", [io("i", T.INT64), io("go", T.BOOL), io("s", T.FLOAT, 1)],
+                    [io("go2", T.BOOL), io("s2", T.FLOAT, 1)])
+keep("counting", [h.make_node("Squeeze", ["n"], ["many"]), h.make_node("Loop", ["many", "", "zero"], ["y"], body=once)], [io("n", T.INT64, 1)], [io("y", T.FLOAT, 1)],
+     [{"n": np.array([5], np.int64)}], [init("zero", np.array([0], np.float32)), init("one", np.array([1], np.float32))])
+
 with open(os.path.join(here, "models.json"), "w") as f:
     f.write('{"onnxruntime":%s,"cases":[\n' % json.dumps(ort.__version__))
     f.write(",\n".join(json.dumps(c, separators=(",", ":")) for c in cases))
