@@ -42,7 +42,11 @@ export interface paths {
          */
         put: operations["put-alert-policy"];
         post?: never;
-        delete?: never;
+        /**
+         * Take back the policy of alerts of a model, or of the workspace
+         * @description Needs the permission `alert.write`.
+         */
+        delete: operations["delete-alert-policy"];
         options?: never;
         head?: never;
         patch?: never;
@@ -140,6 +144,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/alert-routes/{id}/mute": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep a route silent until a time
+         * @description Needs the permission `webhook.write`.
+         */
+        post: operations["post-alert-routes-id-mute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/alert-routes/{id}/test": {
         parameters: {
             query?: never;
@@ -154,6 +178,26 @@ export interface paths {
          * @description Needs the permission `webhook.write`.
          */
         post: operations["post-alert-routes-id-test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alert-routes/{id}/unmute": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a muted route tell again
+         * @description Needs the permission `webhook.write`.
+         */
+        post: operations["post-alert-routes-id-unmute"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3287,6 +3331,8 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             created_by: string;
+            /** @description this version took the policy back: what the workspace or the program says holds again */
+            dropped?: boolean;
             /**
              * Format: double
              * @description share of failed calls in a minute, 0..1, from which the operation alarms; 0: never
@@ -5812,6 +5858,14 @@ export interface components {
              */
             rows: number;
         };
+        MuteInputBody: {
+            reason: string;
+            /**
+             * Format: date-time
+             * @description at most a year ahead
+             */
+            until: string;
+        };
         NewInputBody: {
             area?: string;
             goal?: components["schemas"]["UsecaseGoal2"];
@@ -5872,6 +5926,12 @@ export interface components {
             /** @description empty: no sign-in; the password is the route's secret */
             user?: string;
         };
+        NotifyMute: {
+            by: string;
+            reason: string;
+            /** Format: date-time */
+            until: string;
+        };
         NotifyQuiet: {
             /** @description days on which it begins: mon, tue, wed, thu, fri, sat, sun; empty: every day */
             days?: string[] | null;
@@ -5910,6 +5970,8 @@ export interface components {
             mail?: components["schemas"]["NotifyMail"];
             /** @description only of these, with * for any text; empty: all */
             models: string[] | null;
+            /** @description it is told nothing for a while; left out once that is over */
+            muted?: components["schemas"]["NotifyMute"];
             name: string;
             quiet?: components["schemas"]["NotifyQuiet"];
             /** @description whether it has a secret */
@@ -6520,6 +6582,30 @@ export interface components {
         PredictionHandedIn: {
             ids: string[] | null;
         };
+        PredictionKept2: {
+            /**
+             * @description whose rule that is
+             * @enum {string}
+             */
+            by: "endpoint" | "workspace" | "installation";
+            /**
+             * Format: int64
+             * @description of their files, compressed
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description how long its predictions are kept; 0 for good
+             */
+            days: number;
+            endpoint: string;
+            /** Format: date-time */
+            newest: string;
+            /** Format: date-time */
+            oldest: string;
+            /** Format: int64 */
+            predictions: number;
+        };
         PredictionOutcomeOfAView2: {
             /** Format: date-time */
             at: string;
@@ -6599,6 +6685,8 @@ export interface components {
              */
             default_days: number;
             items: components["schemas"]["PredictionRetention2"][] | null;
+            /** @description what the log holds, by endpoint; calls of the last minutes are filed a little later */
+            kept: components["schemas"]["PredictionKept2"][] | null;
         };
         PredictionRetention2: {
             /** Format: date-time */
@@ -6812,6 +6900,11 @@ export interface components {
             note?: string;
             /** Format: double */
             p95_ms?: number;
+            /**
+             * Format: int64
+             * @description the version that was read: refused when another one holds meanwhile
+             */
+            version?: number;
             /** Format: int64 */
             windows?: number;
         };
@@ -8035,6 +8128,40 @@ export interface operations {
             };
         };
     };
+    "delete-alert-policy": {
+        parameters: {
+            query?: {
+                /** @description empty: the workspace's */
+                model?: string;
+                /** @description why */
+                reason?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertPolicy2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-alert-policy-versions": {
         parameters: {
             query?: {
@@ -8271,6 +8398,42 @@ export interface operations {
             };
         };
     };
+    "post-alert-routes-id-mute": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id or name of a route */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MuteInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyRoute2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "post-alert-routes-id-test": {
         parameters: {
             query?: never;
@@ -8290,6 +8453,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NotifyResult"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-alert-routes-id-unmute": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id or name of a route */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyRoute2"];
                 };
             };
             /** @description Error */
