@@ -4,7 +4,7 @@
 // KEELSON_ACCOUNTS  JSON: {"data-scientist": {"name": "…", "password": "…"}, "risk-compliance": {…}, …}; not needed where sign-in is off
 // KEELSON_CHROMIUM  the browser's program, /usr/bin/chromium by default
 // KEELSON_SHOTS     folder for screenshots, a new one under the system's temporary folder by default
-import { mkdirSync, mkdtempSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "../../ui/node_modules/playwright-core/index.mjs";
@@ -94,6 +94,31 @@ export async function post(window, path, body = {}) {
   const answer = await window.context.request.post(base + "/api/v1" + path, { data: body, headers: { Origin: base } });
   const text = await answer.text();
   return { status: answer.status(), body: text ? JSON.parse(text) : null };
+}
+
+const axe = readFileSync(new URL("../../ui/node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+
+/** What is wrong with the page as it stands. */
+export async function faults(page, kind) {
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const result = await window.axe.run(document, { resultTypes: ["violations"] });
+    return {
+      axe: result.violations.filter((v) => v.impact === "serious" || v.impact === "critical").map((v) => `${v.impact} ${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target.join(" ") + " " + (n.any[0]?.message ?? "")).join(" | ")}`),
+      h1: [...document.querySelectorAll("h1")].filter((h) => h.offsetParent !== null || h.getClientRects().length).length,
+      main: document.querySelectorAll("main").length,
+      sideways: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      title: document.title,
+      busy: document.querySelectorAll("[aria-busy=true]").length,
+    };
+  });
+  const wrong = [...found.axe];
+  if (found.h1 !== 1) wrong.push(`${found.h1} visible h1`);
+  if (found.main !== 1) wrong.push(`${found.main} main`);
+  if (found.sideways > 0) wrong.push(`scrolls sideways by ${found.sideways} px`);
+  if (!/ · keelson$/.test(found.title)) wrong.push(`title "${found.title}"`);
+  if (found.busy) wrong.push(`${kind}: still loading`);
+  return wrong;
 }
 
 /** Closes the browser, prints the closing line and ends the program. */

@@ -56,7 +56,7 @@ function play(script, url, more = {}) {
 let passed = 0, failed = 0;
 try {
   const { url } = await told;
-  for (const script of ["speed.mjs", "walk.mjs", "flows.mjs", "runs.mjs", "serving.mjs"]) {
+  for (const script of ["speed.mjs", "walk.mjs", "flows.mjs", "runs.mjs", "serving.mjs", "watching.mjs"]) {
     const [p, f] = await play(script, url);
     passed += p;
     failed += f;

@@ -1,10 +1,8 @@
 // Visits every page in both themes and at two widths: no serious axe finding, one h1, one main, a title,
 // no sideways scroll, no error of the page. Leaves a screenshot of each.
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { accounts, as, assert, check, finish, get, open, shots } from "./harness.mjs";
+import { accounts, as, assert, check, faults, finish, get, open, shots } from "./harness.mjs";
 
-const axe = readFileSync(new URL("../../ui/node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 const role = process.env.KEELSON_WALKER ?? (accounts.administrator ? "administrator" : "auditor");
 const only = process.env.KEELSON_PAGES ? new RegExp(process.env.KEELSON_PAGES) : /./;
 
@@ -12,9 +10,9 @@ const only = process.env.KEELSON_PAGES ? new RegExp(process.env.KEELSON_PAGES) :
 async function addresses(window) {
   const list = async (path) => { const doc = await get(window, path).catch(() => null); return Array.isArray(doc) ? doc : (doc?.items ?? []); };
   const e = encodeURIComponent;
-  const pages = ["/models", "/models?filter=nothing-has-this-name", "/approvals", "/inbox", "/pipelines", "/deployments", "/monitoring", "/alerts", "/incidents", "/predictions", "/data", "/experiments", "/traces", "/bin", "/compare", "/audit", "/audit?view=feed", "/settings", "/settings/users", "/settings/tokens", "/settings/routes", "/feedback", "/no-such-page", "/models/no-such-model"];
+  const pages = ["/models", "/models?filter=nothing-has-this-name", "/approvals", "/inbox", "/pipelines", "/deployments", "/monitoring", "/alerts", "/incidents", "/predictions", "/data", "/experiments", "/traces", "/bin", "/compare", "/audit", "/audit?view=feed", "/settings", "/settings/users", "/settings/tokens", "/settings/routes", "/settings/policies", "/settings/retention", "/feedback", "/no-such-page", "/models/no-such-model"];
   for (const m of (await list("/models")).slice(0, 2)) {
-    for (const tab of ["", "/versions", "/deployments", "/monitoring", "/timeline"]) pages.push(`/models/${e(m.name)}${tab}`);
+    for (const tab of ["", "/versions", "/deployments", "/monitoring", "/explain", "/timeline"]) pages.push(`/models/${e(m.name)}${tab}`);
     const versions = await list(`/models/${e(m.name)}/versions`);
     for (const v of versions.slice(0, 2)) pages.push(`/models/${e(m.name)}/versions/${v.version}`);
     if (versions.length > 1) pages.push(`/models/${e(m.name)}/versions/${versions[0].version}?compare=${versions[1].version}`);
@@ -35,29 +33,6 @@ async function addresses(window) {
   const incidents = await list("/incidents");
   for (const i of [...incidents.slice(0, 1), ...incidents.filter((i) => i.kind === "data.moved").slice(0, 1)]) pages.push(`/incidents/${e(i.id)}`);
   return pages.filter((p) => only.test(p));
-}
-
-/** What is wrong with the page as it stands. */
-async function faults(page, kind) {
-  await page.evaluate(axe);
-  const found = await page.evaluate(async () => {
-    const result = await window.axe.run(document, { resultTypes: ["violations"] });
-    return {
-      axe: result.violations.filter((v) => v.impact === "serious" || v.impact === "critical").map((v) => `${v.impact} ${v.id}: ${v.nodes.slice(0, 3).map((n) => n.target.join(" ") + " " + (n.any[0]?.message ?? "")).join(" | ")}`),
-      h1: [...document.querySelectorAll("h1")].filter((h) => h.offsetParent !== null || h.getClientRects().length).length,
-      main: document.querySelectorAll("main").length,
-      sideways: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      title: document.title,
-      busy: document.querySelectorAll("[aria-busy=true]").length,
-    };
-  });
-  const wrong = [...found.axe];
-  if (found.h1 !== 1) wrong.push(`${found.h1} visible h1`);
-  if (found.main !== 1) wrong.push(`${found.main} main`);
-  if (found.sideways > 0) wrong.push(`scrolls sideways by ${found.sideways} px`);
-  if (!/ · keelson$/.test(found.title)) wrong.push(`title "${found.title}"`);
-  if (found.busy) wrong.push(`${kind}: still loading`);
-  return wrong;
 }
 
 for (const theme of ["light", "dark"]) {

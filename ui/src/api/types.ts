@@ -57,4 +57,7 @@ export type Checkpoint = Answer<"/api/v1/audit/checkpoint", "get">;
 export type AlertRoute = Answer<"/api/v1/alert-routes/{id}", "get">;
 export type RouteDelivery = Item<Answer<"/api/v1/alert-routes/{id}/deliveries", "get">>;
 export type AlertPolicy = Answer<"/api/v1/alert-policy", "get">;
+export type Retained = Answer<"/api/v1/prediction-retention", "get">;
+export type Kept = Some<Retained["kept"]>;
+export type Purged = Answer<"/api/v1/predictions/purge", "post">;
 export type Feedback = Answer<"/api/v1/feedback/{id}", "get">;

@@ -29,7 +29,7 @@ const tree = root.addChildren([
   page("/data", o, "DataPage"), page("/data/$name", o, "DatasetOne"), page("/data/$name/$v", o, "DataVersionOne"),
   page("/experiments", t, "ExperimentsPage"), page("/experiments/$id", t, "ExperimentOne"), page("/runs/$id", t, "TrackingRunOne"), page("/compare", t, "ComparePage"), page("/bin", t, "BinPage"), page("/traces", t, "TracesPage"), page("/traces/$id", t, "TraceOne"),
   page("/audit", o, "AuditPage"),
-  page("/settings", o, "SettingsProfile"), page("/settings/users", o, "SettingsUsers"), page("/settings/tokens", o, "SettingsTokens"), page("/settings/routes", o, "SettingsRoutes"), page("/feedback", o, "FeedbackPage"),
+  page("/settings", o, "SettingsProfile"), page("/settings/users", o, "SettingsUsers"), page("/settings/tokens", o, "SettingsTokens"), page("/settings/routes", o, "SettingsRoutes"), page("/settings/policies", o, "SettingsPolicies"), page("/settings/retention", o, "SettingsRetention"), page("/feedback", o, "FeedbackPage"),
 ]);
 
 export const router = createRouter({

@@ -5,8 +5,11 @@ const keel: MantineColorsTuple = ["#e8f1fa", "#cfe1f3", "#a3c6e8", "#74a9dc", "#
 /** The kit's dark surfaces, in the tones of our roles. */
 const dark: MantineColorsTuple = ["#e7ecf2", "#b6c1cd", "#a0adbb", "#6f7d8d", "#364352", "#273240", "#121820", "#161d26", "#0e1319", "#0a0e13"];
 
+/** Of buttons that destroy; white text on the shades that are used has 5:1 and more. */
+const red: MantineColorsTuple = ["#fdeceb", "#f8d3d1", "#eda6a2", "#e0766f", "#d54f47", "#c2352c", "#b3261e", "#9c1f18", "#861913", "#6d130e"];
+
 export const theme = createTheme({
-  colors: { keel, dark }, primaryColor: "keel", primaryShade: { light: 6, dark: 5 }, defaultRadius: 7, respectReducedMotion: true, cursorType: "pointer",
+  colors: { keel, dark, red }, primaryColor: "keel", primaryShade: { light: 6, dark: 5 }, defaultRadius: 7, respectReducedMotion: true, cursorType: "pointer",
   fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
   fontSizes: { sm: "14px", md: "14px" }, lineHeights: { sm: "1.5" }, focusRing: "auto",
   headings: { fontWeight: "620" },

@@ -1,5 +1,7 @@
 import { DatasetPage, DataVersionPage } from "../../features/datasets/DataPages";
 import { IncidentPage } from "../../features/incidents/IncidentsPage";
+import { Policies } from "../../features/policies/Policies";
+import { Retention } from "../../features/retention/Retention";
 import { Routes } from "../../features/routes/Routes";
 import { SettingsPage } from "../../features/settings/SettingsPage";
 import { useMonitors } from "../../features/monitoring/api";
@@ -32,4 +34,6 @@ export const DataVersionOne = () => <DataVersionPage name={usePart("name")} v={u
 export const SettingsProfile = () => <SettingsPage tab="" />;
 export const SettingsUsers = () => <SettingsPage tab="users" />;
 export const SettingsTokens = () => <SettingsPage tab="tokens" />;
-export const SettingsRoutes = () => <SettingsPage tab="routes" routes={<Routes />} />;
+export const SettingsRoutes = () => <SettingsPage tab="routes"><Routes /></SettingsPage>;
+export const SettingsPolicies = () => <SettingsPage tab="policies"><Policies /></SettingsPage>;
+export const SettingsRetention = () => <SettingsPage tab="retention"><Retention /></SettingsPage>;

@@ -1,5 +1,5 @@
-import { Button, NativeSelect } from "@mantine/core";
-import { useState, type ReactNode } from "react";
+import { Button } from "@mantine/core";
+import type { ReactNode } from "react";
 import { useWhyNot } from "../../api/me";
 import type { Alert } from "../../api/types";
 import { m } from "../../messages";
@@ -11,6 +11,7 @@ import { FilterSelect } from "../../ui/Filter";
 import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
 import { Page } from "../../ui/Page";
+import { useUntil } from "../../ui/Until";
 import { paths, rowsOf, useParam } from "../../ui/url";
 import { states, useAck, useAlerts, useRelease, useSilence } from "./api";
 
@@ -32,14 +33,13 @@ function AlertActions({ alert: a }: { alert: Alert }) {
   const ack = useAck(a.id);
   const silence = useSilence(a.id);
   const release = useRelease(a.id);
-  const [hours, setHours] = useState("24");
+  const { field, until } = useUntil();
   if (a.state === "recovered" || a.state === "pending") return null;
-  const until = () => new Date(Date.now() + Number(hours) * 3600_000).toISOString();
   return (
     <span className="row" style={{ flexWrap: "nowrap" }}>
       {a.state === "open" && <ReasonAction size="compact-sm" variant="default" why={why} ask={{ title: m.alerts.ackTitle, confirm: m.alerts.ack, onConfirm: (reason) => ack.mutateAsync(reason) }}>{m.alerts.ack}</ReasonAction>}
       {a.state !== "open" && <ReasonAction size="compact-sm" variant="default" why={why} ask={{ title: w.releaseTitle, confirm: w.release, onConfirm: (reason) => release.mutateAsync(reason) }}>{w.release}</ReasonAction>}
-      {a.state !== "silenced" && <ReasonAction size="compact-sm" variant="default" why={why} ask={{ title: m.alerts.silenceTitle, confirm: m.alerts.silence, onConfirm: (reason) => silence.mutateAsync({ reason, until: until() }), children: <NativeSelect label={w.until} value={hours} onChange={(e) => setHours(e.currentTarget.value)} data={Object.entries(w.hours).map(([value, label]) => ({ value, label }))} /> }}>{m.alerts.silence}</ReasonAction>}
+      {a.state !== "silenced" && <ReasonAction size="compact-sm" variant="default" why={why} ask={{ title: m.alerts.silenceTitle, confirm: m.alerts.silence, onConfirm: (reason) => silence.mutateAsync({ reason, until: until() }), children: field }}>{m.alerts.silence}</ReasonAction>}
     </span>
   );
 }

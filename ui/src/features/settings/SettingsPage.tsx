@@ -14,12 +14,12 @@ import { Note, ProblemNote } from "../../ui/Note";
 import { Page, Tabs } from "../../ui/Page";
 
 /** Accounts, tokens, and who one is. */
-export function SettingsPage({ tab, routes }: { tab: "" | "users" | "tokens" | "routes"; routes?: ReactNode }) {
-  const titles = { "": m.settings.profile, users: m.settings.users, tokens: m.settings.tokens, routes: m.watching.routes.title };
+export function SettingsPage({ tab, children }: { tab: "" | "users" | "tokens" | "routes" | "policies" | "retention"; children?: ReactNode }) {
+  const titles = { "": m.settings.profile, users: m.settings.users, tokens: m.settings.tokens, routes: m.watching.routes.title, policies: m.policies.title, retention: m.retention.title };
   return (
     <Page title={m.settings.title} kind={titles[tab]}>
-      <Tabs label={m.settings.title} tabs={(["", "users", "tokens", "routes"] as const).map((t) => ({ to: "/settings" + (t ? "/" + t : ""), label: titles[t] }))} />
-      {tab === "users" ? <Users /> : tab === "tokens" ? <Tokens /> : tab === "routes" ? routes : <Profile />}
+      <Tabs label={m.settings.title} tabs={(["", "users", "tokens", "routes", "policies", "retention"] as const).map((t) => ({ to: "/settings" + (t ? "/" + t : ""), label: titles[t] }))} />
+      {tab === "users" ? <Users /> : tab === "tokens" ? <Tokens /> : children ?? <Profile />}
     </Page>
   );
 }
