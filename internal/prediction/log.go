@@ -37,6 +37,7 @@ type Log struct {
 	mu     sync.Mutex
 	clock  clock
 	active *segment
+	spare  *segment   // the next active one, made before it is needed
 	closed []*segment // full or taken over, oldest first, waiting to be filed
 	wait   []chan error
 	stop   bool
@@ -135,7 +136,7 @@ func (l *Log) Adopt() {
 func (l *Log) holds(path string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.active != nil && l.active.path == path || slices.ContainsFunc(l.closed, func(s *segment) bool { return s.path == path })
+	return l.active != nil && l.active.path == path || l.spare != nil && l.spare.path == path || slices.ContainsFunc(l.closed, func(s *segment) bool { return s.path == path })
 }
 
 // Append writes r and sets r.ID and r.At. With Group the record survives the death of the process, with Sync that of the
@@ -245,7 +246,7 @@ func (l *Log) writeLocked(frames []byte, count int) error {
 		l.replaceLocked()
 	}
 	if l.active == nil {
-		s, err := newSegment(l.o.Dir, l.o.Node, l.o.SegmentBytes, l.o.Now())
+		s, err := l.nextLocked()
 		if err != nil {
 			return err
 		}
@@ -271,12 +272,40 @@ func (l *Log) rotateLocked() {
 // replaceLocked closes the active segment once the next one is there with its room reserved. On a full disk it stays:
 // its own reserve is all there is.
 func (l *Log) replaceLocked() {
-	next, err := newSegment(l.o.Dir, l.o.Node, l.o.SegmentBytes, l.o.Now())
+	next, err := l.nextLocked()
 	if err != nil {
 		return
 	}
 	l.rotateLocked()
 	l.active = next
+}
+
+// nextLocked gives an empty segment: the spare one, or else a new one, for which everybody waits.
+func (l *Log) nextLocked() (*segment, error) {
+	s := l.spare
+	if s == nil {
+		return newSegment(l.o.Dir, l.o.Node, l.o.SegmentBytes, l.o.Now())
+	}
+	l.spare = nil
+	s.created = l.o.Now()
+	return s, nil
+}
+
+// prepare makes the next segment while the active one has room: making it waits for the disk, which calls must not.
+func (l *Log) prepare() {
+	l.mu.Lock()
+	wanted := l.spare == nil && l.active != nil && l.active.size.Load() > l.o.SegmentBytes/2
+	l.mu.Unlock()
+	if !wanted {
+		return
+	}
+	s, err := newSegment(l.o.Dir, l.o.Node, l.o.SegmentBytes, l.o.Now())
+	if err != nil {
+		return // it is met again, and told, when the segment is needed
+	}
+	l.mu.Lock()
+	l.spare = s
+	l.mu.Unlock()
 }
 
 // Rotate closes the active segment if it has records older than age, so that it can be filed.
@@ -349,6 +378,7 @@ func (l *Log) syncLoop() {
 			return
 		}
 		l.sync()
+		l.prepare()
 	}
 }
 
@@ -439,10 +469,15 @@ func (l *Log) Close() error {
 	l.done.Wait()
 	l.mu.Lock()
 	l.stop = true
+	spare := l.spare
+	l.spare = nil
 	l.mu.Unlock()
 	l.sync()
 	all, _ := l.segments()
 	var err error
+	if spare != nil {
+		err = spare.remove()
+	}
 	for _, s := range all {
 		err = errors.Join(err, s.file.Close())
 	}

@@ -323,6 +323,55 @@ func TestAsyncRecordsArriveWhenTheLogIsClosed(t *testing.T) {
 	}
 }
 
+func TestTheNextSegmentIsReadyBeforeItIsNeeded(t *testing.T) {
+	dir := t.TempDir()
+	l, err := OpenLog(Options{Dir: dir, Node: "test", Logger: quiet, SegmentBytes: 16 << 10, SyncEvery: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	add := func() {
+		r := record("x", len(want))
+		if err := l.Append(context.Background(), &r, Group); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, r.ID)
+	}
+	fill := func(bytes int64) {
+		for l.active == nil || l.active.size.Load() < bytes {
+			add()
+		}
+	}
+	spare := func() *segment { l.mu.Lock(); defer l.mu.Unlock(); return l.spare }
+	for range 3 {
+		fill(12 << 10)
+		for end := time.Now().Add(10 * time.Second); spare() == nil; time.Sleep(time.Millisecond) { // the disk's time
+			if time.Now().After(end) {
+				t.Fatal("no segment is made in advance")
+			}
+		}
+		ready, before := spare(), l.active
+		for l.active == before {
+			add()
+		}
+		if l.active != ready {
+			t.Error("another segment came after the full one than the one that was ready")
+		}
+	}
+	fill(12 << 10)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"+segmentExt))
+	if err != nil || len(files) != len(withRecords(dir)) {
+		t.Errorf("%d segments are left, %d of them with records (%v)", len(files), len(withRecords(dir)), err)
+	}
+	s := newService(t, dbtest.SQLite(t), openLog(t, dir, nil), blobtest.Dir(t))
+	if got := ids(scan(t, context.Background(), s, Query{})); !slices.Equal(got, want) {
+		t.Errorf("%d of %d arrived, or in another order", len(got), len(want))
+	}
+}
+
 func TestRunFilesByAge(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := openLog(t, t.TempDir(), nil)
