@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"keelson/internal/engine"
 	"keelson/internal/journal"
@@ -17,7 +18,8 @@ import (
 //
 // Calls fit together when their tensors have the same names, types and shapes but for the rows. Each gets exactly its
 // own rows of the answer; when a joined call fails, or its outputs are not one row per row, each is computed alone, so
-// that nobody suffers from a neighbour's mistake.
+// that nobody suffers from a neighbour's mistake. A joined call has the time of the most patient of its callers; the
+// others go when their own time is over, but for the one that computes.
 type batcher struct {
 	model   engine.Model
 	maxRows int
@@ -30,12 +32,16 @@ type batcher struct {
 
 // waiter is a call that waits.
 type waiter struct {
+	ctx  context.Context
 	in   []tensor.Tensor
 	rows int
 	wake chan struct{}
 	lead []*waiter // with this call first: it is to compute for all of them
 	out  []tensor.Tensor
 	err  error
+
+	copied chan struct{} // closed when the joined call has its own copy of in
+	taken  bool          // under mu: in is being read, or the call went away and must not be read any more
 }
 
 // newBatcher gives nil when calls are not to be joined.
@@ -54,7 +60,7 @@ func (b *batcher) predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Ten
 		defer b.next()
 		return b.model.Predict(ctx, in)
 	}
-	w := &waiter{in: in, rows: joinable(in), wake: make(chan struct{})}
+	w := &waiter{ctx: ctx, in: in, rows: joinable(in), wake: make(chan struct{}), copied: make(chan struct{})}
 	b.waiting = append(b.waiting, w)
 	b.mu.Unlock()
 	select {
@@ -69,7 +75,14 @@ func (b *batcher) predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Ten
 		if i >= 0 {
 			return nil, ctx.Err()
 		}
-		<-w.wake // it was chosen at this moment; others may wait for what it computes
+		select { // it was chosen: others wait for what it computes, or its rows are being copied
+		case <-w.wake:
+		case <-w.copied:
+			if b.take(w) {
+				return nil, ctx.Err()
+			}
+			<-w.wake // it is being computed alone, with this ctx
+		}
 	}
 	if w.lead != nil {
 		defer b.next()
@@ -79,6 +92,15 @@ func (b *batcher) predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Ten
 		panic(p.value) // in the call that caused it
 	}
 	return w.out, w.err
+}
+
+// take says whether the caller is the first to take w: to compute it alone, or to leave.
+func (b *batcher) take(w *waiter) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	first := !w.taken
+	w.taken = true
+	return first
 }
 
 // next hands the model to the first call that waits, with those that fit to it, or leaves it idle.
@@ -125,25 +147,41 @@ func (b *batcher) compute(ctx context.Context, group []*waiter) {
 		group[0].out, group[0].err = b.caught(ctx, group[0].in)
 		return
 	}
-	alone := context.WithoutCancel(ctx) // the others must not fail because the first went away
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		alone, cancel = context.WithDeadline(alone, deadline)
-		defer cancel()
+	joined, cancel := together(group)
+	defer cancel()
+	in := join(group)
+	for _, w := range group[1:] {
+		close(w.copied)
 	}
-	out, err := b.caught(alone, join(group))
+	out, err := b.caught(joined, in)
 	whole := err == nil && split(group, out)
 	if whole {
 		b.meter.Joined(len(group) - 1)
 	}
 	for i, w := range group {
-		if !whole {
-			w.out, w.err = b.caught(context.WithoutCancel(ctx), w.in)
+		if !whole && (i == 0 || b.take(w)) {
+			w.out, w.err = b.caught(w.ctx, w.in)
 		}
 		if i > 0 {
 			close(w.wake)
 		}
 	}
+}
+
+// together is the context of a joined call: nobody's going away ends it, and its deadline is the latest of the group's.
+func together(group []*waiter) (context.Context, context.CancelFunc) {
+	ctx := context.WithoutCancel(group[0].ctx)
+	var latest time.Time
+	for _, w := range group {
+		deadline, ok := w.ctx.Deadline()
+		if !ok {
+			return ctx, func() {}
+		}
+		if deadline.After(latest) {
+			latest = deadline
+		}
+	}
+	return context.WithDeadline(ctx, latest)
 }
 
 // joinable gives the rows of a call that may be joined with others, 0 when it may not.

@@ -29,6 +29,14 @@ func (e *endpoint) protect(now func() time.Time) {
 	}
 }
 
+// keepLimits goes on with the turnstile and the counts of what was in force, when the limits are the same: a step of a
+// canary gives nobody a new day's quota, and calls still running count against the bound.
+func (e *endpoint) keepLimits(have *endpoint) {
+	if have != nil && have.gate != nil && have.doc.Limits == e.doc.Limits {
+		e.gate, e.callers = have.gate, have.callers
+	}
+}
+
 // turnstile bounds the calls of an endpoint that are computed at once and the calls that wait for that, in the order in
 // which they came.
 type turnstile struct {
@@ -73,7 +81,7 @@ func (t *turnstile) enter(ctx context.Context) error {
 
 func (t *turnstile) leave() { t.free <- struct{}{} }
 
-// callers bounds what each caller may ask of an endpoint. It starts empty with every release and every process.
+// callers bounds what each caller may ask of an endpoint. It starts empty with other limits and with every process.
 type callers struct {
 	endpoint string
 	rate     float64 // calls per second, 0 for no bound

@@ -13,6 +13,7 @@ import (
 	"keelson/internal/engine"
 	"keelson/internal/prediction"
 	"keelson/internal/problem"
+	"keelson/internal/release"
 	"keelson/internal/tensor"
 )
 
@@ -261,5 +262,119 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("never: %s", what)
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// patient is a model that answers when it is let, or when its context ends.
+type patient struct {
+	engine.Model
+	started chan int // rows of each call
+	let     chan struct{}
+}
+
+func (p *patient) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tensor, error) {
+	p.started <- in[0].Rows()
+	select {
+	case <-p.let:
+		return []tensor.Tensor{in[0]}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func TestEachJoinedCallKeepsItsOwnTime(t *testing.T) {
+	p := &patient{started: make(chan int, 8), let: make(chan struct{})}
+	b := newBatcher(&version{model: p}, 8, nil)
+	ask := func(ctx context.Context) chan error {
+		done := make(chan error, 1)
+		go func() { _, err := b.predict(ctx, column(1)); done <- err }()
+		return done
+	}
+	waiting := func(n int) {
+		t.Helper()
+		waitFor(t, "the calls wait", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.waiting) == n })
+	}
+	first := ask(t.Context())
+	<-p.started
+	leader := ask(t.Context())
+	waiting(1)
+	short, cancel := context.WithCancel(t.Context())
+	hasty := ask(short)
+	waiting(2)
+	slow := ask(t.Context())
+	waiting(3)
+	p.let <- struct{}{}
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	if rows := <-p.started; rows != 3 {
+		t.Fatalf("%d rows were joined, want 3", rows)
+	}
+	cancel()
+	if err := <-hasty; !errors.Is(err, context.Canceled) { // while the joined call still runs
+		t.Errorf("the call whose time was over got %v", err)
+	}
+	p.let <- struct{}{}
+	if err := errors.Join(<-leader, <-slow); err != nil {
+		t.Errorf("the others suffered: %v", err)
+	}
+	if b.busy {
+		t.Error("the batcher is not idle again")
+	}
+}
+
+func TestAJoinedCallHasTheTimeOfTheMostPatient(t *testing.T) {
+	now := time.Now()
+	ctx := func(after time.Duration) context.Context {
+		if after == 0 {
+			return t.Context()
+		}
+		c, cancel := context.WithDeadline(t.Context(), now.Add(after))
+		t.Cleanup(cancel)
+		return c
+	}
+	for name, c := range map[string]struct {
+		each []time.Duration
+		want time.Duration // 0 is no end
+	}{
+		"the latest counts":             {[]time.Duration{time.Minute, time.Hour, time.Second}, time.Hour},
+		"one without an end has none":   {[]time.Duration{time.Minute, 0}, 0},
+		"the first may be the hastiest": {[]time.Duration{time.Millisecond, time.Hour}, time.Hour},
+	} {
+		var group []*waiter
+		for _, d := range c.each {
+			group = append(group, &waiter{ctx: ctx(d)})
+		}
+		got, cancel := together(group)
+		deadline, ok := got.Deadline()
+		if ok != (c.want > 0) || ok && !deadline.Equal(now.Add(c.want)) {
+			t.Errorf("%s: got %v, %v", name, deadline.Sub(now), ok)
+		}
+		cancel()
+	}
+}
+
+func TestTheSameLimitsGoOnWithTheNextRelease(t *testing.T) {
+	limits := release.Limits{CallerQuota: 2}
+	with := func(l release.Limits) *endpoint {
+		e := &endpoint{doc: release.Document{Endpoint: "e", Limits: l}}
+		e.protect(time.Now)
+		return e
+	}
+	was := with(limits)
+	for range 2 {
+		if err := was.callers.admit("mara"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same := with(limits)
+	same.keepLimits(was)
+	if err := same.callers.admit("mara"); problem.KindOf(err) != problem.Exhausted || same.gate != was.gate {
+		t.Errorf("a new release gave a new day: %v", err)
+	}
+	more := with(release.Limits{CallerQuota: 3})
+	more.keepLimits(was)
+	if err := more.callers.admit("mara"); err != nil || more.gate == was.gate {
+		t.Errorf("other limits begin anew: %v", err)
 	}
 }

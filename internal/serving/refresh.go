@@ -132,6 +132,7 @@ func (s *Service) decide(ctx context.Context, n name, have *endpoint, stored []S
 	}
 	e, err := s.load(ctx, n, newest)
 	if err == nil {
+		e.keepLimits(have)
 		e.payload = good[0].payload
 		s.Logger.InfoContext(ctx, "release in force", "endpoint", n.endpoint, "release", newest.Serial, "state", newest.State, "request", newest.Request)
 		return e
@@ -283,7 +284,11 @@ func (s *Service) sweep(t table) {
 		}
 	}
 	for key, v := range s.versions {
-		if used[v] || s.Now().Before(v.kept) {
+		if used[v] {
+			v.kept = time.Time{} // it is in force now, and goes with what put it there
+			continue
+		}
+		if s.Now().Before(v.kept) {
 			continue
 		}
 		delete(s.versions, key)

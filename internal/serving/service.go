@@ -266,7 +266,8 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 		return Answer{Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired, Explanation: why}, nil
 	}
 	chosen.redact.Apply(&r)
-	if logErr := s.Log.Append(ctx, &r, e.doc.Durability); logErr != nil {
+	// What was decided is on record whatever became of the call's own time.
+	if logErr := s.Log.Append(context.WithoutCancel(ctx), &r, e.doc.Durability); logErr != nil {
 		chosen.metrics.meter.Missed(journal.Log)
 		s.Logger.ErrorContext(ctx, "prediction not logged, answer withheld", "endpoint", e.doc.Endpoint, "error", logErr)
 		return Answer{}, problem.New(problem.Unavailable, "The prediction log of %s cannot be written, so the answer is withheld; try again later.", e.doc.Endpoint).Because(logErr)
@@ -361,6 +362,9 @@ func (s *slot) words(err error) string {
 	return fmt.Sprintf("The version failed (%s); its words are %s.", problem.KindOf(err), leftOut)
 }
 
+// lastShadowsTime is what a stopping process spends on calls that wait for a shadow.
+const lastShadowsTime = 3 * time.Second
+
 // shadowCall is a copy of a call for a shadow slot.
 type shadowCall struct {
 	call   Call
@@ -380,9 +384,7 @@ func (s *Service) shadow(c *Call, e *endpoint, place int, answer string) {
 		select {
 		case s.shadows <- shadowCall{copied, e, sh, answer}:
 		default:
-			sh.version.leave()
-			sh.metrics.dropped.Inc()
-			sh.metrics.meter.Dropped()
+			sh.drop()
 		}
 	}
 }
@@ -393,16 +395,36 @@ func (s *Service) shadowLoop(ctx context.Context) {
 		case c := <-s.shadows:
 			s.shadowOne(context.WithoutCancel(ctx), c)
 		case <-ctx.Done():
-			for {
-				select {
-				case c := <-s.shadows:
-					s.shadowOne(context.WithoutCancel(ctx), c)
-				default:
-					return
-				}
-			}
+			s.lastShadows(context.WithoutCancel(ctx))
+			return
 		}
 	}
+}
+
+// lastShadows computes what still waits for a shadow when the process stops, for a while; what does not fit is dropped
+// and counted, because the log can only be closed after it.
+func (s *Service) lastShadows(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastShadowsTime)
+	defer cancel()
+	for {
+		select {
+		case c := <-s.shadows:
+			if ctx.Err() == nil {
+				s.shadowOne(ctx, c)
+			} else {
+				c.slot.drop()
+			}
+		default:
+			return
+		}
+	}
+}
+
+// drop leaves a copy for a shadow uncomputed.
+func (s *slot) drop() {
+	s.version.leave()
+	s.metrics.dropped.Inc()
+	s.metrics.meter.Dropped()
 }
 
 func (s *Service) shadowOne(ctx context.Context, c shadowCall) {
@@ -413,13 +435,16 @@ func (s *Service) shadowOne(ctx context.Context, c shadowCall) {
 	r := c.call.record(c.e, c.slot, prediction.SlotShadow)
 	out, fired, compute, err := s.predict(ctx, c.call.Inputs, c.e, c.slot)
 	if err != nil {
-		r.Error = c.slot.words(err)
 		c.slot.metrics.fail(s.Now().Sub(begin), causeOf(err))
+		if k := problem.KindOf(err); k == problem.Invalid || k == problem.TooLarge {
+			return // made for the live version's inputs, not this one's: nothing was decided
+		}
+		r.Error = c.slot.words(err)
 	}
 	r.Outputs, r.Compute, r.Latency = out, compute, s.Now().Sub(begin)
 	r.SetFired(fired)
 	c.slot.redact.Apply(&r)
-	if err := s.Log.Append(ctx, &r, c.e.doc.Durability); err != nil {
+	if err := s.Log.Append(context.WithoutCancel(ctx), &r, c.e.doc.Durability); err != nil {
 		s.Logger.ErrorContext(ctx, "shadow prediction not logged", "endpoint", c.e.doc.Endpoint, "error", err)
 		return
 	}
