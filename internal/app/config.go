@@ -69,7 +69,7 @@ const (
 // Default is the configuration of a laptop.
 func Default() Config {
 	return Config{Listen: "127.0.0.1:5000", Data: "keelson-data", Parts: []string{PartAPI, PartWorker, PartServing}, Auth: "on",
-		OnnxThreads: 1, PythonModels: "on", PythonIsolation: "any", PythonChildren: 1, PythonMemory: 2 << 30, PythonCallTime: 30 * time.Second, PythonCPUTime: 30 * time.Second,
+		OnnxThreads: 1, PythonModels: "on", PythonIsolation: python.LevelLandlock, PythonChildren: 1, PythonMemory: 2 << 30, PythonCallTime: 30 * time.Second, PythonCPUTime: 30 * time.Second,
 		PythonLoadTime: 2 * time.Minute, LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, StopTimeout: 10 * time.Second}
 }
 

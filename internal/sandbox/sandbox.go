@@ -18,8 +18,14 @@ type Files struct {
 	Write []string // folders to be changed in every way, too
 }
 
-// Calls are the system calls left to a process. What no model needs and what would open ways out is always refused.
+// Calls are the system calls left to a process. What no model needs and what would open ways out is always refused, and so
+// is memory that no limit of a process counts (memfd_create, the segments and queues of System V).
 type Calls struct {
 	Unix     bool // sockets of the Unix family; otherwise none at all
+	Pairs    bool // without them: pairs of connected stream sockets, which reach nobody else
 	Programs bool // other programs and processes; otherwise only threads of this one
+	// Apart says that the process is in namespaces of its own, of processes, too, in which there is nobody but what it
+	// starts. Otherwise it may neither signal nor change other processes, which are those of the same user, nor leave its
+	// process group, by which it is ended; not even what it starts itself can be told from them.
+	Apart bool
 }

@@ -79,6 +79,33 @@ func inside(args []string) int {
 	}
 	try("make namespaces", unix.Unshare(unix.CLONE_NEWUSER))
 	try("trace", unix.PtraceAttach(os.Getppid()))
+	pair := func(what string, kind int) {
+		fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+		try(what, err)
+		if err == nil {
+			unix.Close(fds[0])
+			unix.Close(fds[1])
+		}
+	}
+	pair("make a pair of sockets", unix.SOCK_STREAM)
+	pair("make a pair that sends to others", unix.SOCK_DGRAM)
+	try("signal another process", unix.Kill(os.Getppid(), 0))
+	try("signal itself", unix.Tgkill(os.Getpid(), unix.Gettid(), 0))
+	var limit unix.Rlimit
+	try("limit another process", unix.Prlimit(os.Getppid(), unix.RLIMIT_CORE, nil, &limit))
+	try("look at its own limit", unix.Prlimit(0, unix.RLIMIT_CORE, nil, &limit))
+	try("slow another process down", unix.Setpriority(unix.PRIO_PROCESS, os.Getppid(), 0))
+	try("slow itself down", unix.Setpriority(unix.PRIO_PROCESS, 0, 1))
+	file, err := os.Open(os.Args[0])
+	if err == nil {
+		_, err = unix.FcntlInt(file.Fd(), fileSetOwner, os.Getppid())
+		file.Close()
+	}
+	try("have another process signalled", err)
+	_, err = unix.MemfdCreate("x", 0)
+	try("take memory that nobody counts", err)
+	try("outlive its starter", unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0))
+	try("leave its group", unix.Setpgid(0, 0))
 	done := make(chan error)
 	go func() { // a thread that did not take the filter itself
 		runtime.LockOSThread()
@@ -104,9 +131,12 @@ func TestDoorsAreShut(t *testing.T) {
 		name          string
 		calls         Calls
 		program, sock string
+		pair, other   string
 	}{
-		{"a process without programs and sockets", Calls{}, "shut", "shut"},
-		{"a process with programs and Unix sockets", Calls{Unix: true, Programs: true}, "open", "open"},
+		{"a process without programs and sockets", Calls{}, "shut", "shut", "shut", "shut"},
+		{"a process with programs and pairs", Calls{Pairs: true, Programs: true}, "open", "shut", "open", "shut"},
+		{"a process with programs and Unix sockets", Calls{Unix: true, Programs: true}, "open", "open", "open", "shut"},
+		{"a process apart from others", Calls{Unix: true, Programs: true, Apart: true}, "open", "open", "open", "open"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			own, others := t.TempDir(), t.TempDir()
@@ -133,9 +163,17 @@ func TestDoorsAreShut(t *testing.T) {
 				t.Fatal(err)
 			}
 			for what, want := range map[string]string{"write its folder": "open", "write another folder": landlock, "read another folder": landlock, "run a program": c.program, "fork": c.program,
-				"run a program in another thread": c.program, "connect by TCP": "shut", "speak by UDP": "shut", "make a Unix socket": c.sock, "make namespaces": "shut", "trace": "shut"} {
+				"run a program in another thread": c.program, "connect by TCP": "shut", "speak by UDP": "shut", "make a Unix socket": c.sock, "make namespaces": "shut", "trace": "shut",
+				"make a pair of sockets": c.pair, "make a pair that sends to others": c.sock, "signal itself": "open", "look at its own limit": "open", "slow itself down": "open", "have another process signalled": c.other,
+				"leave its group": c.other, "take memory that nobody counts": "shut", "outlive its starter": "shut"} {
 				if got[what] != want {
 					t.Errorf("%s: %s, want %s", what, got[what], want)
+				}
+			}
+			// Where the filter leaves them, Landlock and the machine's users decide.
+			for _, what := range []string{"signal another process", "limit another process", "slow another process down"} {
+				if c.other == "shut" && got[what] != "shut" {
+					t.Errorf("%s: %s", what, got[what])
 				}
 			}
 		})

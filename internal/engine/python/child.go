@@ -86,7 +86,7 @@ func spawn(self []string, l launch) (*child, error) {
 	return c, nil
 }
 
-// kill ends the child and what it started; why is told unless another reason was before.
+// kill ends the child and what it started, which is in its process namespace, or may not leave its process group; why is told unless another reason was before.
 func (c *child) kill(why string) {
 	c.mu.Lock()
 	if c.reason == "" {
@@ -197,7 +197,7 @@ func trial(self []string, root string) (Isolation, error) {
 		return iso, err
 	}
 	defer os.RemoveAll(filepath.Join(root, "trial"))
-	l := launch{Read: sandbox.System, Work: work, Root: top, Namespaces: true, Limits: Limits{}.withDefaults()}
+	l := launch{Read: sandbox.System, Work: work, Root: top, Namespaces: true, Landlock: true, Limits: Limits{}.withDefaults()}
 	try := func() error {
 		c, err := spawn(self, l)
 		if err != nil {

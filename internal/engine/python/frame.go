@@ -9,11 +9,19 @@ import (
 	"io"
 
 	"keelson/internal/engine"
+	"keelson/internal/problem"
 	"keelson/internal/tensor"
 )
 
 // mostMessage is the largest message in either direction, in bytes; worker.py has the same bound.
 const mostMessage = 256 << 20
+
+// mostHeader is the largest header of a message, in bytes: read as JSON it may hold many times as much. worker.py has the
+// same bound. mostObjects is how many objects it may have, which take more memory than their two bytes.
+const (
+	mostHeader  = 4 << 20
+	mostObjects = 1 << 17
+)
 
 // errProtocol says that a child sent something that is no answer.
 var errProtocol = errors.New("it sent what is no answer")
@@ -59,6 +67,9 @@ func message(o order, in []tensor.Tensor) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(head) > mostHeader {
+		return nil, problem.New(problem.TooLarge, "What describes the inputs has %d bytes; a model in Python takes %d.", len(head), mostHeader).At("inputs")
+	}
 	b := make([]byte, 0, 8+len(head)+size)
 	b = binary.LittleEndian.AppendUint32(b, uint32(4+len(head)+size))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(head)))
@@ -95,7 +106,14 @@ func parse(body []byte) (a answer, out []tensor.Tensor, err error) {
 	if n > uint64(len(body)-4) {
 		return a, nil, fmt.Errorf("%w: a header beyond its message", errProtocol)
 	}
-	if err := json.Unmarshal(body[4:4+n], &a); err != nil {
+	if n > mostHeader {
+		return a, nil, fmt.Errorf("%w: a header of %d bytes", errProtocol, n)
+	}
+	head := body[4 : 4+n]
+	if k := bytes.Count(head, []byte("{")); k > mostObjects {
+		return a, nil, fmt.Errorf("%w: a header of %d objects", errProtocol, k)
+	}
+	if err := json.Unmarshal(head, &a); err != nil {
 		return a, nil, fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	raw := body[4+n:]

@@ -9,9 +9,9 @@ import (
 	"keelson/internal/problem"
 )
 
-// Levels of isolation, from the weakest: limits, no privileges and a filter of system calls that leaves no network; with
-// Landlock, the kernel's rules for files; in user, mount, process, network and IPC namespaces of its own (and Landlock,
-// where there is).
+// Levels of isolation, from the weakest: limits, no privileges and a filter of system calls that leaves no socket to others
+// and no signal to other processes; with Landlock, the kernel's rules for files; in user, mount, process, network and IPC
+// namespaces of its own (and Landlock, where there is).
 const (
 	LevelLimits     = "limits"
 	LevelLandlock   = "landlock"
@@ -46,9 +46,9 @@ func (i Isolation) String() string {
 	case LevelNamespaces:
 		return "own user, mount, process, network and IPC namespaces" + files + ", limits"
 	case LevelLandlock:
-		return "Landlock for files, no network, limits, but no namespaces (" + i.Why + ")"
+		return "Landlock for files, no network, no signals to others, limits, but no namespaces (" + i.Why + ")"
 	}
-	return "no network, limits, but neither namespaces (" + i.Why + ") nor Landlock: it reads what the server's user may read"
+	return "no network, no signals to others, limits, but neither namespaces (" + i.Why + ") nor Landlock: it reads and changes the files that the server's user may, the server's own among them"
 }
 
 // enough fails with problem.Unsupported when less is possible than is demanded.
@@ -83,6 +83,14 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// most is what a child may hold in memory, in bytes: in namespaces its two folders are in memory, too.
+func (l Limits) most(namespaces bool) int64 {
+	if namespaces {
+		return l.Memory + 2*l.Disk
+	}
+	return l.Memory
+}
+
 func set[T int | int64 | time.Duration](v *T, other T) {
 	if *v == 0 {
 		*v = other
@@ -97,6 +105,7 @@ type launch struct {
 	Work       string   `json:"work"` // the folder that may be written
 	Root       string   `json:"root"` // an empty folder on which the new root is built
 	Namespaces bool     `json:"namespaces"`
+	Landlock   bool     `json:"landlock"` // where the kernel has it
 	Limits     Limits   `json:"limits"`
 }
 

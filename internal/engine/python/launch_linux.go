@@ -45,6 +45,8 @@ func become(l launch) error {
 		if err := enter(l); err != nil {
 			return err
 		}
+	} else if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil { // what loses its parent stays below this process
+		return fmt.Errorf("keep what it starts: %w", err)
 	}
 	if err := l.Limits.apply(); err != nil {
 		return err
@@ -58,10 +60,12 @@ func become(l launch) error {
 	} else {
 		files.Read = append(files.Read, "/proc/self", "/proc/cpuinfo", "/proc/meminfo")
 	}
-	if err := files.Apply(); err != nil {
-		return err
+	if l.Landlock {
+		if err := files.Apply(); err != nil {
+			return err
+		}
 	}
-	if err := (sandbox.Calls{Unix: true, Programs: true}).Apply(); err != nil {
+	if err := (sandbox.Calls{Unix: l.Namespaces, Pairs: true, Programs: true, Apart: l.Namespaces}).Apply(); err != nil {
 		return err
 	}
 	if len(l.Args) == 0 {

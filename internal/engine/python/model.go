@@ -305,7 +305,7 @@ func (m *model) Signature() engine.Signature { return m.sig }
 
 // Where implements engine.Runner.
 func (m *model) Where() string {
-	return fmt.Sprintf("Python %s in processes of its own: %s; at most %s of memory, %s for a call", m.python, m.iso, mebi(m.limits.Memory), m.limits.Call)
+	return fmt.Sprintf("Python %s in processes of its own: %s; at most %s of memory, %s for a call", m.python, m.iso, mebi(m.limits.most(m.launch.Namespaces)), m.limits.Call)
 }
 
 // MemoryBytes implements engine.Sizer: what the children hold.

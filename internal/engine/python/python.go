@@ -393,7 +393,7 @@ func (e *Engine) plan(m *model, bin string) (launch, error) {
 	if python == "" {
 		return launch{}, problem.New(problem.Unsupported, "There is no Python for the model: put a requirements.txt beside it, or start the server with --python.")
 	}
-	l := launch{Work: filepath.Join(m.dir, "work"), Root: filepath.Join(m.dir, "root"), Namespaces: m.iso.Level == LevelNamespaces, Limits: m.limits}
+	l := launch{Work: filepath.Join(m.dir, "work"), Root: filepath.Join(m.dir, "root"), Namespaces: m.iso.Level == LevelNamespaces, Landlock: m.iso.Level != LevelLimits, Limits: m.limits}
 	program := filepath.Join(m.dir, "program", "worker.py")
 	err := errors.Join(os.MkdirAll(l.Work, 0o700), os.MkdirAll(l.Root, 0o700), os.MkdirAll(filepath.Dir(program), 0o700))
 	if err == nil {

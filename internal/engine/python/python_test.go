@@ -3,20 +3,28 @@ package python
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"keelson/internal/engine"
 	"keelson/internal/engine/enginetest"
@@ -218,7 +226,7 @@ func notes(t *testing.T, m engine.Model) map[string]string {
 func TestWhatAPickleMustNotDoFails(t *testing.T) {
 	t.Setenv("KEELSON_TEST_SECRET", "of the server")
 	dir, _ := hostile(t)
-	for _, level := range []string{LevelNamespaces, LevelLandlock} {
+	for _, level := range []string{LevelNamespaces, LevelLandlock, LevelLimits} {
 		t.Run(level, func(t *testing.T) {
 			e := open(t, func(e *Engine) {
 				e.Limits = Limits{Memory: 700 << 20, Disk: 8 << 20, Processes: 24, Load: 20 * time.Second, Call: 2 * time.Second}
@@ -238,6 +246,32 @@ func TestWhatAPickleMustNotDoFails(t *testing.T) {
 						t.Errorf("%s: %q", a, got[a])
 					}
 				}
+			}
+			t.Run("others", func(t *testing.T) {
+				m := load(t, e, pickled(t, dir, "others"))
+				got := notes(t, m)
+				failed(got, "memfd", "memfd_secret", "shmget", "msgget", "semget", "outlive the server", "let orphans go", "sibling")
+				for _, fine := range []string{"own limits", "pair", "signal itself"} {
+					if _, ok := got[fine]; !ok {
+						t.Errorf("%s: %s", fine, got[fine+" failed"])
+					}
+				}
+				if level != LevelNamespaces {
+					failed(got, "kill the server", "kill all", "tkill", "tgkill", "sigqueue", "tgsigqueue", "pidfd", "prlimit", "renice", "affinity", "ioprio", "fcntl owner", "fcntl signal", "ioctl owner",
+						"unix socket", "datagram pair", "new session", "new group")
+				}
+				// What lost its parent is still counted, and ends with the child.
+				if _, ok := got["orphan"]; !ok {
+					t.Fatal("there is no orphan")
+				}
+				ended := watched(t, m, 2)
+				if err := m.Close(); err != nil {
+					t.Error(err)
+				}
+				ended()
+			})
+			if level == LevelLimits {
+				return
 			}
 			t.Run("files", func(t *testing.T) {
 				got := notes(t, load(t, e, pickled(t, dir, "files")))
@@ -300,14 +334,11 @@ func TestWhatAPickleMustNotDoFails(t *testing.T) {
 				if _, err := fmt.Sscanf(notes(t, m)["fork"], "%d children", &n); err != nil || n > 24 {
 					t.Errorf("%d children (%v)", n, err)
 				}
-				pid := m.(*model).pids()[0]
-				_, before := proc.Tree(pid)
+				ended := watched(t, m, n+1)
 				if err := m.Close(); err != nil {
 					t.Error(err)
 				}
-				for _, p := range before {
-					deadline(t, func() bool { f, err := proc.Stat(p); return err != nil || f[0] == "Z" }, "a child of the model lives on")
-				}
+				ended()
 			})
 			for name, says := range map[string]string{"memory": "memory", "exit": "code 7", "hang": "did not load the model within", "garbage": "no answer"} {
 				if name == "hang" && level == LevelLandlock {
@@ -329,36 +360,74 @@ func TestWhatAPickleMustNotDoFails(t *testing.T) {
 					t.Errorf("got %v", got)
 				}
 			})
-			if n, _ := e.use(); n != len(e.State()) {
-				deadline(t, func() bool { n, _ := e.use(); return n == len(e.State()) }, "children are left")
+			e.mu.Lock()
+			left := slices.Collect(maps.Keys(e.children))
+			e.mu.Unlock()
+			for _, c := range left { // of models that were closed or never loaded
+				select {
+				case <-c.gone:
+				case <-time.After(20 * time.Second):
+					t.Error("a child is left")
+				}
 			}
 		})
 	}
 }
 
-func deadline(t *testing.T, ok func() bool, what string) {
+// watched finds the processes of a model, of which there are at least so many, and gives what waits until all have ended.
+func watched(t *testing.T, m engine.Model, least int) func() {
 	t.Helper()
-	until := time.Now().Add(20 * time.Second)
-	for !ok() {
-		if time.Now().After(until) {
+	_, pids := proc.Tree(m.(*model).pids()[0])
+	if len(pids) < least {
+		t.Errorf("%d processes are below the model's, want %d", len(pids), least)
+	}
+	var fds []int
+	for _, p := range pids {
+		if fd, err := unix.PidfdOpen(p, 0); err == nil { // else it has ended
+			fds = append(fds, fd)
+		}
+	}
+	return func() {
+		t.Helper()
+		for _, fd := range fds {
+			if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 20_000); n != 1 || err != nil {
+				t.Errorf("a process of the model lives on (%v)", err)
+			}
+			unix.Close(fd)
+		}
+	}
+}
+
+// until waits for a change of the model after which it is so.
+func until(t *testing.T, em engine.Model, so func() bool, what string) {
+	t.Helper()
+	m := em.(*model)
+	late := time.After(20 * time.Second)
+	for {
+		m.mu.Lock()
+		news := m.news
+		m.mu.Unlock()
+		if so() {
+			return
+		}
+		select {
+		case <-news:
+		case <-late:
 			t.Fatal(what)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 
 func TestACrashCostsOneCallAndNothingElse(t *testing.T) {
 	dir, _ := hostile(t)
 	var mu sync.Mutex
-	var faults []string
-	falls := 0
+	faults := make(chan string, 10)
+	var falls atomic.Int64
 	e := open(t, func(e *Engine) {
 		e.Fell = func(_ context.Context, f engine.Fall) {
-			mu.Lock()
-			defer mu.Unlock()
-			falls++
+			falls.Add(1)
 			if f.Rests {
-				faults = append(faults, f.Ref+" "+f.Why)
+				faults <- f.Ref + " " + f.Why
 			}
 		}
 	})
@@ -424,20 +493,33 @@ func TestACrashCostsOneCallAndNothingElse(t *testing.T) {
 	}
 	// Killed from outside while nobody calls: nobody notices.
 	proc.Kill(m.(*model).pids()[0])
-	deadline(t, func() bool { return e.State()[1].Restarts == 2 || e.State()[0].Restarts == 2 }, "no new process came")
+	restarts := func() (n int64) {
+		for _, s := range e.State() {
+			n += s.Restarts
+		}
+		return n
+	}
+	until(t, m, func() bool { return restarts() == 2 }, "no new process came")
 	if _, err := m.Predict(t.Context(), one(0)); err != nil {
 		t.Errorf("after kill -9: %v", err)
 	}
-	deadline(t, func() bool { // from the fourth crash on, calls do not wait for the next start
+	late := time.After(time.Minute)
+	for told := ""; told == ""; { // from the fourth crash on, calls do not wait for the next start
+		m.(*model).mu.Lock()
+		news := m.(*model).news
+		m.(*model).mu.Unlock()
 		if _, err = m.Predict(t.Context(), one(1)); problem.KindOf(err) != problem.Unavailable {
 			t.Errorf("got %v", err)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		return len(faults) == 1
-	}, "the fault was not told")
-	if !strings.Contains(faults[0], "frail/1 it ended with code 3") || falls != 5 {
-		t.Errorf("told: %v, of %d falls", faults, falls)
+		select {
+		case told = <-faults:
+			if !strings.Contains(told, "frail/1 it ended with code 3") || falls.Load() != 5 {
+				t.Errorf("told: %s, of %d falls", told, falls.Load())
+			}
+		case <-news:
+		case <-late:
+			t.Fatal("the fault was not told")
+		}
 	}
 	began := time.Now()
 	if _, err := m.Predict(t.Context(), one(0)); problem.KindOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "frail/1 ended its Python process 5 times within 10m0s and rests until") || time.Since(began) > time.Second {
@@ -459,7 +541,7 @@ func TestAStandbyTakesOverAtOnce(t *testing.T) {
 	dir, _ := hostile(t)
 	e := open(t, func(e *Engine) { e.Standby, e.Children = 1, 2 })
 	m := load(t, e, pickled(t, dir, "die"))
-	deadline(t, func() bool { return len(m.(*model).pids()) == 3 }, "no standby came")
+	until(t, m, func() bool { return len(m.(*model).pids()) == 3 }, "no standby came")
 	began := time.Now()
 	if _, err := m.Predict(t.Context(), one(1)); err == nil {
 		t.Fatal("it did not crash")
@@ -472,7 +554,7 @@ func TestAStandbyTakesOverAtOnce(t *testing.T) {
 		}
 		seen[out[0].S[0]] = true
 	}
-	deadline(t, func() bool { return len(m.(*model).pids()) == 3 }, "the standby was not replaced")
+	until(t, m, func() bool { return len(m.(*model).pids()) == 3 }, "the standby was not replaced")
 }
 
 func TestACallerThatGoesLeavesTheChildToFinish(t *testing.T) {
@@ -556,6 +638,63 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%d bytes of tensors out of %d", n, len(b))
 		}
 	})
+}
+
+// TestAHostileHeaderCostsLittle: what is made of a header in memory is bounded, however it is built.
+func TestAHostileHeaderCostsLittle(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		head, unit  string
+		bytes, most int
+	}{
+		{"outputs without end", `{"outputs":[`, "{},", 128 << 20, 1 << 20},
+		{"outputs within the bound of bytes", `{"outputs":[`, "{},", 4 << 20, 1 << 20},
+		{"as many outputs as are counted", `{"outputs":[`, "{},", 3 << 17, 64 << 20},
+		{"inputs of a signature", `{"signature":{"inputs":[`, "{},", 3 << 17, 128 << 20},
+		{"a shape without end", `{"outputs":[{"shape":[`, "1,", 4 << 20, 128 << 20},
+		{"lists in lists", `{"outputs":`, "[", 4 << 20, 16 << 20},
+		{"libraries", `{"libraries":{`, `"":"",`, 4 << 20, 64 << 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			head := c.head + strings.Repeat(c.unit, (c.bytes-len(c.head)-32)/len(c.unit))
+			for _, tail := range []string{"{}]}", "1]}]}", "{}]}}", `"":""}}`, ""} {
+				if json.Valid([]byte(head + tail)) {
+					head += tail
+					break
+				}
+			}
+			body := append(binary.LittleEndian.AppendUint32(make([]byte, 0, len(head)+4), uint32(len(head))), head...)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _, err := parse(body)
+			runtime.ReadMemStats(&after)
+			used := int(after.TotalAlloc - before.TotalAlloc)
+			t.Logf("%d bytes of header took %d bytes: %v", len(head), used, err)
+			if used > c.most {
+				t.Errorf("%d bytes of header took %d bytes, %d are possible", len(head), used, c.most)
+			}
+			if len(head) > mostHeader && !errors.Is(err, errProtocol) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	if _, err := message(order{Path: strings.Repeat("x", mostHeader)}, nil); problem.KindOf(err) != problem.TooLarge {
+		t.Errorf("an order with a header beyond the bound: %v", err)
+	}
+	dir, _ := hostile(t)
+	e := open(t, nil)
+	m := load(t, e, pickled(t, dir, "wordy"))
+	if _, err := m.Predict(t.Context(), one(1)); err == nil || !strings.Contains(err.Error(), "the model failed: xxx") || len(err.Error()) > 1000 {
+		t.Errorf("a refusal of five megabytes: %.300v", err)
+	}
+	if out, err := m.Predict(t.Context(), one(0)); err != nil || e.State()[0].Restarts != 0 {
+		t.Errorf("the call after it: %v %v", out, err)
+	}
+	wide := pickled(t, dir, "wide").(fstest.MapFS)
+	delete(wide, "signature.json")
+	if _, err := tryLoad(e, wide); problem.KindOf(err) != problem.Unsupported || !strings.Contains(err.Error(), "What describes the answer has") {
+		t.Errorf("a signature beyond the bound: %v", err)
+	}
 }
 
 func (m *model) pids() (list []int) {

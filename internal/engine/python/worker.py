@@ -14,6 +14,7 @@ import sys
 sys.path.pop(0)  # this program's own folder
 
 MOST = 256 << 20  # bytes of one message
+MOST_HEADER = 4 << 20  # and of its header
 TYPES = {"BOOL": "?", "UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "<i1", "INT16": "<i2",
          "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 NAMES = {"b1": "BOOL", "u1": "UINT8", "u2": "UINT16", "u4": "UINT32", "u8": "UINT64", "i1": "INT8", "i2": "INT16",
@@ -53,7 +54,7 @@ class Channel:
         if body is None:
             return None, None
         (h,) = struct.unpack_from("<I", body)
-        if h > n - 4:
+        if h > n - 4 or h > MOST_HEADER:
             raise SystemExit("a header beyond its message")
         return json.loads(bytes(body[4:4 + h])), memoryview(body)[4 + h:]
 
@@ -62,7 +63,12 @@ class Channel:
         size = 4 + len(head) + sum(len(p) for p in parts)
         if size > MOST:
             raise Refusal("model", "The answer has %d bytes; %d are possible." % (size, MOST))
+        if len(head) > MOST_HEADER:
+            raise Refusal("model", "What describes the answer has %d bytes; %d are possible." % (len(head), MOST_HEADER))
         self.sock.sendall(b"".join([struct.pack("<II", size, len(head)), head, *parts]))
+
+    def refuse(self, kind, text):
+        self.send({"error": {"kind": kind, "text": text[:4000]}})
 
 
 def told(e):
@@ -514,10 +520,10 @@ def main():
         return
     try:
         model, ready = load(order)
+        channel.send(ready)
     except Refusal as e:
-        channel.send({"error": {"kind": e.kind, "text": str(e)}})
+        channel.refuse("unsupported" if e.kind == "model" else e.kind, str(e))
         return
-    channel.send(ready)
     while True:
         order, raw = channel.receive()
         if order is None:
@@ -526,12 +532,12 @@ def main():
             out = model.predict(order["inputs"], raw)
             channel.send({"outputs": [o for o, _ in out]}, [r for _, r in out])
         except Refusal as e:
-            channel.send({"error": {"kind": e.kind, "text": str(e)}})
+            channel.refuse(e.kind, str(e))
         except MemoryError:
-            channel.send({"error": {"kind": "model", "text": "The call takes more memory than a model in Python may have."}})
+            channel.refuse("model", "The call takes more memory than a model in Python may have.")
         except Exception as e:
             kind = "input" if isinstance(e, ValueError) or type(e).__name__ == "MlflowException" else "model"
-            channel.send({"error": {"kind": kind, "text": told(e)}})
+            channel.refuse(kind, told(e))
 
 
 main()
