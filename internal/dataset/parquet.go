@@ -266,11 +266,13 @@ func chunkOf(m *format.ColumnMetaData) (from, length int64) {
 func (p *parquetFile) fields() []Field { return p.head }
 
 func (p *parquetFile) scan(ctx context.Context, want []bool, each func(int, int64, *cell) error) (int64, error) {
-	return p.scanWith(ctx, want, each, nil)
+	return p.scanWith(ctx, want, each, nil, nil)
 }
 
-// scanWith is scan where columns of doubles may go to bulk instead, many values at a time.
-func (p *parquetFile) scanWith(ctx context.Context, want []bool, each func(int, int64, *cell) error, bulk func(int, []float64) error) (int64, error) {
+// scanWith is scan where columns of doubles may go to bulk instead, many values at a time, and texts of a dictionary to tally
+// instead, each once with the number of its cells, nil for missing ones. Both may be nil; tally may decline a column.
+func (p *parquetFile) scanWith(ctx context.Context, want []bool, each func(int, int64, *cell) error, bulk func(int, []float64) error, tally func(int) func([]byte, int64) error) (int64, error) {
+	shared := newBuffers()
 	for i := range p.cols {
 		if want != nil && !want[i] {
 			continue
@@ -279,11 +281,19 @@ func (p *parquetFile) scanWith(ctx context.Context, want []bool, each func(int, 
 		for g := range p.meta.RowGroups {
 			group := &p.meta.RowGroups[g]
 			end := row + group.NumRows
-			c := chunk{col: &p.cols[i], codec: group.Columns[i].MetaData.Codec, limits: p.limits}
+			c := chunk{col: &p.cols[i], codec: group.Columns[i].MetaData.Codec, limits: p.limits, buffers: shared}
 			if bulk != nil && c.doublesOnly(group.Columns[i].MetaData.Encoding) {
 				c.bulk = func(values []float64) error {
 					row += int64(len(values))
 					return bulk(i, values)
+				}
+			}
+			if tally != nil {
+				if take := tally(i); take != nil {
+					c.tally = func(word []byte, n int64) error {
+						row += n
+						return take(word, n)
+					}
 				}
 			}
 			from, length := chunkOf(&group.Columns[i].MetaData)

@@ -3,6 +3,7 @@ package dataset
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // hybrid reads the mixture of runs and bit-packed groups that Parquet uses for levels, indexes and booleans.
@@ -17,21 +18,23 @@ type hybrid struct {
 	at     uint64 // bit position in bits
 }
 
-func (h *hybrid) next() (uint32, error) {
+// begin reads the head of a run or group when the last one is used up.
+func (h *hybrid) begin() error {
 	for h.run == 0 && h.packed == 0 {
 		if h.width == 0 && len(h.b) == 0 {
-			return 0, nil // a dictionary of one value needs no indexes
+			h.run, h.value = math.MaxInt64, 0 // a dictionary of one value needs no indexes
+			return nil
 		}
 		u, n := binary.Uvarint(h.b)
 		if n <= 0 {
-			return 0, cutShort
+			return cutShort
 		}
 		h.b = h.b[n:]
 		if u&1 == 0 {
 			h.run = u >> 1
 			k := int(h.width+7) / 8
 			if len(h.b) < k {
-				return 0, cutShort
+				return cutShort
 			}
 			h.value = 0
 			for i := range k {
@@ -43,12 +46,69 @@ func (h *hybrid) next() (uint32, error) {
 		groups := u >> 1 // of 8 values, width bytes each
 		size := groups * uint64(h.width)
 		if groups > 1<<31 {
-			return 0, cutShort
+			return cutShort
 		}
 		// Writers may cut the padding of the last group.
 		size = min(size, uint64(len(h.b)))
 		h.bits, h.b, h.at = h.b[:size], h.b[size:], 0
 		h.packed = 8 * groups
+	}
+	return nil
+}
+
+// fill reads as many values as out has room for.
+func (h *hybrid) fill(out []uint32) error {
+	for len(out) > 0 {
+		if err := h.begin(); err != nil {
+			return err
+		}
+		if h.run > 0 {
+			n := min(h.run, uint64(len(out)))
+			for i := range out[:n] {
+				out[i] = h.value
+			}
+			h.run -= n
+			out = out[n:]
+			continue
+		}
+		n := min(h.packed, uint64(len(out)))
+		// As many as begin where eight bytes are left, which hold a value whole; the others one by one.
+		at, width, mask := h.at, uint64(h.width), uint32(1<<h.width-1)
+		quick := uint64(0)
+		if have := uint64(len(h.bits)); have >= 8 && width > 0 {
+			if last := 8*(have-8) + 7; at <= last {
+				quick = min(n, (last-at)/width+1)
+			}
+		}
+		for i := range out[:quick] {
+			out[i] = uint32(binary.LittleEndian.Uint64(h.bits[at/8:])>>(at%8)) & mask
+			at += width
+		}
+		h.at, h.packed = at, h.packed-quick
+		for i := quick; i < n; i++ {
+			v, err := h.next()
+			if err != nil {
+				return err
+			}
+			out[i] = v
+		}
+		out = out[n:]
+	}
+	return nil
+}
+
+// only tells whether the next n values are all v, when one run says so; it reads them then.
+func (h *hybrid) only(v uint32, n int64) bool {
+	if h.begin() != nil || h.run < uint64(n) || h.value != v {
+		return false
+	}
+	h.run -= uint64(n)
+	return true
+}
+
+func (h *hybrid) next() (uint32, error) {
+	if err := h.begin(); err != nil {
+		return 0, err
 	}
 	if h.run > 0 {
 		h.run--

@@ -41,7 +41,22 @@ type chunk struct {
 	// during the call only.
 	bulk    func([]float64) error
 	doubles []float64 // the dictionary of such a column
-	batch   []float64
+	// tally takes how many cells hold a text, nil for missing ones, instead of each, of pages whose texts are in a dictionary.
+	tally   func([]byte, int64) error
+	counts  []int64 // by place in the dictionary
+	none    int64   // missing
+	buffers *buffers
+}
+
+// buffers serve one chunk after the other.
+type buffers struct {
+	raw, page    []byte
+	doubles      []float64
+	codes, flags []uint32
+}
+
+func newBuffers() *buffers {
+	return &buffers{doubles: make([]float64, mostBatch), codes: make([]uint32, mostBatch), flags: make([]uint32, mostBatch)}
 }
 
 // pageHeader is what is needed of a Parquet PageHeader.
@@ -60,7 +75,6 @@ func (c *chunk) read(ctx context.Context, r *io.SectionReader, rows int64, each 
 			c.zstd.Close()
 		}
 	}()
-	var raw []byte
 	for done := int64(0); done < rows; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -75,10 +89,10 @@ func (c *chunk) read(ctx context.Context, r *io.SectionReader, rows int64, each 
 		if h.compressed > r.Size() {
 			return cutShort
 		}
-		if int64(cap(raw)) < h.compressed {
-			raw = make([]byte, h.compressed) // within the file, see above
+		if int64(cap(c.buffers.raw)) < h.compressed {
+			c.buffers.raw = make([]byte, h.compressed) // within the file, see above
 		}
-		raw = raw[:h.compressed]
+		raw := c.buffers.raw[:h.compressed]
 		if _, err := io.ReadFull(br, raw); err != nil {
 			return noEOF(err)
 		}
@@ -87,10 +101,16 @@ func (c *chunk) read(ctx context.Context, r *io.SectionReader, rows int64, each 
 			if c.bulk != nil {
 				err = c.doubleDictionary(h, raw)
 			} else {
+				if err := c.told(); err != nil {
+					return err
+				}
 				c.dict, err = c.dictionary(h, raw)
 			}
 			if err != nil {
 				return err
+			}
+			if c.tally != nil && !c.wordsOnly() {
+				c.tally = nil
 			}
 		case format.DataPage, format.DataPageV2:
 			if h.values < 0 || h.values > rows-done {
@@ -102,7 +122,7 @@ func (c *chunk) read(ctx context.Context, r *io.SectionReader, rows int64, each 
 			done += h.values
 		}
 	}
-	return nil
+	return c.told()
 }
 
 func noEOF(err error) error {
@@ -158,8 +178,8 @@ func readHeader(br *bufio.Reader) (h pageHeader, err error) {
 	return h, err
 }
 
-// decompress returns the page's bytes; its result is at most maxPage long.
-func (c *chunk) decompress(raw []byte, size int64) ([]byte, error) {
+// decompress returns the page's bytes, in into where that is large enough; its result is at most maxPage long.
+func (c *chunk) decompress(raw, into []byte, size int64) ([]byte, error) {
 	var out []byte
 	var err error
 	switch c.codec {
@@ -171,7 +191,7 @@ func (c *chunk) decompress(raw []byte, size int64) ([]byte, error) {
 		if e != nil || n > maxPage || n > 64*len(raw)+64 {
 			return nil, pageError("a page claims more than its compression can hold")
 		}
-		out, err = snappy.Decode(nil, raw)
+		out, err = snappy.Decode(into, raw)
 	case format.Gzip:
 		var z *gzip.Reader
 		if z, err = gzip.NewReader(bytes.NewReader(raw)); err == nil {
@@ -210,6 +230,15 @@ func (c *chunk) decompress(raw []byte, size int64) ([]byte, error) {
 	return out, err
 }
 
+// page decompresses a data page, which lasts until the next one.
+func (c *chunk) page(raw []byte, size int64) ([]byte, error) {
+	out, err := c.decompress(raw, c.buffers.page[:cap(c.buffers.page)], size)
+	if err == nil && c.codec == format.Snappy {
+		c.buffers.page = out
+	}
+	return out, err
+}
+
 func limited(r io.Reader) ([]byte, error) {
 	out, err := io.ReadAll(io.LimitReader(r, maxPage+1))
 	if err == nil && len(out) > maxPage {
@@ -219,7 +248,7 @@ func limited(r io.Reader) ([]byte, error) {
 }
 
 func (c *chunk) dictionary(h pageHeader, raw []byte) ([]cell, error) {
-	data, err := c.decompress(raw, h.uncompressed)
+	data, err := c.decompress(raw, nil, h.uncompressed)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +285,7 @@ func (c *chunk) check(v *cell) error {
 func (c *chunk) data(ctx context.Context, h pageHeader, raw []byte, each func(*cell) error) (err error) {
 	var levels, body []byte
 	if format.PageType(h.typ) == format.DataPage {
-		if body, err = c.decompress(raw, h.uncompressed); err != nil {
+		if body, err = c.page(raw, h.uncompressed); err != nil {
 			return err
 		}
 		if c.col.optional {
@@ -271,23 +300,32 @@ func (c *chunk) data(ctx context.Context, h pageHeader, raw []byte, each func(*c
 		}
 		levels, body = raw[:h.defBytes], raw[h.defBytes:]
 		if h.isCompressed {
-			if body, err = c.decompress(body, h.uncompressed-h.defBytes); err != nil {
+			if body, err = c.page(body, h.uncompressed-h.defBytes); err != nil {
 				return err
 			}
 		}
 	}
-	present := func() (uint32, error) { return 1, nil }
+	var defined *hybrid
 	if c.col.optional {
-		present = (&hybrid{b: levels, width: 1}).next
+		if defined = (&hybrid{b: levels, width: 1}); defined.only(1, h.values) {
+			defined = nil
+		}
 	}
 	if c.bulk != nil {
-		return c.doublesOf(ctx, h, present, body)
+		return c.doublesOf(ctx, h, defined, body)
+	}
+	indexed := c.dict != nil && (format.Encoding(h.encoding) == format.RLEDictionary || format.Encoding(h.encoding) == format.PlainDictionary)
+	if indexed && c.tally != nil {
+		return c.tallyOf(ctx, h, defined, body)
+	}
+	present := func() (uint32, error) { return 1, nil }
+	if defined != nil {
+		present = defined.next
 	}
 	next, err := c.values(format.Encoding(h.encoding), body)
 	if err != nil {
 		return err
 	}
-	indexed := c.dict != nil && (format.Encoding(h.encoding) == format.RLEDictionary || format.Encoding(h.encoding) == format.PlainDictionary)
 	var v cell
 	for n := int64(0); n < h.values; n++ {
 		if n%65536 == 65535 && ctx.Err() != nil {

@@ -2,7 +2,6 @@ package profile
 
 import (
 	"math"
-	"math/bits"
 	"slices"
 
 	"keelson/internal/drift"
@@ -13,9 +12,11 @@ import (
 type Gathered struct {
 	Name, Kind string
 	budget     int
-	values     []float64 // finite; in no order
-	scratch    []uint64
+	parts      [][]float64 // finite numbers, in no order, in parts of partSize
+	n          int         // of them
+	work       bucketed
 	sketch     *Column
+	batch      []float64 // on the way to it
 	words      map[string]*float64
 	lately     [64]told // of words seen lately, by length and last byte
 	other      float64  // rows with words that are not told apart any more
@@ -23,6 +24,9 @@ type Gathered struct {
 	infinite   int64
 	rows       int64
 }
+
+// partSize is how many numbers are kept together; a column grows part by part, and copies none.
+const partSize = 1 << 16
 
 // told is the count of a word.
 type told struct {
@@ -40,41 +44,99 @@ func Gather(name, kind string, budget int) *Gathered {
 
 // Reset makes g empty for another column and keeps its memory.
 func (g *Gathered) Reset(name, kind string) {
-	*g = Gathered{Name: name, Kind: kind, budget: g.budget, values: g.values[:0], scratch: g.scratch}
+	for i := range g.parts {
+		g.parts[i] = g.parts[i][:0]
+	}
+	*g = Gathered{Name: name, Kind: kind, budget: g.budget, parts: g.parts, work: g.work}
 }
 
 // Add takes a number; NaN is missing, ±Inf invalid.
 func (g *Gathered) Add(v float64) {
-	g.rows++
-	if v-v != 0 { // NaN or ±Inf
-		if math.IsNaN(v) {
-			g.missing++
-		} else {
-			g.infinite++
+	one := [1]float64{v}
+	g.AddAll(one[:])
+}
+
+// AddAll takes numbers as Add does; it keeps a copy.
+func (g *Gathered) AddAll(values []float64) {
+	g.rows += int64(len(values))
+	for len(values) > 0 {
+		room := g.room()
+		if room == 0 {
+			k := min(len(values), cap(g.batch))
+			g.batch = g.batch[:0]
+			for _, v := range values[:k] {
+				if v-v != 0 {
+					g.count(v)
+					continue
+				}
+				g.batch = append(g.batch, v)
+			}
+			g.sketch.addAll(g.batch)
+			values = values[k:]
+			continue
 		}
-		return
+		k := min(room, len(values))
+		part := &g.parts[g.n/partSize]
+		at := len(*part)
+		to := (*part)[at : at+k]
+		kept := 0
+		for _, v := range values[:k] {
+			if v-v != 0 { // NaN or ±Inf
+				g.count(v)
+				continue
+			}
+			to[kept] = v
+			kept++
+		}
+		*part = (*part)[:at+kept]
+		g.n += kept
+		values = values[k:]
 	}
+}
+
+// count counts a value that is no finite number.
+func (g *Gathered) count(v float64) {
+	if math.IsNaN(v) {
+		g.missing++
+	} else {
+		g.infinite++
+	}
+}
+
+// room is how many numbers fit into the part that is being filled; 0 when the budget is used up and the sketch has taken
+// over.
+func (g *Gathered) room() int {
 	if g.sketch != nil {
-		g.sketch.Add(v)
-		return
+		return 0
 	}
-	if len(g.values) == g.budget {
-		g.sketch = New(g.Name, Number, 0)
-		for _, x := range g.values {
-			g.sketch.Add(x)
-		}
-		g.values = g.values[:0]
-		g.sketch.Add(v)
-		return
+	if g.n >= g.budget {
+		g.toSketch()
+		return 0
 	}
-	g.values = append(g.values, v)
+	at := g.n / partSize
+	if at == len(g.parts) {
+		g.parts = append(g.parts, make([]float64, 0, partSize))
+	}
+	return min(g.budget-g.n, partSize-len(g.parts[at]))
+}
+
+// values copies the numbers into one slice.
+func (g *Gathered) values() []float64 {
+	out := make([]float64, 0, g.n)
+	for _, p := range g.parts {
+		out = append(out, p...)
+	}
+	return out
 }
 
 // AddWord takes a word, of which nothing is kept but a copy; nil is missing.
-func (g *Gathered) AddWord(w []byte) {
-	g.rows++
+func (g *Gathered) AddWord(w []byte) { g.AddWords(w, 1) }
+
+// AddWords takes count cells with one word.
+func (g *Gathered) AddWords(w []byte, count int64) {
+	g.rows += count
 	if w == nil {
-		g.missing++
+		g.missing += count
 		return
 	}
 	place := &g.lately[0]
@@ -82,11 +144,11 @@ func (g *Gathered) AddWord(w []byte) {
 		place = &g.lately[(uint(w[len(w)-1])+7*uint(len(w)))%64]
 	}
 	if place.n != nil && place.word == string(w) {
-		*place.n++
+		*place.n += float64(count)
 		return
 	}
 	if n := g.words[string(w)]; n != nil {
-		*n++
+		*n += float64(count)
 		*place = told{string(w), n}
 		return
 	}
@@ -94,11 +156,11 @@ func (g *Gathered) AddWord(w []byte) {
 		g.words = map[string]*float64{}
 	}
 	if len(g.words) == mostTold {
-		g.other++
+		g.other += float64(count)
 		return
 	}
-	one := 1.0
-	g.words[string(w)] = &one
+	n := float64(count)
+	g.words[string(w)] = &n
 }
 
 // Exact reports whether nothing was dropped.
@@ -141,8 +203,15 @@ func Compare(ref, current *Gathered) Measures {
 		}
 		_ = words
 	case ref.sketch == nil && current.sketch == nil:
-		a, b := ref.sorted(), current.sorted()
-		m.Reference, m.Valid = int64(len(a)), int64(len(b))
+		m.Reference, m.Valid = int64(ref.n), int64(current.n)
+		if out, ok := ref.byBuckets(current); ok {
+			m.PSI, m.JS = keep(drift.PSI(out.p, out.q)), keep(drift.JS(out.p, out.q))
+			m.KS, m.Wasserstein = &out.ks, &out.wasserstein
+			break
+		}
+		a, b := ref.values(), current.values()
+		slices.Sort(a)
+		slices.Sort(b)
 		edges := drift.Edges(a, 10)
 		p, q := countSorted(edges, a), countSorted(edges, b)
 		m.PSI, m.JS = keep(drift.PSI(p, q)), keep(drift.JS(p, q))
@@ -258,91 +327,15 @@ func (g *Gathered) sketched(m *Measures, current *Gathered, keep func(float64, e
 	}
 }
 
+// toSketch makes a sketch of all numbers and gives up the numbers themselves.
 func (g *Gathered) toSketch() *Column {
 	if g.sketch == nil {
 		g.sketch = New(g.Name, Number, 0)
-		for _, v := range g.values {
-			g.sketch.Add(v)
+		for i, p := range g.parts {
+			g.sketch.addAll(p)
+			g.parts[i] = p[:0]
 		}
+		g.n, g.batch = 0, make([]float64, 0, 4096)
 	}
 	return g.sketch
-}
-
-// sorted puts the values in order: a radix sort over the three highest digits, of eleven bits, in which their ordered bits
-// differ, and insertion of the few that are then still out of order; where those are many, over all digits.
-func (g *Gathered) sorted() []float64 {
-	n := len(g.values)
-	if n < 2048 {
-		slices.Sort(g.values)
-		return g.values
-	}
-	if cap(g.scratch) < 2*n {
-		g.scratch = make([]uint64, 2*n)
-	}
-	from, to := g.scratch[:n:n], g.scratch[n:2*n]
-	all, any := ^uint64(0), uint64(0)
-	for i, v := range g.values {
-		k := ordered(v)
-		from[i] = k
-		all &= k
-		any |= k
-	}
-	high := 64 - bits.LeadingZeros64(all^any) // bits from here up are the same in all
-	low := max(0, high-3*digit)
-	from, to = radix(from, to, low, high)
-	if low > 0 && !settled(from) {
-		from, to = radix(from, to, 0, low)
-		from, _ = radix(from, to, low, high)
-	}
-	for i, k := range from {
-		g.values[i] = fromOrdered(k)
-	}
-	return g.values
-}
-
-// digit is how many bits one pass of a radix sort takes.
-const digit = 11
-
-// radix sorts by the bits low to high, keeping the order of equal ones. It returns the sorted keys and the other slice.
-func radix(from, to []uint64, low, high int) (sorted, free []uint64) {
-	const mask = 1<<digit - 1
-	for shift := low; shift < high; shift += digit {
-		width := uint64(mask)
-		if high-shift < digit {
-			width = 1<<(high-shift) - 1
-		}
-		var counts [1 << digit]uint32
-		for _, k := range from {
-			counts[k>>shift&width]++
-		}
-		total := uint32(0)
-		for d, c := range counts {
-			counts[d] = total
-			total += c
-		}
-		for _, k := range from {
-			d := k >> shift & width
-			to[counts[d]] = k
-			counts[d]++
-		}
-		from, to = to, from
-	}
-	return from, to
-}
-
-// settled sorts keys that are nearly in order by insertion; false when they are not nearly.
-func settled(keys []uint64) bool {
-	moves := 0
-	for i := 1; i < len(keys); i++ {
-		k := keys[i]
-		j := i
-		for ; j > 0 && keys[j-1] > k; j-- {
-			keys[j] = keys[j-1]
-		}
-		keys[j] = k
-		if moves += i - j; moves > 2*len(keys) {
-			return false
-		}
-	}
-	return true
 }

@@ -11,22 +11,74 @@ import (
 	"keelson/internal/drift"
 )
 
-func TestSortingByBitsIsSorting(t *testing.T) {
+func TestComparingByBucketsIsComparingInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
-		scale := math.Pow(10, float64(rapid.IntRange(-300, 300).Draw(t, "scale")))
-		kind := rapid.IntRange(0, 3).Draw(t, "kind")
-		g := Gather("x", Number, 10_000)
-		for range rapid.IntRange(0, 5000).Draw(t, "rows") {
-			g.Add([]float64{rng.NormFloat64() * scale, math.Float64frombits(rng.Uint64()), float64(rng.IntN(3) - 1), 1e9 + float64(rng.IntN(2))*1e8 + rng.Float64()/1e4}[kind])
-		}
-		want := slices.Clone(g.values)
-		slices.Sort(want)
-		got := g.sorted()
-		for i := range want {
-			if got[i] != want[i] {
-				t.Fatalf("place %d holds %v, want %v", i, got[i], want[i])
+		kind := rapid.IntRange(0, 9).Draw(t, "kind")
+		scale := math.Pow(10, float64(rapid.IntRange(-100, 100).Draw(t, "scale")))
+		moved := float64(rapid.IntRange(0, 2).Draw(t, "moved"))
+		value := func(side float64) float64 {
+			switch kind {
+			case 0: // of every size
+				return math.Float64frombits(rng.Uint64())
+			case 1: // whole numbers, few
+				return float64(rng.IntN(3)-1) + side*float64(rng.IntN(2))
+			case 2: // whole numbers, many
+				return float64(rng.IntN(3000)) + 10*side
+			case 3: // narrow, far from 0
+				return 1e9 + float64(rng.IntN(2))*1e8 + rng.Float64()/1e4 + side/1e5
+			case 4: // half of it 0
+				return float64(rng.IntN(2)) * math.Abs(rng.NormFloat64()+side)
+			case 5: // heavy tail
+				return math.Exp(8*rng.NormFloat64()) * (1 - 2*float64(rng.IntN(2)))
+			case 6: // one far away
+				if rng.IntN(5000) == 0 {
+					return 1e12 * rng.NormFloat64()
+				}
+			case 7: // apart from each other
+				return 100*side + rng.Float64()
+			case 8: // the same value
+				return 0.1
 			}
+			return (rng.NormFloat64() + side/2) * scale
+		}
+		ref, cur := Gather("x", Number, 1<<20), Gather("x", Number, 1<<20)
+		var a, b []float64
+		for k, n := range []int{rapid.IntRange(1, 90_000).Draw(t, "reference"), rapid.IntRange(1, 20_000).Draw(t, "current")} {
+			for range n {
+				v := value(moved * float64(k))
+				if v-v != 0 {
+					continue
+				}
+				if k == 0 {
+					ref.Add(v)
+					a = append(a, v)
+				} else {
+					cur.Add(v)
+					b = append(b, v)
+				}
+			}
+		}
+		slices.Sort(a)
+		slices.Sort(b)
+		edges := drift.Edges(a, 10)
+		got, ok := ref.byBuckets(cur)
+		w, err := drift.NormedWasserstein(a, b)
+		if !ok {
+			if len(a)+len(b) >= fewToSort && len(a) > 0 && len(b) > 0 && kind != 0 {
+				t.Fatalf("%d and %d values of kind %d are not compared by buckets", len(a), len(b), kind)
+			}
+			return
+		}
+		ks, _ := drift.KS(a, b)
+		if !slices.Equal(got.p, drift.Count(edges, a)) || !slices.Equal(got.q, drift.Count(edges, b)) {
+			t.Fatalf("deciles hold %v and %v, want %v and %v", got.p, got.q, drift.Count(edges, a), drift.Count(edges, b))
+		}
+		if got.ks != ks {
+			t.Fatalf("KS %v, want %v", got.ks, ks)
+		}
+		if err == nil && !(math.Abs(got.wasserstein-w) <= 1e-9*math.Max(w, 1e-3)) {
+			t.Fatalf("Wasserstein %v, want %v", got.wasserstein, w)
 		}
 	})
 }

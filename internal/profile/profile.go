@@ -99,6 +99,34 @@ func (c *Column) Add(v float64) {
 	c.Distinct.add(mix(ordered(v)))
 }
 
+// addAll takes finite numbers, and does not count how many of them are different.
+func (c *Column) addAll(values []float64) {
+	if len(values) == 0 {
+		return
+	}
+	lowest, highest, sum := values[0], values[0], 0.0
+	for _, v := range values {
+		if v < lowest {
+			lowest = v
+		}
+		if v > highest {
+			highest = v
+		}
+		sum += v
+	}
+	other := Column{Valid: int64(len(values)), Min: lowest, Max: highest}
+	if other.Moments.Huge = max(highest, -lowest) > 1e150; !other.Moments.Huge {
+		other.Moments.Mean = sum / float64(len(values))
+		for _, v := range values {
+			d := v - other.Moments.Mean
+			other.Moments.M2 += d * d
+		}
+	}
+	c.join(&other)
+	c.Valid += other.Valid
+	c.Numbers.addAll(values)
+}
+
 // AddWord takes a word; an empty one is missing.
 func (c *Column) AddWord(w string) {
 	if w == "" {
@@ -129,20 +157,7 @@ func (c *Column) Merge(o *Column) error {
 		return fmt.Errorf("the profiles of %q (%s) and %q (%s) are not of one column", c.Name, c.Kind, o.Name, o.Kind)
 	}
 	if o.Valid > 0 && c.Kind == Number {
-		if c.Valid == 0 || o.Min < c.Min {
-			c.Min = o.Min
-		}
-		if c.Valid == 0 || o.Max > c.Max {
-			c.Max = o.Max
-		}
-		n, m := float64(c.Valid), float64(o.Valid)
-		if c.Moments.Huge = c.Moments.Huge || o.Moments.Huge; c.Moments.Huge {
-			c.Moments.Mean, c.Moments.M2 = 0, 0
-		} else {
-			d := o.Moments.Mean - c.Moments.Mean
-			c.Moments.Mean += d * m / (n + m)
-			c.Moments.M2 += o.Moments.M2 + d*d*n*m/(n+m)
-		}
+		c.join(o)
 	}
 	c.Valid, c.Missing, c.Infinite = c.Valid+o.Valid, c.Missing+o.Missing, c.Infinite+o.Infinite
 	if c.Kind == Number {
@@ -152,6 +167,24 @@ func (c *Column) Merge(o *Column) error {
 	}
 	c.Distinct.merge(o.Distinct)
 	return nil
+}
+
+// join takes over the range and the moments of o, which has valid numbers; Valid is still without them.
+func (c *Column) join(o *Column) {
+	if c.Valid == 0 || o.Min < c.Min {
+		c.Min = o.Min
+	}
+	if c.Valid == 0 || o.Max > c.Max {
+		c.Max = o.Max
+	}
+	n, m := float64(c.Valid), float64(o.Valid)
+	if c.Moments.Huge = c.Moments.Huge || o.Moments.Huge; c.Moments.Huge {
+		c.Moments.Mean, c.Moments.M2 = 0, 0
+	} else {
+		d := o.Moments.Mean - c.Moments.Mean
+		c.Moments.Mean += d * m / (n + m)
+		c.Moments.M2 += o.Moments.M2 + d*d*n*m/(n+m)
+	}
 }
 
 // Edges are the inner edges of up to bins bins of about equally many values, and the exact counts in them: bins are (−∞,e₁],

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -58,6 +59,42 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
+// spread is 2⁶⁴ divided by the golden ratio: the upper bits of a product with it tell neighbouring keys apart.
+const spread = 0x9e3779b97f4a7c15
+
+// home is the slot where a key is looked for first.
+func (s *Sketch) home(key uint64) uint64 {
+	return key * spread >> (64 - uint(bits.TrailingZeros(uint(len(s.slots)))))
+}
+
+// addAll takes finite numbers, once each.
+func (s *Sketch) addAll(values []float64) {
+	for len(values) > 0 {
+		shift, slots, n := s.shift&63, s.slots, int64(0)
+		move := (64 - uint(bits.TrailingZeros(uint(len(slots))))) & 63
+		done := len(values)
+		for i, v := range values {
+			key := ordered(v) >> shift
+			h := key * spread >> move
+			if h < uint64(len(slots)) {
+				if at := &slots[h]; at.key == key && at.count > 0 {
+					at.count++
+					n++
+					continue
+				}
+			}
+			s.n += n
+			n = 0
+			if s.add(ordered(v), 1); s.shift != shift || len(s.slots) != len(slots) {
+				done = i + 1 // the slots are others now
+				break
+			}
+		}
+		s.n += n
+		values = values[done:]
+	}
+}
+
 // add takes a value by its ordered bits, count times.
 func (s *Sketch) add(bits uint64, count int64) {
 	s.n += count
@@ -66,7 +103,7 @@ func (s *Sketch) add(bits uint64, count int64) {
 		s.slots = make([]slot, 64)
 	}
 	mask := uint64(len(s.slots) - 1)
-	for i := mix(key) & mask; ; i = (i + 1) & mask {
+	for i := s.home(key); ; i = (i + 1) & mask {
 		at := &s.slots[i]
 		if at.count == 0 {
 			at.key, at.count = key, count
@@ -104,7 +141,7 @@ func (s *Sketch) rebuild(old []slot, size int, drop uint) {
 			continue
 		}
 		key := o.key >> drop
-		for i := mix(key) & mask; ; i = (i + 1) & mask {
+		for i := s.home(key); ; i = (i + 1) & mask {
 			at := &s.slots[i]
 			if at.count == 0 {
 				at.key, at.count = key, o.count

@@ -31,7 +31,7 @@ import (
 
 const (
 	features = 20
-	// budget is how many numbers of a column are kept exactly: 32 MB a side.
+	// budget is how many numbers of a column are kept exactly: 32 MB a side, and 8 MB for their buckets.
 	budget = 4 << 20
 )
 
@@ -88,26 +88,32 @@ func read(path string) *reader {
 		var fields []dataset.Field
 		var g *profile.Gathered
 		at := -1
-		_, r.failed = dataset.ScanFile(context.Background(), f, st.Size(), "parquet", nil, dataset.Limits{}, func(all []dataset.Field) error { fields = all; return nil },
-			func(column int, number float64, word []byte) error {
-				if column != at {
-					if g != nil {
-						r.columns <- g
-					}
-					g, at = <-r.back, column
-					kind := profile.Number
-					if fields[column].Type == dataset.String {
-						kind = profile.Word
-					}
-					g.Reset(fields[column].Name, kind)
+		take := func(column int) *profile.Gathered {
+			if column != at {
+				if g != nil {
+					r.columns <- g
 				}
-				if g.Kind == profile.Word {
+				g, at = <-r.back, column
+				kind := profile.Number
+				if fields[column].Type == dataset.String {
+					kind = profile.Word
+				}
+				g.Reset(fields[column].Name, kind)
+			}
+			return g
+		}
+		_, r.failed = dataset.ScanColumns(context.Background(), f, st.Size(), "parquet", nil, dataset.Limits{}, func(all []dataset.Field) error { fields = all; return nil }, dataset.Sink{
+			Cell: func(column int, number float64, word []byte) error {
+				if g := take(column); g.Kind == profile.Word {
 					g.AddWord(word)
 				} else {
 					g.Add(number)
 				}
 				return nil
-			})
+			},
+			Numbers: func(column int, values []float64) error { take(column).AddAll(values); return nil },
+			Words:   func(column int, word []byte, count int64) error { take(column).AddWords(word, count); return nil },
+		})
 		if r.failed == nil && g != nil {
 			r.columns <- g
 		}
