@@ -178,7 +178,52 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 	live := verb("live ENDPOINT", "Count what has arrived since the last window", "keelson monitor live screening\nkeelson monitor live screening --json\nkeelson monitor live screening -o yaml", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
 		return c.printOne(cmd.Context(), "/api/v1/monitors/"+escape(args[0])+"/live", columns("endpoint", "at", "open", "backlog"), "endpoint")
 	})
-	return []*cobra.Command{driftCmd, report, accept, create, backfill, live}
+	return []*cobra.Command{c.moduleCmd(), driftCmd, report, accept, create, backfill, live}
+}
+
+// moduleCmd are the commands for the WebAssembly modules of custom metrics.
+func (c *cli) moduleCmd() *cobra.Command {
+	const base = "/api/v1/monitor-modules"
+	cols := columns("name", "number", "size", "digest", "created_by", "created_at")
+	put := verb("put NAME FILE", "Hand in a module; equal bytes make no new version", "keelson monitor module put cost cost.wasm\nkeelson monitor module put cost build/cost.wasm --json\nkeelson monitor module put cost cost.wasm -o yaml", c.args(2, 2, "NAME FILE"), func(cmd *cobra.Command, args []string) error {
+		f, err := os.Open(args[1])
+		if err != nil {
+			return usage("The file cannot be read: %v", err)
+		}
+		defer f.Close()
+		cl, err := c.dial()
+		if err != nil {
+			return err
+		}
+		var v json.RawMessage
+		if err := cl.Upload(cmd.Context(), http.MethodPut, base+"/"+escape(args[0]), "application/wasm", f, &v); err != nil {
+			return err
+		}
+		return c.show(v, cols, "name")
+	})
+	list := verb("list [NAME]", "List modules and their versions", "keelson monitor module list\nkeelson monitor module list cost\nkeelson monitor module list -o csv", c.args(0, 1, "[NAME]"), func(cmd *cobra.Command, args []string) error {
+		cl, err := c.dial()
+		if err != nil {
+			return err
+		}
+		path := base
+		if len(args) > 0 {
+			path += "/" + escape(args[0])
+		}
+		var page struct{ Items []json.RawMessage }
+		if err := cl.Get(cmd.Context(), path, &page); err != nil {
+			return err
+		}
+		return c.list(page.Items, cols, "name")
+	})
+	remove := verb("delete NAME NUMBER", "Delete a version that no monitor uses", "keelson monitor module delete cost 1\nkeelson monitor module delete cost 2\nkeelson monitor module list cost", c.args(2, 2, "NAME NUMBER"), func(cmd *cobra.Command, args []string) error {
+		cl, err := c.dial()
+		if err != nil {
+			return err
+		}
+		return cl.Call(cmd.Context(), http.MethodDelete, base+"/"+escape(args[0])+"/"+escape(args[1]), nil, nil)
+	})
+	return c.noun("module", "WebAssembly modules that custom metrics are computed by", nil, put, list, remove)
 }
 
 // window reads a window of a monitor; an empty id is the newest.

@@ -53,10 +53,10 @@ var roles = []Role{
 	{Executive, "Executive", with()},
 	{BusinessOwner, "Business owner", with("feedback.write", "feedback.label", "usecase.write", "model.write", "approval.open", "approval.vote", "prediction.read", "trace.read", "trace.assess", "incident.write")},
 	{DataScientist, "Data scientist", with("feedback.write", "feedback.label", "data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "model.write", "version.write", "evaluation.run",
-		"approval.open", "predict", "prediction.export", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "bin.restore")},
-	{DataEngineer, "Data engineer", with("data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "approval.open", "predict", "monitor.write", "alert.write", "incident.write", "bin.restore")},
+		"approval.open", "predict", "prediction.export", "prediction.read", "prediction.write", "monitor.write", "monitor.module", "alert.write", "incident.write", "bin.restore")},
+	{DataEngineer, "Data engineer", with("data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "approval.open", "predict", "monitor.write", "monitor.module", "alert.write", "incident.write", "bin.restore")},
 	{MLEngineer, "ML engineer", with("feedback.write", "feedback.label", "data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "model.write", "version.write", "evaluation.run", "approval.open",
-		"deployment.operate", "predict", "prediction.export", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "webhook.read", "webhook.write", "bin.restore", "bin.purge")},
+		"deployment.operate", "predict", "prediction.export", "prediction.read", "prediction.write", "monitor.write", "monitor.module", "alert.write", "incident.write", "webhook.read", "webhook.write", "bin.restore", "bin.purge")},
 	{ITOperations, "IT operations", with("feedback.write", "webhook.read", "webhook.write", "deployment.operate", "approval.open", "predict", "prediction.read", "trace.read", "monitor.write", "alert.write", "incident.write")},
 	{Risk, "Risk and compliance", with("feedback.write", "feedback.label", "approval.open", "approval.vote", "policy.write", "prediction.export", "prediction.read", "trace.read", "trace.assess", "monitor.write", "alert.write", "incident.write", "audit.export", "usecase.write", "bin.purge", "hold.write")},
 	{Auditor, "Auditor", with("prediction.export", "prediction.read", "trace.read", "audit.export")},
@@ -64,7 +64,7 @@ var roles = []Role{
 	{Service, "Service account", []string{"data.read", "data.write", "run.read", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.read", "pipeline.run", "model.read", "model.write", "version.read",
 		"version.write", "evaluation.run", "approval.read", "approval.open", "deployment.read", "predict", "prediction.write", "feedback.write", "monitor.read", "alert.read", "incident.read", "usecase.read", "policy.read", "bin.read", "bin.restore"}},
 	{Local, "Everybody on this machine", with("feedback.write", "feedback.label", "data.write", "run.write", "trace.read", "trace.write", "trace.assess", "pipeline.run", "usecase.write", "model.write", "version.write", "evaluation.run", "approval.open",
-		"deployment.operate", "predict", "prediction.export", "prediction.read", "prediction.write", "monitor.write", "alert.write", "incident.write", "policy.write", "audit.export", "user.read", "webhook.read", "webhook.write", "bin.restore", "bin.purge", "hold.write")},
+		"deployment.operate", "predict", "prediction.export", "prediction.read", "prediction.write", "monitor.write", "monitor.module", "alert.write", "incident.write", "policy.write", "audit.export", "user.read", "webhook.read", "webhook.write", "bin.restore", "bin.purge", "hold.write")},
 }
 
 // Roles gives the table.

@@ -28,6 +28,7 @@ func (a *App) holders() []blob.Holder {
 		blob.Column{Table: "pipeline_version", Name: "archive"},
 		blob.Column{Table: "pipeline_step", Name: "log_digest"},
 		blob.Column{Table: "bin_file", Name: "digest"},
+		blob.Column{Table: "monitor_module", Name: "digest"},
 		released{a},
 	}
 }

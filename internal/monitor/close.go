@@ -106,7 +106,7 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 	if outputs == nil {
 		outputs = base.Outputs
 	}
-	k := &lore{}
+	k := &lore{run: s.runner(ctx)}
 	if k.limits, err = s.limits(ctx, m); err != nil {
 		return false, err
 	}

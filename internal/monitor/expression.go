@@ -222,7 +222,7 @@ func (m *Metric) measure(w *rows) Measured {
 // cause is the metric's breach of its limits; nil while it keeps them. A metric of outcomes says something of the result.
 func (m *Metric) cause(v Measured) *Cause {
 	kind := "data"
-	if e, err := compile(m.Expression, false); err == nil && e.outcomes {
+	if e, err := compile(m.Expression, false); err == nil && e.outcomes || m.Outcomes {
 		if kind = "result"; v.Rows < enoughLabels {
 			return nil
 		}

@@ -9,12 +9,25 @@ import (
 	"keelson/internal/db"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
+	"keelson/internal/wasm"
 )
 
 // Routes mounts the monitors.
 func (s *Service) Routes(a *rest.API) {
 	const base = "/api/v1/monitors"
 	rest.Get(a, base, "monitor.read", "List monitors with their verdicts", s.getList)
+	const modules = "/api/v1/monitor-modules"
+	a.Handle(http.MethodPut, modules+"/{name}", "monitor.module", rest.REST, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m, err := s.PutModule(r.Context(), r.PathValue("name"), http.MaxBytesReader(w, r.Body, wasm.MaxModule+1))
+		if err != nil {
+			a.Fail(w, r, err)
+			return
+		}
+		rest.JSON(w, http.StatusOK, m)
+	}))
+	rest.Get(a, modules, "monitor.read", "List the modules that custom metrics may be computed by", s.getModules)
+	rest.Get(a, modules+"/{name}", "monitor.read", "List the versions of a module, newest first", s.getModule)
+	rest.Delete(a, modules+"/{name}/{number}", "monitor.module", "Delete a version of a module that no monitor uses", s.deleteModule, rest.Status(http.StatusNoContent))
 	rest.Get(a, base+"/{endpoint}", "monitor.read", "Show a monitor with its verdict and newest windows", s.getOne)
 	rest.Put(a, base+"/{endpoint}", "monitor.write", "Make a monitor or change it", s.putOne)
 	rest.Get(a, base+"/{endpoint}/windows", "monitor.read", "List the windows of a monitor, newest first", s.getWindows)
@@ -59,6 +72,32 @@ func (s *Service) getList(ctx context.Context, in *listInput) (rest.Page[Overvie
 
 type endpointInput struct {
 	Endpoint string `path:"endpoint" doc:"endpoint, as in /v2/models/{endpoint}/infer"`
+}
+
+func (s *Service) getModules(ctx context.Context, _ *struct{}) (rest.Page[Module], error) {
+	all, err := s.ModuleList(ctx, "")
+	return rest.Page[Module]{Items: all}, err
+}
+
+type moduleInput struct {
+	Name string `path:"name" doc:"module"`
+}
+
+func (s *Service) getModule(ctx context.Context, in *moduleInput) (rest.Page[Module], error) {
+	all, err := s.ModuleList(ctx, in.Name)
+	if err == nil && len(all) == 0 {
+		err = problem.New(problem.NotFound, "There is no module %q.", clip(in.Name))
+	}
+	return rest.Page[Module]{Items: all}, err
+}
+
+type moduleVersionInput struct {
+	Name   string `path:"name" doc:"module"`
+	Number int    `path:"number" minimum:"1" doc:"version"`
+}
+
+func (s *Service) deleteModule(ctx context.Context, in *moduleVersionInput) (struct{}, error) {
+	return struct{}{}, s.DeleteModule(ctx, in.Name, in.Number)
 }
 
 // View is a monitor with what it found.

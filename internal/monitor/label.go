@@ -145,7 +145,7 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 	}
 	told := *r
 	told.Performance = p
-	told.judgeRows(m, w, &lore{estimator: state.estimator})
+	told.judgeRows(m, w, &lore{estimator: state.estimator, run: s.runner(ctx)})
 	var learnt *estimator
 	if state.estimator == nil || state.estimator.Method == "" { // no data to rehearse on: outcomes will do
 		if e := learn(w, "outcomes", dataset.Ref{}); e.Method != "" {

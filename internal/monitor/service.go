@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"keelson/internal/audit"
+	"keelson/internal/blob"
 	"keelson/internal/dataset"
 	"keelson/internal/db"
 	"keelson/internal/inventory"
 	"keelson/internal/job"
 	"keelson/internal/problem"
+	"keelson/internal/wasm"
 )
 
 // Log is what the monitor needs of the prediction log.
@@ -57,6 +59,9 @@ type Service struct {
 	Rehearsals rehearsals
 	// Tiers tells risk tiers; without it limits by tier are those of tier 2.
 	Tiers tiers
+	// Blobs keeps the modules of custom metrics and Modules runs them; without them there are none.
+	Blobs   blob.Store
+	Modules *wasm.Host
 	// Pause is the time between two counts of an endpoint's outcomes, each of which reads the rows of its windows again; 0 is
 	// none.
 	Pause time.Duration
@@ -64,6 +69,7 @@ type Service struct {
 	mu       sync.Mutex
 	tails    map[[2]string]*tail    // by workspace and endpoint
 	profiles map[string][2]*profile // of windows that others are compared with
+	code     map[string][]byte      // of modules, by digest
 	live     map[[2]string]*Live    // counters of the open windows, replaced and never changed
 }
 
@@ -227,6 +233,9 @@ func (s *Service) Put(ctx context.Context, endpoint string, c Change) (m Monitor
 		c.plan(&m.Plan)
 		m.fill()
 		if err := m.Check(); err != nil {
+			return err
+		}
+		if err := m.pin(tx); err != nil {
 			return err
 		}
 		m.UpdatedAt = s.now()

@@ -37,10 +37,14 @@ type Segment struct {
 	Max    *float64 `json:"max,omitempty" doc:"largest RMSE of the segment"`
 }
 
-// Metric is a custom metric: an expression per row and what is made of its values over the window.
+// Metric is a custom metric: an expression per row and what is made of its values over the window, or a module that is given the
+// rows.
 type Metric struct {
 	Name       string   `json:"name"`
-	Expression string   `json:"expression" doc:"CEL over input, output and outcome, such as output.score * input.amount"`
+	Expression string   `json:"expression,omitempty" doc:"CEL over input, output and outcome, such as output.score * input.amount"`
+	Module     string   `json:"module,omitempty" doc:"instead of an expression: the WebAssembly module that computes it from all rows, NAME or NAME@2; the newest is taken when it is set"`
+	Columns    []string `json:"columns,omitempty" doc:"inputs that the module gets; empty: all"`
+	Outcomes   bool     `json:"outcomes,omitempty" doc:"the module gets rows with an outcome only, and its value says something of the result"`
 	When       string   `json:"when,omitempty" doc:"CEL: only rows for which it holds"`
 	Aggregate  string   `json:"aggregate,omitempty" enum:"mean,sum,min,max,count,p50,p90,p95,p99" doc:"of truth values, mean is the share and count the number that hold"`
 	Min        *float64 `json:"min,omitempty"`
@@ -217,7 +221,16 @@ func (s *Segment) check(at string) error {
 }
 
 func (m *Metric) check(at string) error {
-	if m.Expression == "" && m.Aggregate != "count" {
+	switch {
+	case m.Module != "" && m.Expression != "":
+		return invalid(at+".module", "The metric %q has a module and an expression; name one of the two.", clip(m.Name))
+	case m.Module != "":
+		if _, _, err := splitModule(m.Module); err != nil {
+			return invalid(at+".module", "The metric %q is computed by no module: %s.", clip(m.Name), err)
+		}
+	case len(m.Columns) > 0 || m.Outcomes:
+		return invalid(at+".module", "The metric %q names columns or outcomes for a module, but no module.", clip(m.Name))
+	case m.Expression == "" && m.Aggregate != "count":
 		return invalid(at+".expression", "The metric %q needs an expression.", clip(m.Name))
 	}
 	if m.Expression != "" {

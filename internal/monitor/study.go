@@ -118,6 +118,12 @@ type lore struct {
 	estimator *estimator
 	together  *together
 	usual     map[string]usual
+	run       func(*Metric, *rows) Measured // computes metrics by modules
+}
+
+// runner computes metrics by modules.
+func (s *Service) runner(ctx context.Context) func(*Metric, *rows) Measured {
+	return func(m *Metric, w *rows) Measured { return s.runModule(ctx, m, w) }
 }
 
 // study fills in what follows from a window's rows beside the shift of its columns. where names the prediction and row of a
@@ -138,6 +144,10 @@ func (r *Result) study(m *Monitor, w *rows, k *lore, where func(int) (string, in
 func (r *Result) judgeRows(m *Monitor, w *rows, k *lore) {
 	r.Metrics = nil
 	for i := range m.Metrics {
+		if m.Metrics[i].Module != "" {
+			r.Metrics = append(r.Metrics, k.run(&m.Metrics[i], w))
+			continue
+		}
 		r.Metrics = append(r.Metrics, m.Metrics[i].measure(w))
 	}
 	if len(m.Segments) > 0 || w.outcomes != nil {
