@@ -43,13 +43,14 @@ type explainedRow struct {
 func (c *cli) explainCmd() *cobra.Command {
 	var top int
 	var other, again bool
+	var what map[string]string
 	var q struct {
 		row       int
 		threshold string
 		hold      []string
 	}
 	cmd := verb("explain PREDICTION_ID|NAME/VERSION", "Say why a logged decision came out as it did, or what a version's answers hang on",
-		"keelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --top 3\nkeelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --other --hold age\nkeelson explain churn/3",
+		"keelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --top 3\nkeelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --other --hold age\nkeelson explain 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --what age=40 --what city=Bonn\nkeelson explain churn/3",
 		c.args(1, 1, "PREDICTION_ID or NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
 			if top < 0 {
 				return usage("--top is the number of features to list, 0 for all.")
@@ -59,13 +60,19 @@ func (c *cli) explainCmd() *cobra.Command {
 				return err
 			}
 			if strings.ContainsAny(args[0], "/@") {
-				if other {
-					return usage("--other asks about one decision; give a prediction's id instead of %s.", args[0])
+				if other || len(what) > 0 {
+					return usage("--other and --what ask about one decision; give a prediction's id instead of %s.", args[0])
 				}
 				return c.study(cmd.Context(), cl, args[0], top, again)
 			}
 			path := "/api/v1/predictions/" + escape(args[0])
 			var raw json.RawMessage
+			if len(what) > 0 {
+				if err := cl.Post(cmd.Context(), path+"/what-if", map[string]any{"row": q.row, "values": supposed(what)}, &raw); err != nil {
+					return err
+				}
+				return c.explained(raw, &whatIf{})
+			}
 			if other {
 				path += "/counterfactual?" + url.Values{"row": {strconv.Itoa(q.row)}, "threshold": {q.threshold}, "hold": {strings.Join(q.hold, ",")}}.Encode()
 			} else {
@@ -74,26 +81,73 @@ func (c *cli) explainCmd() *cobra.Command {
 			if err := cl.Get(cmd.Context(), path, &raw); err != nil {
 				return err
 			}
-			if c.machine() || c.output != "" && c.output != "table" && c.output != "wide" {
-				return c.show(raw, nil, "prediction_id")
-			}
-			var e interface{ text() string } = &explained{}
 			if other {
-				e = &otherAnswer{}
+				return c.explained(raw, &otherAnswer{})
 			}
-			if err := json.Unmarshal(raw, e); err != nil {
-				return fmt.Errorf("read answer: %w", err)
-			}
-			fmt.Fprint(c.out, e.text())
-			return nil
+			return c.explained(raw, &explained{})
 		})
 	cmd.Flags().IntVar(&top, "top", 10, "features to list; 0 lists all")
 	cmd.Flags().BoolVar(&other, "other", false, "what would have had to be different for another answer")
-	cmd.Flags().IntVar(&q.row, "row", 0, "with --other: the row of the call, counted from 0")
+	cmd.Flags().StringToStringVar(&what, "what", nil, "what the answer would be with other values, as age=40; a number, true, false or null is one, anything else a text")
+	cmd.Flags().IntVar(&q.row, "row", 0, "with --other and --what: the row of the call, counted from 0")
 	cmd.Flags().StringVar(&q.threshold, "threshold", "", "with --other: parts the answers; 0.5 for answers between 0 and 1, else the median")
 	cmd.Flags().StringSliceVar(&q.hold, "hold", nil, "with --other: features that must stay")
 	cmd.Flags().BoolVar(&again, "again", false, "of a version: study the newest calls, whatever was studied before")
 	return cmd
+}
+
+// explained prints an answer, as JSON where that is asked for, else in words.
+func (c *cli) explained(raw json.RawMessage, e interface{ text() string }) error {
+	if c.machine() || c.output != "" && c.output != "table" && c.output != "wide" {
+		return c.show(raw, nil, "prediction_id")
+	}
+	if err := json.Unmarshal(raw, e); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	fmt.Fprint(c.out, e.text())
+	return nil
+}
+
+// supposed reads values as JSON where they are a number, true, false or null; anything else is a text.
+func supposed(what map[string]string) map[string]any {
+	out := map[string]any{}
+	for name, v := range what {
+		if raw := json.RawMessage(v); json.Valid(raw) && !strings.ContainsAny(v[:1], "[{") {
+			out[name] = raw
+		} else {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// whatIf is the part of a what-if that the terminal shows.
+type whatIf struct {
+	Model       string
+	Version     int
+	Before      float64
+	After       float64
+	Changes     []struct{ Words string }
+	Reasons     []struct{ Words string }
+	Unexplained string
+	Method      string
+}
+
+func (w *whatIf) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s version %d answered %.5g; it would answer %.5g with\n", printable(w.Model), w.Version, w.Before, w.After)
+	for _, x := range w.Changes {
+		fmt.Fprintf(&b, "  %s\n", printable(x.Words))
+	}
+	fmt.Fprintln(&b, "\nthen")
+	for _, x := range w.Reasons[:min(5, len(w.Reasons))] {
+		fmt.Fprintf(&b, "  %s\n", printable(x.Words))
+	}
+	if w.Unexplained != "" {
+		fmt.Fprintf(&b, "  %s\n", printable(w.Unexplained))
+	}
+	fmt.Fprintf(&b, "\nmethod: %s\n", printable(w.Method))
+	return b.String()
 }
 
 // otherAnswer is the part of a counterfactual that the terminal shows.

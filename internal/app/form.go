@@ -10,6 +10,7 @@ import (
 	"keelson/internal/deployment"
 	"keelson/internal/inventory"
 	"keelson/internal/problem"
+	"keelson/internal/study"
 )
 
 // materials tells deployment what inventory and the data sets know of a version's inputs.
@@ -27,14 +28,36 @@ func (m materials) Material(ctx context.Context, model string, number int) (out 
 		}
 		out.Inputs, out.Answers = nil, nil // golden rows that cannot be read leave the form without them
 	}
+	return out, m.trainedOn(ctx, v, out.Ranges)
+}
+
+// trainedOn adds what the data versions say that a version depends on.
+func (m materials) trainedOn(ctx context.Context, v inventory.Version, out map[string]deployment.Range) error {
 	for _, d := range v.Dependencies {
 		n, err := strconv.Atoi(d.Version)
 		if err != nil || d.Kind != "data" {
 			continue
 		}
-		if err := m.ranges(ctx, d, n, out.Ranges); err != nil && !problem.Is(err, problem.NotFound) { // data kept elsewhere has no profile
-			return out, err
+		if err := m.ranges(ctx, d, n, out); err != nil && !problem.Is(err, problem.NotFound) { // data kept elsewhere has no profile
+			return err
 		}
+	}
+	return nil
+}
+
+// trained tells what-if the ranges of a version's inputs.
+func (m materials) trained(ctx context.Context, model string, number int) (map[string]study.Range, error) {
+	v, err := m.a.Inventory.Version(ctx, model, number)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]deployment.Range{}
+	if err := m.trainedOn(ctx, v, found); err != nil {
+		return nil, err
+	}
+	out := map[string]study.Range{}
+	for name, r := range found {
+		out[name] = study.Range{Min: r.Min, Max: r.Max, Choices: r.Choices, From: r.From}
 	}
 	return out, nil
 }

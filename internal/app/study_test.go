@@ -130,6 +130,70 @@ func TestAVersionIsStudiedOverItsLoggedCalls(t *testing.T) {
 			t.Errorf("an empty window: %v", err)
 		}
 	})
+	t.Run("what if", func(t *testing.T) {
+		var answer struct {
+			Parameters struct {
+				ID string `json:"prediction_id"`
+			}
+		}
+		two := []tensor.Tensor{tensor.FP64s("age", []int{2}, []float64{0, 2}), tensor.FP64s("income", []int{2}, []float64{0, 6}), tensor.FP64s("idle", []int{2}, []float64{1, 1}), tensor.Strings("city", []int{2}, []string{"Bonn", "Ulm"})}
+		if err := c.Infer(ctx, "bills.dev", map[string]any{"inputs": two}, &answer); err != nil { // the second: 1 + 4 − 30 = −25
+			t.Fatal(err)
+		}
+		path := "/api/v1/predictions/" + answer.Parameters.ID + "/what-if"
+		counted := func() int {
+			var page struct{ Items []struct{ ID string } }
+			if err := c.Get(ctx, "/api/v1/predictions?endpoint=bills.dev&limit=1000", &page); err != nil {
+				t.Fatal(err)
+			}
+			return len(page.Items)
+		}
+		logged := counted()
+		var w study.WhatIf
+		if err := c.Post(ctx, path, map[string]any{"row": 1}, &w); err != nil || w.Before != -25 || w.After != -25 || len(w.Changes) != 0 || w.Rows != 2 {
+			t.Fatalf("nothing changed: %+v, %v", w, err)
+		}
+		byName := map[string]study.Input{}
+		for _, in := range w.Inputs {
+			byName[in.Name] = in
+		}
+		if in := byName["income"]; in.Kind != "number" || in.Value != 6.0 || in.Min == nil || *in.Min != 0 || *in.Max != 9 || !strings.Contains(in.From, "logged rows") || !in.Missing {
+			t.Errorf("income: %+v", in)
+		}
+		if in := byName["city"]; in.Kind != "text" || in.Value != "Ulm" || !slices.Equal(in.Choices, []string{"Bonn", "Ulm"}) {
+			t.Errorf("city: %+v", in)
+		}
+		if err := c.Post(ctx, path, map[string]any{"row": 1, "values": map[string]any{"income": 20, "city": "Bonn"}}, &w); err != nil || w.Before != -25 || w.After != 1+4-100+3 {
+			t.Fatalf("%+v, %v", w, err)
+		}
+		if len(w.Changes) != 2 || w.Changes[0].Words != "income up from 6 to 20" || len(w.Reasons) != 4 || w.Reasons[0].Name != "income" || w.Method == "" {
+			t.Errorf("changes %+v, reasons %+v by %q", w.Changes, w.Reasons, w.Method)
+		}
+		sum := w.Base
+		for _, f := range w.Reasons {
+			sum += f.Contribution
+		}
+		if math.Abs(sum-w.Total) > 1e-9 || math.Abs(w.Total-w.After) > 1e-9 {
+			t.Errorf("base and contributions make %v, total %v, the answer is %v", sum, w.Total, w.After)
+		}
+		for _, in := range w.Inputs {
+			if in.Outside != (in.Name == "income") {
+				t.Errorf("%s outside of the range: %v", in.Name, in.Outside)
+			}
+		}
+		if err := c.Post(ctx, path, map[string]any{"row": 1, "values": map[string]any{"city": "Kiel"}}, &w); err != nil || w.After != -25 { // a text nobody ever sent
+			t.Errorf("an unknown text: %+v, %v", w, err)
+		}
+		if n := counted(); n != logged {
+			t.Errorf("asking what if left %d predictions in the log, %d were there", n, logged)
+		}
+		for want, body := range map[string]any{"no feature": map[string]any{"values": map[string]any{"agee": 1}}, "no row 2": map[string]any{"row": 2}, "no value of age": map[string]any{"values": map[string]any{"age": "old"}},
+			"no value of city": map[string]any{"values": map[string]any{"city": 4}}, "age, which is FP64": map[string]any{"values": map[string]any{"age": []int{1}}}} {
+			if err := c.Post(ctx, path, body, &w); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v: %v, want %s", body, err, want)
+			}
+		}
+	})
 	t.Run("another answer", func(t *testing.T) {
 		var answer struct {
 			Parameters struct {

@@ -175,6 +175,8 @@ func (a *App) wire(ctx context.Context) error {
 	a.Conversions = &convert.Service{DB: a.DB, Blobs: a.Blobs, Inventory: a.Inventory, Engines: set, Calls: a.Predictions, Log: a.Log, Now: now}
 	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Conversions.Renamed)
 	a.Studies = &study.Service{DB: a.DB, Inventory: a.Inventory, Predictions: a.Predictions, Load: a.Predictions.Version, Log: a.Log, Now: now}
+	a.Studies.Ranges = materials{a}.trained
+	a.closers = append(a.closers, a.Studies.Close)
 	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Studies.Renamed)
 	a.Pipelines.Evaluate = pipeline.Evaluations{Service: a.Evaluations}
 

@@ -59,16 +59,9 @@ type Asked struct {
 // were left out of the log or too few rows are there to compare with, and problem.Invalid for a row or feature that is
 // none.
 func (s *Service) Counter(ctx context.Context, q Asked) (out Other, err error) {
-	r, err := s.Predictions.Get(ctx, q.Prediction)
-	switch {
-	case err != nil:
+	r, err := s.asked(ctx, q.Prediction, q.Row)
+	if err != nil {
 		return out, err
-	case r.Error != "" || len(r.Inputs) == 0 || r.Version == 0:
-		return out, problem.New(problem.Conflict, "Prediction %s has no answer of a version here, so no other one can be looked for.", r.ID)
-	case len(r.Redacted) > 0:
-		return out, problem.New(problem.Conflict, "Inputs of prediction %s were left out of the log, so it cannot be asked again.", r.ID)
-	case q.Row < 0 || q.Row >= r.Rows:
-		return out, problem.New(problem.Invalid, "Prediction %s has %d rows, counted from 0; there is no row %d.", r.ID, r.Rows, q.Row).At("row")
 	}
 	list, err := s.calls(ctx, prediction.Query{Model: r.Model, Version: r.Version, Limit: maxCalls})
 	if err != nil {

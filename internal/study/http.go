@@ -2,6 +2,7 @@ package study
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/models/{name}/versions/{version}/study", "prediction.read", "What a version's answers hang on, as last studied", s.get)
 	rest.Post(a, "/api/v1/models/{name}/versions/{version}/study", "prediction.read", "Study what a version's answers hang on, over its logged calls", s.post, rest.Status(http.StatusAccepted))
 	rest.Get(a, "/api/v1/models/{name}/versions/{version}/study/shift", "prediction.read", "Compare what moved a version's answers at two times", s.getShift)
+	rest.Post(a, "/api/v1/predictions/{id}/what-if", "prediction.read", "What the version that decided answers to other values of a row; not logged", s.postWhatIf)
 	rest.Get(a, "/api/v1/predictions/{id}/counterfactual", "prediction.read", "What would have had to be different for another answer", s.getCounter)
 }
 
@@ -68,6 +70,16 @@ func (s *Service) getCounter(ctx context.Context, in *struct {
 		}
 	}
 	return s.Counter(ctx, q)
+}
+
+func (s *Service) postWhatIf(ctx context.Context, in *struct {
+	ID   string `path:"id"`
+	Body struct {
+		Row    int                        `json:"row,omitempty" minimum:"0" doc:"of the call, counted from 0"`
+		Values map[string]json.RawMessage `json:"values,omitempty" doc:"other values by feature, as an inference request has them: a number, a text, true or false, null for a missing value; left out: as logged"`
+	}
+}) (WhatIf, error) {
+	return s.WhatIf(ctx, Supposed{Prediction: in.ID, Row: in.Body.Row, Values: in.Body.Values})
 }
 
 func number(text string) (float64, error) {

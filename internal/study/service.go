@@ -22,7 +22,7 @@ import (
 	"keelson/internal/tensor"
 )
 
-// Service makes studies and keeps them. All are required.
+// Service makes studies and keeps them, and answers what-if. All but Ranges are required.
 type Service struct {
 	DB          *db.DB
 	Inventory   *inventory.Service
@@ -30,8 +30,10 @@ type Service struct {
 	Load        prediction.Loader
 	Log         *slog.Logger
 	Now         func() time.Time
+	Ranges      func(ctx context.Context, model string, version int) (map[string]Range, error) // of training, by feature; nil: only the log is known
 
-	one sync.Mutex
+	one  sync.Mutex
+	warm warm
 }
 
 // States of a study.

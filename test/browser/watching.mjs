@@ -144,7 +144,7 @@ await check("a policy of alerts is changed, refused at its field, taken back, an
   await dialog.getByRole("textbox", { name: "Why this change" }).fill("Rules are cheap to check.");
   await dialog.getByRole("button", { name: "Save" }).click();
   await dialog.waitFor({ state: "detached" });
-  const row = page.getByRole("row").filter({ hasText: "referral" });
+  const row = page.getByRole("table", { name: "Alert policies" }).getByRole("row").filter({ hasText: "referral" });
   await row.getByText("start a retraining (screening)").waitFor();
   const saved = await get(engineer, "/alert-policy?model=referral");
   assert(saved.windows === 1 && saved.actions.some((a) => a.pipeline === "screening") && saved.note === "Rules are cheap to check.", JSON.stringify(saved));
@@ -158,6 +158,8 @@ await check("a policy of alerts is changed, refused at its field, taken back, an
   assert((await page.getByRole("table", { name: "Earlier versions of the policy of referral" }).getByText("taken back").count()) > 0, "the history does not say that it was taken back");
   await shot(page, "policies");
   await sound(page, "policies");
+  await page.getByRole("button", { name: "Take back the policy of referral" }).click();
+  await row.waitFor({ state: "detached" });
   await owner.page.goto("/settings/policies");
   await settled(owner.page);
   const closed = owner.page.getByRole("button", { name: "Change the policy of every model" });
@@ -195,6 +197,37 @@ await check("how long predictions are kept, what a purge would take, and the era
   await page.getByText("The log holds no decision about this subject.").waitFor();
   await shot(page, "retention");
   await sound(page, "retention");
+});
+
+await check("what if: sliders move the answer and its reasons, the nearest other answer loads into them, a link shows the same", async () => {
+  const { page } = owner;
+  const one = ((await get(owner, "/predictions?endpoint=screening&limit=20")).items ?? []).find((p) => !p.error);
+  const logged = async () => (await get(owner, "/prediction-retention")).kept.reduce((a, k) => a + k.predictions, 0);
+  const before = await logged();
+  await page.goto(`/predictions/${one.id}`);
+  await settled(page);
+  await page.getByRole("button", { name: "Try other values" }).click();
+  const panel = page.getByRole("region", { name: "What if" });
+  await panel.getByText("Nothing changed yet").waitFor();
+  const slider = panel.getByRole("slider").first();
+  await slider.focus();
+  const was = Number(await slider.inputValue());
+  await page.keyboard.press(was > (Number(await slider.getAttribute("min")) + Number(await slider.getAttribute("max"))) / 2 ? "Home" : "End");
+  await panel.getByText("1 input changed").waitFor();
+  assert(await panel.getByRole("table", { name: "What moves the answer" }).getByRole("row").count() > 3, "no reasons are shown");
+  await shot(page, "what-if");
+  await sound(page, "what-if");
+  const twin = await owner.context.newPage(); // a colleague who gets the link
+  await twin.goto(page.url());
+  await twin.getByRole("region", { name: "What if" }).getByText("1 input changed").waitFor();
+  await twin.close();
+  await panel.getByRole("button", { name: "Back to the decision" }).click();
+  await panel.getByText("Nothing changed yet").waitFor();
+  await page.getByRole("button", { name: "Look for another answer" }).click();
+  await page.getByRole("button", { name: "Load into the sliders" }).first().click();
+  await panel.getByText(/inputs? changed/).waitFor();
+  await shot(page, "what-if-loaded");
+  assert((await logged()) === before, "asking what if was logged as a decision");
 });
 
 await check("a decision marked as wrong is labelled from the queue and counts", async () => {

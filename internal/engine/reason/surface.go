@@ -83,6 +83,17 @@ func (s *Surface) Whole(feature int) bool {
 	return false
 }
 
+// Truth reports that a feature is true or false.
+func (s *Surface) Truth(feature int) bool {
+	for i, w := range s.cells.width {
+		if feature < w {
+			return s.cells.form[i].Type == tensor.Bool
+		}
+		feature -= w
+	}
+	return false
+}
+
 // Text reports that a feature is a text.
 func (s *Surface) Text(feature int) bool { return s.cells.texts[feature] != nil }
 

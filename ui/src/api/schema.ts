@@ -2428,6 +2428,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/predictions/{id}/what-if": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What the version that decided answers to other values of a row; not logged
+         * @description Needs the permission `prediction.read`.
+         */
+        post: operations["post-predictions-id-what-if"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/prompts": {
         parameters: {
             query?: never;
@@ -5016,6 +5036,8 @@ export interface components {
             against: components["schemas"]["MonitorAgainst"];
             /** Format: date-time */
             created_at: string;
+            /** @description vectors among the inputs, each compared as a whole */
+            embeddings: components["schemas"]["MonitorEmbedding2"][] | null;
             endpoint: string;
             /** @description inputs to compare; empty means all */
             features: string[] | null;
@@ -5132,6 +5154,25 @@ export interface components {
              */
             windows?: number;
         };
+        MonitorDrifted: {
+            /** @enum {string} */
+            direction?: "up" | "down";
+            feature: string;
+            /** @enum {string} */
+            kind: "data" | "prediction";
+            /** Format: double */
+            limit: number;
+            /** @description the measure of the effect size */
+            metric: string;
+            /**
+             * Format: double
+             * @description the same measure over all rows; null where it is undefined
+             */
+            overall: number | null;
+            segment: string;
+            /** Format: double */
+            value: number;
+        };
         MonitorEarly2: {
             /**
              * Format: double
@@ -5153,6 +5194,51 @@ export interface components {
              * @enum {string}
              */
             signal: "prediction" | "error";
+        };
+        MonitorEmbedding2: {
+            /** @description its columns; emb_* stands for all whose names begin with emb_ */
+            columns?: string[] | null;
+            /** @description or the input tensor that it is: its columns are NAME_0, NAME_1, … or, of the only one, f0, f1, … */
+            input?: string;
+            /**
+             * Format: double
+             * @description largest MMD², above 0 and at most 2; 0.02 if empty, a shift of about a quarter of a standard deviation in every direction
+             */
+            limit?: number;
+            name: string;
+        };
+        MonitorEmbeddingShift2: {
+            /** Format: int64 */
+            columns: number;
+            /** @description 1 minus the cosine of the angle between the means, 0..2 */
+            cosine: components["schemas"]["ScoreValue"];
+            /** @description distance of the means */
+            euclidean: components["schemas"]["ScoreValue"];
+            /** @description nobody declared it: its columns are numbered through */
+            found?: boolean;
+            /**
+             * Format: int64
+             * @description rows whose vector is not whole
+             */
+            left_out?: number;
+            /** Format: double */
+            limit: number;
+            /** @description squared maximum mean discrepancy, about 0 when the clouds are alike, at most 2 */
+            mmd: components["schemas"]["ScoreValue"];
+            name: string;
+            /** @description chance of an MMD this large among alike clouds; by itself it decides nothing */
+            p_value: components["schemas"]["ScoreValue"];
+            /** Format: int64 */
+            reference_rows: number;
+            /**
+             * Format: int64
+             * @description rows of the window with a whole vector
+             */
+            rows: number;
+            /** @enum {string} */
+            shift: "none" | "slight" | "moved" | "unknown";
+            /** @description why it is unknown */
+            why?: string;
         };
         MonitorEstimate: {
             /**
@@ -5429,6 +5515,8 @@ export interface components {
             against: components["schemas"]["MonitorAgainst"];
             /** Format: date-time */
             created_at: string;
+            /** @description vectors among the inputs, each compared as a whole */
+            embeddings: components["schemas"]["MonitorEmbedding2"][] | null;
             endpoint: string;
             /** @description inputs to compare; empty means all */
             features: string[] | null;
@@ -5589,6 +5677,47 @@ export interface components {
             items: components["schemas"]["MonitorReading2"][] | null;
             next?: string;
         };
+        MonitorRegion2: {
+            /**
+             * Format: int64
+             * @description columns and outputs that were compared
+             */
+            compared: number;
+            /** @description the inputs that moved most for their limits, up to 5 */
+            features?: components["schemas"]["MonitorFeature2"][] | null;
+            /**
+             * Format: int64
+             * @description of them
+             */
+            moved: number;
+            name: string;
+            /** @description the outputs that moved most, up to 5 */
+            predictions?: components["schemas"]["MonitorFeature2"][] | null;
+            /**
+             * Format: int64
+             * @description rows of the segment in the reference
+             */
+            reference_rows: number;
+            /**
+             * Format: int64
+             * @description of the window
+             */
+            rows: number;
+            /**
+             * Format: double
+             * @description of the window's rows, 0..1
+             */
+            share: number;
+            /**
+             * Format: double
+             * @description of the reference's rows, 0..1
+             */
+            share_reference?: number;
+            /** @enum {string} */
+            shift: "none" | "slight" | "moved" | "unknown";
+            /** @description why it is unknown */
+            why?: string;
+        };
         MonitorResult2: {
             breached: boolean;
             /** @description what exceeded its limit */
@@ -5599,6 +5728,8 @@ export interface components {
             custom?: components["schemas"]["MonitorMeasured2"][] | null;
             /** @description what the online detectors noticed within the window */
             early?: components["schemas"]["MonitorEarly2"][] | null;
+            /** @description vectors among the inputs, compared as a whole */
+            embeddings?: components["schemas"]["MonitorEmbeddingShift2"][] | null;
             endpoint: string;
             /** @description the result as expected without outcomes; null where none can be given, estimate_why says why */
             estimate: components["schemas"]["MonitorEstimate"];
@@ -5630,6 +5761,8 @@ export interface components {
             rows: number;
             /** @description the data-quality rules */
             rules?: components["schemas"]["MonitorRuleCheck2"][] | null;
+            /** @description how far the columns of the declared segments moved */
+            segment_drift?: components["schemas"]["MonitorRegion2"][] | null;
             /** @description the declared segments */
             segments?: components["schemas"]["MonitorPart2"][] | null;
             /** @description whether a classifier can tell the rows from the reference; on demand and once a day */
@@ -5647,6 +5780,8 @@ export interface components {
             verdict: "yes" | "watch" | "no" | "unknown";
             /** Format: int64 */
             version: number;
+            /** @description the segment that moved furthest for its limit, if one moved */
+            worst_drift?: components["schemas"]["MonitorDrifted"];
             /** @description the slice, of one column or two, where the result is worst, if it is worse than chance explains */
             worst_segment?: components["schemas"]["MonitorPart3"];
         };
@@ -6463,6 +6598,17 @@ export interface components {
             reason: string;
             subject: string;
         };
+        "Post-predictions-id-what-ifRequest": {
+            /**
+             * Format: int64
+             * @description of the call, counted from 0
+             */
+            row?: number;
+            /** @description other values by feature, as an inference request has them: a number, a text, true or false, null for a missing value; left out: as logged */
+            values?: {
+                [key: string]: unknown;
+            };
+        };
         "Post-prompts-name-versionsRequest": {
             /** @description what changed and why */
             description?: string;
@@ -6864,6 +7010,8 @@ export interface components {
         PutInputBody2: {
             /** @description what windows are compared with */
             against?: components["schemas"]["MonitorAgainst2"];
+            /** @description vectors among the inputs, each compared as a whole */
+            embeddings?: components["schemas"]["MonitorEmbedding2"][];
             /** @description the name in the path, or nothing */
             endpoint?: string;
             /** @description empty: all */
@@ -7310,6 +7458,25 @@ export interface components {
             sobol_total?: number;
             words: string;
         };
+        StudyInput2: {
+            /** @description texts that are known */
+            choices?: string[] | null;
+            /** @description what the range is of: a data version as NAME/VERSION, or the logged rows */
+            from: string;
+            /** @enum {string} */
+            kind: "number" | "whole" | "truth" | "text";
+            /** Format: double */
+            max?: number;
+            /** Format: double */
+            min?: number;
+            /** @description whether it can be a missing value */
+            missing_allowed: boolean;
+            name: string;
+            /** @description the changed value lies outside of the range */
+            outside?: boolean;
+            /** @description as logged; null is a missing value */
+            value: unknown;
+        };
         StudyLocal: {
             edges: number[] | null;
             effect: number[] | null;
@@ -7397,6 +7564,52 @@ export interface components {
             state: "none" | "making" | "ready" | "failed";
             /** @description the newest that was made */
             study?: components["schemas"]["Study"];
+        };
+        StudyWhatIf: {
+            /**
+             * Format: double
+             * @description the answer to the changed row; without changes the same
+             */
+            after: number;
+            /**
+             * Format: double
+             * @description the value before anything is known of the row; with all contributions it sums to total
+             */
+            base: number;
+            /**
+             * Format: double
+             * @description the answer to the logged row, asked again
+             */
+            before: number;
+            changes: components["schemas"]["StudyChange2"][] | null;
+            /** @description in the order of the signature */
+            inputs: components["schemas"]["StudyInput2"][] | null;
+            /** @description how the contributions came about */
+            method: string;
+            model: string;
+            /** @description the output that is compared */
+            output: string;
+            prediction_id: string;
+            /** @description of the changed row, the largest contribution first */
+            reasons: components["schemas"]["ReasonFeature2"][] | null;
+            /** Format: int64 */
+            row: number;
+            /**
+             * Format: int64
+             * @description of the logged call
+             */
+            rows: number;
+            /** Format: double */
+            total: number;
+            /** @description why there are no reasons */
+            unexplained?: string;
+            /** @description of the contributions */
+            unit: string;
+            /**
+             * Format: int64
+             * @description the version that made the decision
+             */
+            version: number;
         };
         TellInputBody: {
             items: components["schemas"]["Item4"][] | null;
@@ -13000,6 +13213,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FeedbackItem"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-predictions-id-what-if": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-predictions-id-what-ifRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyWhatIf"];
                 };
             };
             /** @description Error */

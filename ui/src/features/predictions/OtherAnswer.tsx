@@ -10,6 +10,7 @@ import { number, text } from "../../ui/format";
 import { Go } from "../../ui/Go";
 import { Note } from "../../ui/Note";
 import { paths } from "../../ui/url";
+import { useSupposed } from "./WhatIf";
 
 const w = m.explaining;
 
@@ -45,15 +46,21 @@ function Found({ id, asked }: { id: string; asked: Question }) {
     <Await query={query}>{(o) => (
       <div className="stack gap16" style={{ marginTop: 16 }} aria-live="polite">
         <p>{w.answered(number(o.answer), o.above ? w.at : w.below, number(o.threshold))}</p>
-        {o.nearest ? <div className="stack"><h3>{w.would(number(o.nearest.answer))}</h3><Changes of={o.nearest} label={w.would(number(o.nearest.answer))} /></div> : <Note tone="info" title={o.why ?? m.none} />}
+        {o.nearest ? <div className="stack"><div className="row between"><h3>{w.would(number(o.nearest.answer))}</h3><Load of={o.nearest} row={asked.row} /></div><Changes of={o.nearest} label={w.would(number(o.nearest.answer))} /></div> : <Note tone="info" title={o.why ?? m.none} />}
         <h3>{w.real}</h3>
         {o.real.length === 0 ? <p className="dim">{w.realNone}</p> : o.real.map((r) => (
-          <div key={r.prediction_id + String(r.distance)} className="stack"><p>{w.would(number(r.answer))} · <span className="dim">{w.distance(number(r.distance))}</span> · <Go to={paths.prediction(r.prediction_id ?? "")}>{w.seeCall}</Go></p><Changes of={r} label={`${w.real} ${r.prediction_id}`} /></div>
+          <div key={r.prediction_id + String(r.distance)} className="stack"><div className="row between"><p>{w.would(number(r.answer))} · <span className="dim">{w.distance(number(r.distance))}</span> · <Go to={paths.prediction(r.prediction_id ?? "")}>{w.seeCall}</Go></p><Load of={r} row={asked.row} /></div><Changes of={r} label={`${w.real} ${r.prediction_id}`} /></div>
         ))}
         <p className="small dim">{o.method}</p>
       </div>
     )}</Await>
   );
+}
+
+/** Puts the changed values into the sliders of what-if, and goes there. */
+function Load({ of, row }: { of: Changed; row: number }) {
+  const s = useSupposed();
+  return <Button size="compact-sm" variant="default" onClick={() => { s.set(Object.fromEntries(of.changes.map((c) => [c.feature, c.to ?? null])), row); document.getElementById("what-if")?.scrollIntoView({ block: "start" }); }}>{m.whatIf.load}</Button>;
 }
 
 function Changes({ of, label }: { of: Changed; label: string }) {

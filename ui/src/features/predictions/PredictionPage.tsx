@@ -12,7 +12,9 @@ import { Go } from "../../ui/Go";
 import { Note } from "../../ui/Note";
 import { Page } from "../../ui/Page";
 import { paths } from "../../ui/url";
+import { Effect } from "./Effect";
 import { OtherAnswer } from "./OtherAnswer";
+import { WhatIf } from "./WhatIf";
 import { fired } from "./words";
 
 /** One call: what went in, what came out, which rules fired, what turned out to be true, and why it came out so. */
@@ -28,6 +30,7 @@ export function PredictionPage({ id, said }: { id: string; said?: ReactNode }) {
           {fired(p.trace_info) && <Panel title={m.predict.fired} id="fired"><p className="wrap">{fired(p.trace_info)}</p></Panel>}
           <div className="grid2"><Panel title={m.version.inputs} id="inputs"><Tensors value={p.inputs} /></Panel><Panel title={m.version.outputs} id="outputs"><Tensors value={p.outputs} /></Panel></div>
           {!p.error && p.version > 0 && <Why id={p.id} />}
+          {!p.error && p.version > 0 && <WhatIf id={p.id} rows={p.rows} />}
           {!p.error && p.version > 0 && <OtherAnswer id={p.id} rows={p.rows} />}
           <Panel title={m.predict.outcomes} id="outcomes" flush><DataTable label={m.predict.outcomes} rows={p.outcomes ?? []} rowKey={(o) => `${o.row} ${o.at}`} empty={<Empty>{m.predict.noOutcome}</Empty>} columns={[{ key: "row", head: m.predict.row, right: true, cell: (o) => o.row }, { key: "value", head: m.version.value, cell: (o) => text(o.value) }, { key: "at", head: m.audit.when, cell: (o) => <Time at={o.at} full /> }]} /></Panel>
           {said}
@@ -66,12 +69,6 @@ function Reasons({ id }: { id: string }) {
       </div>
     )}</Await>
   );
-}
-
-/** A contribution with a bar to its right or left of the middle. */
-function Effect({ value, most }: { value: number; most: number }) {
-  const half = 44, w = most > 0 ? (Math.abs(value) / most) * half : 0;
-  return <span className="row" style={{ flexWrap: "nowrap", justifyContent: "flex-end" }}><span>{value > 0 ? "+" : ""}{number(value)}</span><svg width={2 * half} height={12} aria-hidden="true" style={{ flex: "none" }}><line x1={half} x2={half} y1={0} y2={12} stroke="var(--k-strong)" /><rect x={value < 0 ? half - w : half} width={w} y={2} height={8} fill={value < 0 ? "var(--k-c1)" : "var(--k-c2)"} /></svg></span>;
 }
 
 interface TensorDoc { name: string; datatype?: string; shape?: number[]; data: unknown[] }
