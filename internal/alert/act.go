@@ -43,7 +43,7 @@ func (s *Service) enqueue(tx db.Scope, a *Alert) error {
 	if s.Hands == nil {
 		return nil
 	}
-	return job.Enqueue(tx, actKind, actArgs{a.ID, a.last})
+	return job.Enqueue(tx, actKind, actArgs{a.ID, a.last}, job.Queue(job.Urgent))
 }
 
 // act does what the policy says about an alert and was not done yet.

@@ -198,7 +198,7 @@ func (s *Service) insert(tx db.Scope, r *Request) error {
 			"authors": r.Authors, "digest": rec.request.digest(),
 		}),
 		event.Publish(tx, Opened, r.Subject(), r.notice(now)),
-		job.Enqueue(tx, expireJob, map[string]string{"id": r.ID}, job.At(r.ExpiresAt)),
+		job.Enqueue(tx, expireJob, map[string]string{"id": r.ID}, job.Queue(job.Urgent), job.At(r.ExpiresAt)),
 	); err != nil {
 		return err
 	}

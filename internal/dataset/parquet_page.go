@@ -28,6 +28,9 @@ const (
 	// maxPage bounds a page before and after decompression. Writers aim at 1 MiB; dictionaries and very
 	// long strings make larger ones.
 	maxPage = 64 << 20
+	// maxDictionary bounds the values of a dictionary: each takes a cell, many times what its bytes may take. Writers
+	// stop at a dictionary of 1 to 2 MiB.
+	maxDictionary = 1 << 21
 )
 
 // chunk reads the pages of one column in one row group.
@@ -98,6 +101,9 @@ func (c *chunk) read(ctx context.Context, r *io.SectionReader, rows int64, each 
 		}
 		switch format.PageType(h.typ) {
 		case format.DictionaryPage:
+			if h.values < 0 || h.values > min(rows, maxDictionary) || c.col.physical == format.Boolean {
+				return pageError(fmt.Sprintf("a dictionary claims %d values for %d rows of %s", h.values, rows, c.col.physical))
+			}
 			if c.bulk != nil {
 				err = c.doubleDictionary(h, raw)
 			} else {
@@ -257,7 +263,7 @@ func (c *chunk) dictionary(h pageHeader, raw []byte) ([]cell, error) {
 		return nil, err
 	}
 	var dict []cell
-	for n := int64(0); n < h.values; n++ { // each value takes bytes of data, so a lie ends the loop
+	for n := int64(0); n < h.values; n++ { // a lie ends the loop with the data
 		var v cell
 		if err := next(&v); err != nil {
 			return nil, err

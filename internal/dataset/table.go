@@ -45,19 +45,27 @@ func (c *Column) Text() (words []string, missing []bool) {
 		return c.Words, c.Missing
 	}
 	words, missing = make([]string, len(c.Numbers)), make([]bool, len(c.Numbers))
-	for i, v := range c.Numbers {
-		switch {
-		case math.IsNaN(v):
-			missing[i] = true
-		case c.Type == Bool:
-			words[i] = strconv.FormatBool(v != 0)
-		case c.Type == Time:
-			words[i] = time.UnixMicro(int64(v)).UTC().Format(time.RFC3339Nano)
-		default:
-			words[i] = strconv.FormatFloat(v, 'g', -1, 64)
-		}
+	for i := range c.Numbers {
+		words[i], missing[i] = c.Word(i)
 	}
 	return words, missing
+}
+
+// Word is the value of one row as text, and whether it is missing.
+func (c *Column) Word(i int) (word string, missing bool) {
+	if c.Words != nil || c.Numbers == nil {
+		return c.Words[i], i < len(c.Missing) && c.Missing[i]
+	}
+	switch v := c.Numbers[i]; {
+	case math.IsNaN(v):
+		return "", true
+	case c.Type == Bool:
+		return strconv.FormatBool(v != 0), false
+	case c.Type == Time:
+		return time.UnixMicro(int64(v)).UTC().Format(time.RFC3339Nano), false
+	default:
+		return strconv.FormatFloat(v, 'g', -1, 64), false
+	}
 }
 
 // Numeric reports whether the column holds numbers to compare by size (int, float).

@@ -264,20 +264,20 @@ func eachRow(t *dataset.Table, flush func([]line) error) error {
 	if hasAt && at.Type != dataset.Time {
 		return problem.New(problem.Invalid, "The column at holds no times; write them as 2026-11-21T09:30:00Z.")
 	}
-	ids, _ := id.Text()
-	words, missing := value.Text()
 	var lines []line
 	for i := range t.Rows {
-		l := line{at: i + 1, o: prediction.Outcome{Prediction: ids[i]}}
+		who, _ := id.Word(i)
+		word, missing := value.Word(i)
+		l := line{at: i + 1, o: prediction.Outcome{Prediction: who}}
 		switch {
-		case i < len(missing) && missing[i]:
+		case missing:
 		case value.Type == dataset.Bool, value.Numeric() && !math.IsInf(value.Numbers[i], 0):
-			l.o.Value = json.RawMessage(words[i])
+			l.o.Value = json.RawMessage(word)
 			if value.Numeric() {
 				l.o.Value, _ = json.Marshal(value.Numbers[i])
 			}
 		case !value.Numeric():
-			l.o.Value, _ = json.Marshal(words[i])
+			l.o.Value, _ = json.Marshal(word)
 		}
 		if hasRow {
 			if n := row.Numbers[i]; n == math.Trunc(n) && n >= 0 && n < 1<<31 {

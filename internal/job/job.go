@@ -69,6 +69,10 @@ func At(t time.Time) Option { return func(o *river.InsertOpts) { o.ScheduledAt =
 // MaxAttempts bounds the attempts; the default is 25 with growing pauses.
 func MaxAttempts(n int) Option { return func(o *river.InsertOpts) { o.MaxAttempts = n } }
 
+// Urgent is the queue of acts that must not wait behind computations: what a policy does about an alert, what ends at a
+// time.
+const Urgent = "urgent"
+
 // Queue names the queue; the default is "default". A queue must be among Runner.Queues of a running process.
 func Queue(name string) Option { return func(o *river.InsertOpts) { o.Queue = name } }
 

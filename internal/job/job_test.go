@@ -137,6 +137,43 @@ func TestTheJobsOfAKilledNodeComeBackWithinSeconds(t *testing.T) {
 	})
 }
 
+func TestAJobThatTakesEveryProcessWithItIsGivenUp(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		r := runner(d, "node-2")
+		got := make(chan job.Job, 1)
+		r.Handle("deadly", func(_ context.Context, j job.Job) error { got <- j; return nil })
+		r.Handle("unlucky", func(_ context.Context, j job.Job) error { got <- j; return nil })
+		if err := d.Write(ctx, func(tx db.Scope) error {
+			by := `'["node-1"]'`
+			if tx.Postgres() {
+				by = `'{node-1}'`
+			}
+			for kind, attempts := range map[string]string{"deadly": "12", "unlucky": "3"} {
+				if err := job.Enqueue(tx, kind, args{1}, job.MaxAttempts(2)); err != nil {
+					return err
+				}
+				if _, err := tx.Exec("UPDATE river_job SET state = 'running', attempted_by = "+by+", attempt = "+attempts+" WHERE kind = $1", kind); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		start(t, r)
+		if j := wait(t, got, "the rescue"); j.Kind != "unlucky" || j.Attempt != 4 {
+			t.Fatalf("got %+v", j)
+		}
+		var state string
+		if err := d.Read(ctx, func(tx db.Scope) error {
+			return tx.QueryRow("SELECT state FROM river_job WHERE kind = 'deadly'").Scan(&state)
+		}); err != nil || state != "discarded" {
+			t.Errorf("the deadly one is %s, %v", state, err)
+		}
+	})
+}
+
 func TestOneOfTwoUniqueJobsIsKept(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()

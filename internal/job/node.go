@@ -53,6 +53,11 @@ func (r *Runner) leave(ctx context.Context) error {
 	})
 }
 
+// deadly is how often a job may go down with its process after its attempts are used up. A process that dies is seldom
+// the job's fault, so these are beyond the attempts and come with growing pauses; a job that takes the process with it
+// each time must not do so for ever.
+const deadly = 10
+
 // rescue makes the running jobs of nodes that are gone available again. The two texts differ because River keeps the
 // list of attempting nodes as an array on PostgreSQL and as JSON on SQLite.
 func (r *Runner) rescue(ctx context.Context) error {
@@ -61,14 +66,23 @@ func (r *Runner) rescue(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		last, soon := "json_extract(attempted_by, '$[#-1]')", "datetime('now', 'subsec')"
+		const beyond = "(attempt - max_attempts)" // squared it is the pause in seconds: 1, 4, 9, … 81
+		last, at := "json_extract(attempted_by, '$[#-1]')", "datetime('now', 'subsec')"
+		soon, state := "datetime('now', 'subsec', '+' || (MAX("+beyond+", 0) * MAX("+beyond+", 0)) || ' seconds')", ""
 		if tx.Postgres() {
-			last, soon = "attempted_by[array_upper(attempted_by, 1)]", "now()"
+			last, at = "attempted_by[array_upper(attempted_by, 1)]", "now()"
+			soon, state = "now() + GREATEST("+beyond+", 0) * GREATEST("+beyond+", 0) * INTERVAL '1 second'", "::river_job_state"
 		}
-		res, err := tx.Exec(`UPDATE river_job SET state = 'available', scheduled_at = `+soon+`
-			WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM node WHERE node.id = `+last+` AND node.seen > $1)`,
-			now-Lost.Microseconds())
+		lost := ` WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM node WHERE node.id = ` + last + ` AND node.seen > $1)`
+		seen := now - Lost.Microseconds()
+		res, err := tx.Exec(`UPDATE river_job SET state = 'discarded'`+state+`, finalized_at = `+at+lost+` AND `+beyond+` >= $2`, seen, deadly)
 		if err != nil {
+			return fmt.Errorf("discard jobs: %w", err)
+		}
+		if n, _ := res.RowsAffected(); n > 0 {
+			r.Log.ErrorContext(ctx, "jobs were given up: whichever process ran them died, each time", "jobs", n)
+		}
+		if res, err = tx.Exec(`UPDATE river_job SET state = 'available'`+state+`, scheduled_at = `+soon+lost, seen); err != nil {
 			return fmt.Errorf("give back jobs: %w", err)
 		}
 		if n, _ := res.RowsAffected(); n > 0 {

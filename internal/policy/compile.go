@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -21,6 +22,8 @@ const (
 	costLimit    = 50_000
 	nestingLimit = 60
 	checkEvery   = 100 // loop steps between looks at the context
+	// evaluationTime bounds all rules of a policy together; a rule that it does not reach counts against the change.
+	evaluationTime = 2 * time.Second
 )
 
 // environment is the CEL environment of all policies: the Context's variables with typed fields, the string and
@@ -178,6 +181,8 @@ func closing(s string) int {
 
 // Evaluate asks every rule of c about in. It never fails: what cannot be evaluated counts against the change.
 func (c *Compiled) Evaluate(ctx context.Context, in Context) Verdict {
+	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
+	defer cancel()
 	vars := map[string]any{
 		"request": in.Request, "version": in.Version, "model": in.Model,
 		"environment": in.Environment, "votes": in.Votes, "caller": in.Caller,

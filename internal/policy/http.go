@@ -12,7 +12,7 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/policies", "policy.read", "List the policies in force", s.getPolicies)
 	rest.Get(a, "/api/v1/policies/{name}", "policy.read", "Read a policy", s.getPolicy)
 	rest.Put(a, "/api/v1/policies/{name}", "policy.write", "Save a policy as its next version", s.putPolicy)
-	rest.Post(a, "/api/v1/policies/{name}/try", "policy.read", "Try a policy on recorded requests; nothing is stored", s.tryPolicy)
+	rest.Post(a, "/api/v1/policies/{name}/try", "policy.write", "Try a policy on recorded requests; nothing is stored", s.tryPolicy)
 }
 
 // View is a policy as the API shows it.
