@@ -6,7 +6,7 @@ VENV   := $(CACHE)/venv-$(shell sha256sum examples/screening/requirements.txt 2>
 MLFLOW := $(CACHE)/mlflow-$(shell sha256sum test/conformance/mlflow/requirements.txt 2>/dev/null | cut -c1-12)
 GO     ?= go
 
-.PHONY: help build ui venv mlflow schemathesis demo test fuzz soak check bench bench-tracking bench-serving bench-monitoring generate proto clean
+.PHONY: help build ui venv mlflow oip schemathesis demo test fuzz soak check bench bench-tracking bench-serving bench-monitoring generate proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,14 @@ $(MLFLOW)/ready: test/conformance/mlflow/requirements.txt
 	$(MLFLOW)/bin/pip install --quiet --disable-pip-version-check -r test/conformance/mlflow/requirements.txt
 	touch $@
 
+OIP := $(CACHE)/oip-$(shell sha256sum test/conformance/oip/requirements.txt 2>/dev/null | cut -c1-12)
+oip: $(OIP)/ready ## the private Python environment with tritonclient and the libraries of every engine, for test/conformance
+$(OIP)/ready: test/conformance/oip/requirements.txt
+	@echo "making the environment of the inference protocol's clients (once, about a minute, 700 MB) …"
+	$(PYTHON) -m venv $(OIP)
+	$(OIP)/bin/pip install --quiet --disable-pip-version-check --no-deps -r test/conformance/oip/requirements.txt
+	touch $@
+
 SCHEMATHESIS := $(CACHE)/schemathesis-$(shell sha256sum test/schemathesis/requirements.txt 2>/dev/null | cut -c1-12)
 schemathesis: $(SCHEMATHESIS)/ready ## the private Python environment with schemathesis, for test/soak
 $(SCHEMATHESIS)/ready: test/schemathesis/requirements.txt
@@ -46,8 +54,8 @@ $(SCHEMATHESIS)/ready: test/schemathesis/requirements.txt
 demo: build venv ## the whole story on this machine, then keeps serving; DEMO_FLAGS=--once ends instead
 	bin/keelson demo --python $(VENV)/bin/python $(DEMO_FLAGS)
 
-test: build venv mlflow schemathesis ## every test; says at the end what had to be left out
-	KEELSON_PYTHON=$(VENV)/bin/python KEELSON_MLFLOW_PYTHON=$(MLFLOW)/bin/python KEELSON_SCHEMATHESIS_PYTHON=$(SCHEMATHESIS)/bin/python $(GO) run ./test/all
+test: build venv mlflow oip schemathesis ## every test; says at the end what had to be left out
+	KEELSON_PYTHON=$(VENV)/bin/python KEELSON_MLFLOW_PYTHON=$(MLFLOW)/bin/python KEELSON_OIP_PYTHON=$(OIP)/bin/python KEELSON_SCHEMATHESIS_PYTHON=$(SCHEMATHESIS)/bin/python $(GO) run ./test/all
 
 FUZZTIME ?= 5s
 fuzz: ## the fuzz targets of serving, FUZZTIME each; PACKAGES=./... fuzzes every target there is

@@ -77,8 +77,7 @@ func (x *exchange) encode(a *serving.Answer) (head int, err error) {
 	return head, err
 }
 
-// eachOutput calls f with what is to be sent, in the order asked for, else the model's. FP16 and BF16 go as the FP32
-// they are kept in.
+// eachOutput calls f with what is to be sent, in the order asked for, else the model's.
 func (q *request) eachOutput(all []tensor.Tensor, f func(i int, t *tensor.Tensor, raw bool)) error {
 	n := len(q.outputs)
 	if n == 0 {
@@ -97,11 +96,6 @@ func (q *request) eachOutput(all []tensor.Tensor, f func(i int, t *tensor.Tensor
 			if o.stated {
 				raw = o.binary
 			}
-		}
-		if t.Type == tensor.FP16 || t.Type == tensor.BF16 {
-			wide := *t
-			wide.Type = tensor.FP32
-			t = &wide
 		}
 		f(i, t, raw)
 	}

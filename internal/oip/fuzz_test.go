@@ -86,15 +86,46 @@ func FuzzRequest(f *testing.F) {
 }
 
 // FuzzScoring holds that any body of MLflow's call is a caller's mistake or becomes whole tensors.
-func FuzzScoring(f *testing.F) {
-	for _, s := range []string{`{"dataframe_split":{"columns":["a","b"],"data":[[1,null],["x",true]]}}`, `{"dataframe_records":[{"a":1,"b":"t"},{}]}`,
-		`{"instances":[[1,2],[3,4]]}`, `{"instances":[1,2]}`, `{"inputs":{"a":[1],"b":["x"]}}`, `{"inputs":{"m":[[1,2]]}}`, `{"inputs":[[[]]]}`, `{"instances":[{}]}`, `{"dataframe_split":{}}`, `[]`} {
+func FuzzCSV(f *testing.F) {
+	for _, s := range []string{"a,b\n1,x\n,true\n", "\ufeffa\r\n\"1\n2\"\r\n", "a,a\n1,2\n", "a\n", "a\nNaN\n1e400\n0x1p-2\n", "b,a\n\"\",1\n"} {
 		f.Add([]byte(s))
 	}
-	signatures := []engine.Signature{
+	f.Fuzz(func(t *testing.T, body []byte) {
+		rows, err := csvRows(body, tensor.DefaultLimits)
+		if err != nil {
+			callersFault(t, err)
+			return
+		}
+		askedOf(t, rows)
+	})
+}
+
+// askedOf brings rows into the form of some signatures.
+func askedOf(t *testing.T, rows *frame) {
+	for _, s := range []engine.Signature{
 		{Inputs: []engine.Spec{{Name: "m", Datatype: "FP32", Shape: []int{-1, 2}, Columns: []string{"a", "b"}}}},
 		{Inputs: []engine.Spec{{Name: "m", Datatype: "INT8", Shape: []int{-1, -1}}}},
 		{Inputs: []engine.Spec{{Name: "a", Datatype: "UINT16", Shape: []int{-1}, Optional: true}, {Name: "b", Datatype: "BYTES", Shape: []int{-1, 1}}}},
+		{Inputs: []engine.Spec{{Name: "a", Datatype: "FP64", Shape: []int{-1, 2, -1}}, {Name: "b", Datatype: "BOOL", Shape: []int{-1, 3}, Optional: true}}},
+	} {
+		list, err := rows.tensors(s, tensor.DefaultLimits)
+		if err != nil {
+			callersFault(t, err)
+			continue
+		}
+		for i := range list {
+			if err := list[i].Check(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func FuzzScoring(f *testing.F) {
+	for _, s := range []string{`{"dataframe_split":{"columns":["a","b"],"data":[[1,null],["x",true]]}}`, `{"dataframe_records":[{"a":1,"b":"t"},{}]}`,
+		`{"instances":[[1,2],[3,4]]}`, `{"instances":[1,2]}`, `{"inputs":{"a":[1],"b":["x"]}}`, `{"inputs":{"m":[[1,2]]}}`, `{"inputs":[[[]]]}`, `{"instances":[{}]}`, `{"dataframe_split":{}}`, `[]`,
+		`{"inputs":{"a":[[[1],[2]]],"b":[[true,false,true]]}}`, `{"instances":[{"a":[[1,2],[3,4]]},{"a":[[1,2],[3]]}]}`, `{"instances":[{"a":[[],[]]}]}`} {
+		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b, err := decodeScoring(body)
@@ -107,19 +138,7 @@ func FuzzScoring(f *testing.F) {
 			callersFault(t, err)
 			return
 		}
-		for _, s := range signatures {
-			list, err := rows.tensors(s, tensor.DefaultLimits)
-			if err != nil {
-				callersFault(t, err)
-				continue
-			}
-			for i := range list {
-				if err := list[i].Check(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			_ = appendPredictions(nil, &serving.Answer{Outputs: list})
-		}
+		askedOf(t, rows)
 	})
 }
 

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -211,6 +213,11 @@ func (g *rpc) RepositoryIndex(ctx context.Context, in *inference.RepositoryIndex
 }
 
 func (g *rpc) RepositoryModelLoad(ctx context.Context, in *inference.RepositoryModelLoadRequest) (*inference.RepositoryModelLoadResponse, error) {
+	for _, name := range slices.Sorted(maps.Keys(in.Parameters)) {
+		if err := loadParameter(name); err != nil {
+			return nil, g.fail(ctx, in.ModelName, err)
+		}
+	}
 	if err := g.h.load(ctx, in.ModelName); err != nil {
 		return nil, g.fail(ctx, in.ModelName, err)
 	}
@@ -246,6 +253,12 @@ func (g *rpc) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.ModelIn
 		if err != nil {
 			answer.ErrorMessage = status.Convert(g.fail(ctx, in.ModelName, err)).Message()
 			out = &inference.ModelInferResponse{ModelName: in.ModelName, ModelVersion: in.ModelVersion, Id: in.Id}
+		}
+		if in.Parameters["triton_enable_empty_final_response"].GetBoolParam() { // each answer is the only one of its request
+			if out.Parameters == nil {
+				out.Parameters = map[string]*inference.InferParameter{}
+			}
+			out.Parameters["triton_final_response"] = &inference.InferParameter{ParameterChoice: &inference.InferParameter_BoolParam{BoolParam: true}}
 		}
 		answer.InferResponse = out
 		if err := stream.Send(answer); err != nil {
@@ -302,6 +315,8 @@ func (q *request) fromMessage(in *inference.ModelInferRequest, limits tensor.Lim
 		return false, problem.New(problem.TooLarge, "The request has more than %d inputs, the limit of one request.", limits.Tensors).At("inputs")
 	case len(in.Outputs) > maxOutputs:
 		return false, problem.New(problem.TooLarge, "The request asks for more than %d outputs.", maxOutputs).At("outputs")
+	case slices.ContainsFunc(in.Inputs, inSharedMemory): // has no raw contents
+		return false, noSharedMemory()
 	case len(in.RawInputContents) > 0 && len(in.RawInputContents) != len(in.Inputs):
 		return false, invalid("raw_input_contents has %d entries for %d inputs; it needs one for each.", len(in.RawInputContents), len(in.Inputs)).At("raw_input_contents")
 	}
@@ -382,6 +397,14 @@ func (q *request) messageParameters(sent map[string]*inference.InferParameter) e
 	return nil
 }
 
+func inSharedMemory(m *inference.ModelInferRequest_InferInputTensor) bool {
+	return m.GetParameters()["shared_memory_region"] != nil
+}
+
+func noSharedMemory() error {
+	return invalid("Shared memory is not offered; send the data in the request.").At("inputs")
+}
+
 // inputTensor reads one input. Typed values are kept as the message has them.
 func inputTensor(t *tensor.Tensor, m *inference.ModelInferRequest_InferInputTensor, raw bool, data []byte, limits tensor.Limits) error {
 	t.Name = m.GetName()
@@ -390,8 +413,6 @@ func inputTensor(t *tensor.Tensor, m *inference.ModelInferRequest_InferInputTens
 		return invalid("An input has no name.")
 	case len(m.Shape) > limits.Rank:
 		return invalid("Tensor %q has %d dimensions; %d are the limit.", clip(t.Name), len(m.Shape), limits.Rank)
-	case m.Parameters["shared_memory_region"] != nil:
-		return invalid("Shared memory is not offered; send the data in the request.")
 	}
 	var err error
 	if t.Type, err = tensor.ParseType(m.Datatype); err != nil {
@@ -483,6 +504,11 @@ func (q *request) toMessage(a *serving.Answer, raw bool) (*inference.ModelInferR
 		out.Parameters["explanation"] = &inference.InferParameter{ParameterChoice: &inference.InferParameter_StringParam{StringParam: string(text)}}
 	}
 	err := q.eachOutput(a.Outputs, func(_ int, t *tensor.Tensor, _ bool) {
+		if !raw && (t.Type == tensor.FP16 || t.Type == tensor.BF16) { // typed contents have neither; they go as the FP32 they are kept in
+			wide := *t
+			wide.Type = tensor.FP32
+			t = &wide
+		}
 		m := &inference.ModelInferResponse_InferOutputTensor{Name: t.Name, Datatype: t.Type.String(), Shape: wide(t.Shape)}
 		if raw {
 			out.RawOutputContents = append(out.RawOutputContents, t.AppendRaw(make([]byte, 0, t.RawSize())))

@@ -87,12 +87,25 @@ func (h *Handler) Routes(a *rest.API) {
 		guarded("GET", model+"/openapi.json", h.openapi)
 		guarded("POST", model+"/infer", h.infer)
 		guarded("POST", model+"/invocations", h.invocations)
+		guarded("GET", model+"/ping", h.ping)
+		guarded("GET", model+"/version", h.scoringVersion)
+	}
+	for _, path := range notOffered {
+		guarded("GET", path, refuseExtension)
+		guarded("POST", path, refuseExtension)
 	}
 	h.grpcRoutes(a)
 }
 
 // serverName is what the server and its only backend are called on the protocol.
 const serverName = "keelson"
+
+// notOffered are the addresses of extensions that this server does not list; their callers are told so.
+var notOffered = []string{"/v2/logging", "/v2/trace/setting", "/v2/models/{name}/trace/setting", "/v2/systemsharedmemory/{call...}", "/v2/cudasharedmemory/{call...}"}
+
+func refuseExtension(w http.ResponseWriter, r *http.Request) {
+	WriteError(w, r, problem.New(problem.Unsupported, "%s belongs to an extension that this server does not offer; GET /v2 lists those it has.", clip(r.URL.Path)))
+}
 
 var extensions = []string{"binary_tensor_data", "model_configuration", "model_repository", "parameters", "statistics"}
 

@@ -3,6 +3,7 @@ package oip
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"keelson/internal/engine"
@@ -176,6 +177,11 @@ func rowsSchema(sig engine.Signature) schema {
 		case []string:
 			t["type"] = append([]string{"boolean"}, one...)
 		}
+		for range c.Shape[min(1, len(c.Shape)):] {
+			if !alone(c) {
+				t = schema{"type": "array", "items": t}
+			}
+		}
 		if c.Doc != "" {
 			t["description"] = c.Doc
 		}
@@ -194,10 +200,20 @@ func rowsSchema(sig engine.Signature) schema {
 		"params":    schema{"type": []string{"object", "null"}, "properties": parameters(false)}}}
 }
 
+// alone tells whether a row has one value of a tensor.
+func alone(s engine.Spec) bool {
+	for _, d := range s.Shape[min(1, len(s.Shape)):] {
+		if d != 1 {
+			return false
+		}
+	}
+	return true
+}
+
 // rowAnswer is the schema of what one row gets from invocations.
 func rowAnswer(outputs []engine.Spec) schema {
 	one := func(s engine.Spec) schema {
-		if len(s.Shape) == 2 && s.Shape[1] != 1 {
+		if !alone(s) {
 			return schema{"type": "array", "items": jsonType(s.Datatype)}
 		}
 		return jsonType(s.Datatype)
@@ -264,6 +280,9 @@ func rowsExample(sig engine.Signature) schema {
 	for _, c := range columnsOf(sig) {
 		if !c.Optional {
 			row[c.Name] = example(c.Datatype)
+			for i := len(c.Shape) - 1; i > 0 && !alone(c); i-- {
+				row[c.Name] = slices.Repeat([]any{row[c.Name]}, min(max(c.Shape[i], 1), 10_000))
+			}
 		}
 	}
 	return schema{"dataframe_records": []any{row}}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"keelson/internal/caller"
@@ -16,6 +18,14 @@ import (
 
 // The model repository of the protocol is what approved releases name. Its list can be read; loading brings a process
 // up to the releases in force and nothing else; unloading is a change and needs what every change needs.
+
+// loadParameter fails for a parameter that would have other bytes or settings loaded than those approved.
+func loadParameter(name string) error {
+	if name == "config" || strings.HasPrefix(name, "file:") {
+		return problem.New(problem.Forbidden, "The parameter %q would load something that nobody approved; register it as a version and ask for its deployment with: keelson deploy create.", clip(name)).At("parameters")
+	}
+	return nil
+}
 
 // load brings this process up to date and tells whether the endpoint answers.
 func (h *Handler) load(ctx context.Context, endpoint string) error {
@@ -86,7 +96,15 @@ func control(r *http.Request, v any) error {
 }
 
 func (h *Handler) repositoryLoad(w http.ResponseWriter, r *http.Request) {
-	_, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxControl))
+	var ask struct {
+		Parameters map[string]any `json:"parameters"`
+	}
+	err := control(r, &ask)
+	for _, name := range slices.Sorted(maps.Keys(ask.Parameters)) {
+		if err == nil {
+			err = loadParameter(name)
+		}
+	}
 	if err == nil {
 		err = h.load(r.Context(), r.PathValue("name"))
 	}

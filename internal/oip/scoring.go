@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"keelson/internal/caller"
 	"keelson/internal/engine"
@@ -20,7 +21,7 @@ import (
 // maxScoring is the largest body of a scoring call; its values are boxed one by one, so it takes less than infer.
 const maxScoring = 8 << 20
 
-// scoring is the body of MLflow's scoring call; exactly one of the four forms is there.
+// scoring is the JSON body of MLflow's scoring call; exactly one of the four forms is there.
 type scoring struct {
 	Split     *frame           `json:"dataframe_split"`
 	Records   []map[string]any `json:"dataframe_records"`
@@ -53,14 +54,20 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 	if err != nil {
 		return err
 	}
-	if x.body, err = readBody(x.body[:0], r, min(h.maxBytes(c.Workspace, c.Endpoint), maxScoring)); err != nil {
-		return err
-	}
-	body, err := decodeScoring(x.body)
+	isCSV, err := scoringForm(r)
 	if err != nil {
 		return err
 	}
-	f, err := body.frame(h.limits())
+	if x.body, err = readBody(x.body[:0], r, min(h.maxBytes(c.Workspace, c.Endpoint), maxScoring)); err != nil {
+		return err
+	}
+	body := new(scoring)
+	var f *frame
+	if isCSV {
+		f, err = csvRows(x.body, h.limits())
+	} else if body, err = decodeScoring(x.body); err == nil {
+		f, err = body.frame(h.limits())
+	}
 	if err != nil {
 		return err
 	}
@@ -275,7 +282,8 @@ func fromColumns(columns map[string]any, limits tensor.Limits) (*frame, error) {
 	return f, nil
 }
 
-// tensors gives the rows the form that the signature asks for: one matrix, or a tensor per column. Columns of a matrix
+// tensors gives the rows the form that the signature asks for: one matrix, or a tensor per column, whose cells hold lists
+// where the model takes matrices. Columns of a matrix
 // are found by name where both sides have names; those that the model does not know are left out, as MLflow does.
 func (f *frame) tensors(sig engine.Signature, limits tensor.Limits) ([]tensor.Tensor, error) {
 	if len(f.Data) == 0 {
@@ -284,13 +292,12 @@ func (f *frame) tensors(sig engine.Signature, limits tensor.Limits) ([]tensor.Te
 	if _, err := tensor.Count([]int{len(f.Data), max(len(f.Data[0]), len(sig.Inputs))}, limits.Elements); err != nil {
 		return nil, err
 	}
-	if len(sig.Inputs) == 1 && len(sig.Inputs[0].Shape) == 2 && sig.Inputs[0].Shape[1] != 1 {
-		spec := sig.Inputs[0]
+	if spec := sig.Inputs[0]; len(sig.Inputs) == 1 && len(spec.Shape) == 2 && spec.Shape[1] != 1 && !f.lists(spec) {
 		places, err := f.places(spec)
 		if err != nil {
 			return nil, err
 		}
-		t, err := f.tensor(spec, places, []int{len(f.Data), len(places)})
+		t, err := f.tensor(spec, places, []int{len(f.Data), len(places)}, nil)
 		return []tensor.Tensor{t}, err
 	}
 	if f.Columns == nil && len(f.Data[0]) != len(sig.Inputs) {
@@ -313,16 +320,27 @@ func (f *frame) tensors(sig engine.Signature, limits tensor.Limits) ([]tensor.Te
 			}
 		}
 		shape := []int{len(f.Data)}
-		if len(spec.Shape) == 2 {
-			shape = []int{len(f.Data), 1}
+		deep := depths(f.Data[0][place], limits.Rank-1)
+		if deep != nil {
+			shape = append(shape, deep...)
+			if _, err := tensor.Count(shape, limits.Elements); err != nil {
+				return nil, err
+			}
+		} else if len(spec.Shape) == 2 {
+			shape = append(shape, 1)
 		}
-		t, err := f.tensor(spec, []int{place}, shape)
+		t, err := f.tensor(spec, []int{place}, shape, deep)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, t)
 	}
 	return list, nil
+}
+
+// lists tells whether the rows hold a matrix's rows as lists under its name.
+func (f *frame) lists(spec engine.Spec) bool {
+	return len(f.Columns) == 1 && f.Columns[0] == spec.Name && !slices.Contains(spec.Columns, spec.Name) && depths(f.Data[0][0], 1) != nil
 }
 
 func missing(column string) error {
@@ -352,8 +370,8 @@ func (f *frame) places(spec engine.Spec) ([]int, error) {
 	return places, nil
 }
 
-// tensor gathers cells row by row.
-func (f *frame) tensor(spec engine.Spec, places, shape []int) (tensor.Tensor, error) {
+// tensor gathers cells row by row. deep is the shape of the lists that each holds, nil for values.
+func (f *frame) tensor(spec engine.Spec, places, shape, deep []int) (tensor.Tensor, error) {
 	t := tensor.Tensor{Name: spec.Name, Shape: shape}
 	var err error
 	if t.Type, err = tensor.ParseType(spec.Datatype); err != nil {
@@ -361,7 +379,7 @@ func (f *frame) tensor(spec engine.Spec, places, shape []int) (tensor.Tensor, er
 	}
 	for r, row := range f.Data {
 		for _, p := range places {
-			if !appendCell(&t, row[p]) {
+			if !listed(&t, row[p], deep) {
 				column := strconv.Itoa(p)
 				if f.Columns != nil {
 					column = f.Columns[p]
@@ -375,6 +393,20 @@ func (f *frame) tensor(spec engine.Spec, places, shape []int) (tensor.Tensor, er
 
 // appendCell adds one value; false when it is not of t's type. null is a missing number.
 func appendCell(t *tensor.Tensor, v any) bool {
+	if c, ok := v.(cell); ok {
+		switch {
+		case t.Type == tensor.Bytes:
+			v = string(c)
+		case c.missing():
+			v = nil
+		case strings.EqualFold(string(c), "true"):
+			v = true
+		case strings.EqualFold(string(c), "false"):
+			v = false
+		default:
+			v = json.Number(strings.TrimSpace(string(c)))
+		}
+	}
 	if v == nil {
 		v = math.NaN()
 	}

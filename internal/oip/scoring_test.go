@@ -66,6 +66,49 @@ func TestMLflowsScoringCall(t *testing.T) {
 			}
 		})
 	}
+	table := "unused," + strings.Join(c.Columns, ",") + "\n"
+	for _, row := range c.Rows {
+		table += "x"
+		for _, v := range row {
+			if table += ","; v != nil {
+				table += fmt.Sprint(*v)
+			}
+		}
+		table += "\r\n"
+	}
+	for _, kind := range []string{"text/csv", "text/csv; charset=UTF-8"} {
+		got := h.call("POST", "/v2/models/scores/invocations", []byte(table), "Content-Type: "+kind)
+		var a struct{ Predictions []float64 }
+		if got.status != 200 || json.Unmarshal(got.body, &a) != nil || len(a.Predictions) != len(c.Rows) {
+			t.Fatalf("%s: %d %s", kind, got.status, got.body)
+		}
+		for i, v := range a.Predictions {
+			if !close32(v, c.Predict[i][0]) {
+				t.Errorf("row %d of the CSV: %v, the library says %v", i, v, c.Predict[i][0])
+			}
+		}
+	}
+	if got := h.call("POST", "/v2/models/rules/invocations", []byte("\ufeffscore,age,ward,history\n0.6, 50,\"onco,1\",TRUE\n0.1,3.0,,false\n"), "Content-Type: text/csv"); got.status != 200 || !strings.Contains(string(got.body), `"days":14`) || !strings.Contains(string(got.body), `"days":365`) {
+		t.Errorf("rules of a CSV: %d %s", got.status, got.body)
+	}
+	for _, c := range []struct {
+		name, kind, body, want string
+		status                 int
+	}{
+		{"an empty CSV", "text/csv", "", "is empty", 400},
+		{"a CSV without rows", "text/csv", "age,dose\n", "no rows", 400},
+		{"a CSV with a line too long", "text/csv", "a,b\n1,2,3\n", "line 2", 400},
+		{"a CSV with an open quote", "text/csv", "a,b\n\"1,2\n", "malformed", 400},
+		{"a CSV with a column twice", "text/csv", "a,a\n1,2\n", "twice", 400},
+		{"a CSV with a word for a number", "text/csv", strings.Join(c.Columns, ",") + "\n1,2,x,4,5,6\n", "Row 0", 400},
+		{"a CSV that is no text", "text/csv", "a\n\xff\n", "UTF-8", 400},
+		{"a CSV in another character set", "text/csv; charset=latin1", "a\n1\n", "Content-Type", 415},
+		{"XML", "application/xml", "<a/>", "Content-Type", 415},
+	} {
+		if got := h.call("POST", "/v2/models/scores/invocations", []byte(c.body), "Content-Type: "+c.kind); got.status != c.status || !strings.Contains(string(got.body), c.want) {
+			t.Errorf("%s: %d %s, want %d and %q", c.name, got.status, got.body, c.status, c.want)
+		}
+	}
 	for _, c := range []struct{ name, model, body, want string }{
 		{"nothing", "scores", ``, "ends before"},
 		{"no JSON", "scores", `{"instances":[[NaN]]}`, "malformed at byte"},

@@ -323,6 +323,11 @@ func readFloat(s *Scanner, t *Tensor) (float64, error) {
 // their broken bytes to U+FFFD.
 func (t *Tensor) AppendJSON(dst []byte) []byte {
 	dst = append(dst, '{')
+	if t.Type == FP16 || t.Type == BF16 { // JSON has neither
+		wide := *t
+		wide.Type = FP32
+		t = &wide
+	}
 	dst = t.AppendHead(dst)
 	dst = append(dst, `,"data":`...)
 	dst = t.AppendData(dst)
@@ -341,11 +346,7 @@ func (t *Tensor) AppendHead(dst []byte) []byte {
 		dst = strconv.AppendInt(dst, int64(d), 10)
 	}
 	dst = append(dst, `],"datatype":"`...)
-	if t.Type == FP16 || t.Type == BF16 { // JSON has neither
-		dst = append(dst, "FP32"...)
-	} else {
-		dst = append(dst, t.Type.String()...)
-	}
+	dst = append(dst, t.Type.String()...)
 	return append(dst, '"')
 }
 

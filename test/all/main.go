@@ -72,6 +72,9 @@ func run(ctx context.Context, t *tally) error {
 	if os.Getenv("KEELSON_MLFLOW_PYTHON") == "" {
 		t.left = append(t.left, "the journey of the mlflow client: KEELSON_MLFLOW_PYTHON is not set (make mlflow)")
 	}
+	if os.Getenv("KEELSON_OIP_PYTHON") == "" {
+		t.left = append(t.left, "the steps of the inference protocol on every engine: KEELSON_OIP_PYTHON is not set (make oip)")
+	}
 	if os.Getenv("KEELSON_TEST_ONNXRUNTIME") == "" {
 		library, err := onnxruntime(ctx)
 		if err != nil {
