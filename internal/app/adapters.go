@@ -17,7 +17,6 @@ import (
 	"keelson/internal/dataset"
 	"keelson/internal/db"
 	"keelson/internal/deployment"
-	"keelson/internal/engine/onnx"
 	"keelson/internal/event"
 	"keelson/internal/incident"
 	"keelson/internal/inventory"
@@ -152,9 +151,8 @@ func (a *App) newRuntimes(installed *runtimes.Store) func(context.Context) error
 					return audit.Record(tx, "runtime.changed", "runtime/"+name, map[string]any{"name": name, "installed": is, "node": a.node})
 				})
 			}
-			if is { // when it went, what is loaded goes on
-				_, again := a.Inventory.Recheck(ctx, onnx.Format)
-				err = errors.Join(err, again)
+			if is && a.Config.has(PartWorker) { // when it went, what is loaded goes on
+				err = errors.Join(err, a.tryAgain(ctx))
 			}
 			if err != nil && ctx.Err() == nil {
 				a.Log.ErrorContext(ctx, "a change of the runtimes could not be followed", "error", err)

@@ -14,6 +14,7 @@ import (
 	"keelson/internal/engine/python"
 	"keelson/internal/incident"
 	"keelson/internal/rest"
+	runtimes "keelson/internal/runtime"
 	"keelson/internal/venv"
 )
 
@@ -37,19 +38,16 @@ func (a *App) newPython(self string, envs *venv.Environments) (*python.Engine, e
 		}
 		return nil
 	})
-	if c.has(PartWorker) {
-		a.run = append(a.run, a.tryAgain)
-	}
 	return e, e.Open()
 }
 
-// engineSettings is what of the configuration decides whether a version in Python can run.
-func (a *App) engineSettings() string {
+// engineSettings is what of the configuration and of the installed libraries decides whether a version can run.
+func (a *App) engineSettings(installed *runtimes.Store) string {
 	c := a.Config
-	return strings.Join([]string{c.PythonModels, c.Python, c.PythonIsolation, fmt.Sprint(c.PythonMemory, c.PythonLoadTime)}, " ")
+	return strings.Join([]string{c.PythonModels, c.Python, c.PythonIsolation, fmt.Sprint(c.PythonMemory, c.PythonLoadTime), installed.Fingerprint()}, " ")
 }
 
-// tryAgain has versions tested again, once, that no engine of an earlier start could run.
+// tryAgain has versions tested again that no engine could run, where the engines are others than those that tried.
 func (a *App) tryAgain(ctx context.Context) error {
 	ctx = caller.System(ctx, "start")
 	all, err := a.Identity.Workspaces(ctx)

@@ -20,6 +20,7 @@ import (
 
 	"keelson/client"
 	"keelson/internal/app"
+	"keelson/internal/engine/onnxruntime"
 	"keelson/internal/engine/python"
 	"keelson/internal/inventory"
 	"keelson/internal/proc"
@@ -29,6 +30,9 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "internal-python" {
 		os.Exit(python.Launch(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == onnxruntime.Word {
+		os.Exit(onnxruntime.Child(os.Args[2:]))
 	}
 	os.Exit(m.Run())
 }

@@ -121,7 +121,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.Traces = &trace.Service{DB: a.DB, Tracking: a.Tracking, Log: a.Log, Now: now, Metrics: trace.NewMetrics(a.metrics.Registry)}
 	a.Tracking.Purged = append(a.Tracking.Purged, a.Traces.Purge)
 	a.UseCases = &usecase.Service{DB: a.DB, Log: a.Log, Now: now}
-	a.Inventory = &inventory.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Engines: set, Runs: a.Tracking, Log: a.Log, Now: now, MaxUpload: a.Config.MaxUpload, EngineSettings: a.engineSettings()}
+	a.Inventory = &inventory.Service{DB: a.DB, Blobs: a.Blobs, Keeper: a.Keeper, Engines: set, Runs: a.Tracking, Log: a.Log, Now: now, MaxUpload: a.Config.MaxUpload, EngineSettings: func() string { return a.engineSettings(installed) }}
 	a.Incidents = &incident.Service{DB: a.DB, Log: a.Log, Now: now}
 	a.Policies = &policy.Service{DB: a.DB, Key: a.release, Log: a.Log, Now: now}
 	a.Approvals = &approval.Service{DB: a.DB, Key: a.release, Log: a.Log, Now: now, Policies: a.Policies, Versions: versions{a},
@@ -216,6 +216,9 @@ func (a *App) wire(ctx context.Context) error {
 	(&journal.Service{DB: a.DB, Now: now}).Routes(a.API)
 	installed.Routes(a.API)
 	a.run = append(a.run, a.newRuntimes(installed))
+	if a.Config.has(PartWorker) {
+		a.run = append(a.run, a.tryAgain)
+	}
 	if a.Config.has(PartServing) {
 		a.serve(set)
 	}

@@ -76,6 +76,7 @@ func (s *Service) run(ctx context.Context, a CheckArgs) error {
 		return err
 	}
 	start := time.Now()
+	tries := s.tries()
 	f, err := s.test(engine.WithRef(ctx, v.Ref()), v, a.Again)
 	if err != nil {
 		return fmt.Errorf("test %s: %w", v.Ref(), err)
@@ -87,7 +88,7 @@ func (s *Service) run(ctx context.Context, a CheckArgs) error {
 			return err
 		}
 		was := now.State
-		now.Fault, now.Reason, now.Golden, now.RunsIn, now.tried, now.UpdatedAt = f.fault, f.reason, f.golden, f.runsIn, s.tries(), s.Now()
+		now.Fault, now.Reason, now.Golden, now.RunsIn, now.tried, now.UpdatedAt = f.fault, f.reason, f.golden, f.runsIn, tries, s.Now()
 		if f.found.Format != "" {
 			now.Format, now.Engine = f.found.Format, f.found.Engine
 		}
@@ -144,17 +145,21 @@ func (s *Service) run(ctx context.Context, a CheckArgs) error {
 
 // tries names the engines of this process, and what they need, as the record of a version keeps it.
 func (s *Service) tries() string {
-	sum := sha256.Sum256([]byte(strings.Join(s.Engines.Formats(), " ") + " " + s.EngineSettings))
+	settings := ""
+	if s.EngineSettings != nil {
+		settings = s.EngineSettings()
+	}
+	sum := sha256.Sum256([]byte(strings.Join(s.Engines.Formats(), " ") + " " + settings))
 	return hex.EncodeToString(sum[:8])
 }
 
 // Retry tests once more the versions of a workspace that no engine could run, where the engines are others now. Each is
 // tried once by the same engines.
 func (s *Service) Retry(ctx context.Context) error {
-	n := 0
+	n, tries := 0, s.tries()
 	err := s.DB.Write(ctx, func(tx db.Scope) error {
 		n = 0
-		list, err := untried(tx, s.tries())
+		list, err := untried(tx, tries)
 		if err != nil {
 			return err
 		}
@@ -162,7 +167,7 @@ func (s *Service) Retry(ctx context.Context) error {
 			if err := job.Enqueue(tx, CheckKind, CheckArgs{Model: v.Model, Version: v.Number, Again: true}, job.Queue(PrepareQueue)); err != nil {
 				return err
 			}
-			v.tried = s.tries()
+			v.tried = tries
 			if err := putVersion(tx, v); err != nil {
 				return err
 			}

@@ -63,9 +63,9 @@ type Service struct {
 	Blobs   blob.Store
 	Keeper  *blob.Keeper // of Blobs; may be nil
 	Engines Engines
-	// EngineSettings is what of the configuration decides whether engines can run a version; when it changes, those that
-	// none could run are tried once more.
-	EngineSettings string
+	// EngineSettings is what beside the engines decides whether they can run a version (configuration, installed libraries),
+	// as it is now; when it changes, versions that none could run are tried once more. nil: nothing.
+	EngineSettings func() string
 	Runs           *tracking.Service
 	Log            *slog.Logger
 	Now            func() time.Time

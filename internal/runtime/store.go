@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	goruntime "runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,6 +97,20 @@ func (s *Store) check(file string, w Wheel) (bool, error) {
 	}
 	s.sound[file] = now
 	return true, nil
+}
+
+// Fingerprint is the same as long as the libraries that can be opened are the same.
+func (s *Store) Fingerprint() string {
+	var b strings.Builder
+	for _, p := range Packages {
+		if _, err := s.Library(p.Name); err != nil {
+			continue
+		}
+		if w, err := p.wheel(goruntime.GOOS, goruntime.GOARCH); err == nil {
+			fmt.Fprintf(&b, "%s %s %s;", p.Name, p.Version, w.LibraryDigest)
+		}
+	}
+	return b.String()
 }
 
 // List tells of every package how it stands here.
