@@ -6,8 +6,9 @@ invented: every row of every file is one of those patients. The one column we ad
 computed from mean_radius.
 
     older.csv            300 patients: what version 1 is trained on
-    newer.parquet        455 patients: the same 300 and 155 more, what version 2 is trained on
-    holdout.csv          114 patients neither version has seen: what both are judged on
+    newer.parquet        369 patients: the same 300 and 69 more, what version 2 is trained on
+    holdout.csv          200 patients neither version has seen: what both are judged on, and what their results
+                         are estimated from before outcomes arrive
     traffic.csv          400 patients drawn without replacement from all: a quiet day
     traffic_shifted.csv  400 examinations of patients with large tumours only: a real shift
     broken.csv           older.csv with two cells that break a data rule each
@@ -42,11 +43,13 @@ def patients() -> pd.DataFrame:
 def main(folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     everybody = patients()
-    pool, holdout = train_test_split(
+    pool, apart = train_test_split(
         everybody, test_size=114, random_state=SEED, stratify=everybody["malignant"]
     )
-    older, _ = train_test_split(pool, train_size=300, random_state=SEED, stratify=pool["malignant"])
-    newer = pd.concat([older, pool.drop(older.index)])
+    older, others = train_test_split(pool, train_size=300, random_state=SEED, stratify=pool["malignant"])
+    later, more = train_test_split(others, test_size=86, random_state=SEED, stratify=others["malignant"])
+    holdout = pd.concat([apart, more])
+    newer = pd.concat([older, later])
     draw = np.random.default_rng(SEED)
     quiet = everybody.iloc[draw.permutation(len(everybody))[:400]]
     large = everybody[everybody["mean_radius"] >= LARGE]

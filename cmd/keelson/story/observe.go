@@ -26,6 +26,15 @@ type windowResult struct {
 		Accuracy *float64 `json:"accuracy"`
 		N        int      `json:"n"`
 	} `json:"performance"`
+	Estimate *struct {
+		Basis   string `json:"basis"`
+		Metric  string `json:"metric"`
+		Metrics map[string]struct {
+			Value    *float64 `json:"value"`
+			Realised *float64 `json:"realised"`
+		} `json:"metrics"`
+	} `json:"estimate"`
+	Why      string `json:"estimate_why"`
 	Features []struct {
 		Name string   `json:"name"`
 		PSI  *float64 `json:"psi"`
@@ -56,6 +65,14 @@ func (s *Story) watch(ctx context.Context) error {
 		return err
 	}
 	s.fact("a window of %d rows of a quiet day: no alarm", quiet.Rows)
+	if quiet.Estimate == nil {
+		return fmt.Errorf("the quiet window has no estimate before its outcomes: %s", quiet.Why)
+	}
+	guess := quiet.Estimate.Metrics[quiet.Estimate.Metric]
+	if err := want(guess.Value != nil && guess.Realised == nil && quiet.Estimate.Basis == "evaluation" && quiet.Performance == nil, "before outcomes arrive there is an estimate, learnt from the evaluation, and nothing beside it: %+v", quiet.Estimate); err != nil {
+		return err
+	}
+	s.fact("no outcome has arrived; estimated from the inputs: %s %.3f", strings.ReplaceAll(quiet.Estimate.Metric, "_", " "), *guess.Value)
 	var sent struct{ Accepted, Duplicates int }
 	if err := s.do(ctx, &sent, "dana", "outcome", "add", s.made.calls, "--json"); err != nil {
 		return err
@@ -79,6 +96,13 @@ func (s *Story) watch(ctx context.Context) error {
 	for _, w := range m.Windows {
 		if w.Performance != nil && w.Performance.Accuracy != nil {
 			s.fact("outcomes arrived: accuracy %.3f on %d rows", *w.Performance.Accuracy, w.Performance.N)
+			if w.ID == quiet.ID && w.Estimate != nil {
+				truth := w.Estimate.Metrics[w.Estimate.Metric]
+				if err := want(truth.Realised != nil && truth.Value != nil && *truth.Value == *guess.Value && *truth.Realised-*truth.Value < 0.05 && *truth.Value-*truth.Realised < 0.05, "the truth stands beside the estimate, near it: %+v", truth); err != nil {
+					return err
+				}
+				s.fact("beside the estimate of %.3f stands the truth: %.3f", *truth.Value, *truth.Realised)
+			}
 			if err := want(*w.Performance.Accuracy > 0.9, "the model is right more than nine times in ten, not %v", *w.Performance.Accuracy); err != nil {
 				return err
 			}
@@ -86,7 +110,7 @@ func (s *Story) watch(ctx context.Context) error {
 		}
 	}
 	// The newer patients arrive before the shift is noticed: the retraining will use them.
-	if err := s.do(ctx, nil, "eddie", "data", "add", "screening-patients", "data/newer.parquet", "--note", "155 more patients", "--json"); err != nil {
+	if err := s.do(ctx, nil, "eddie", "data", "add", "screening-patients", "data/newer.parquet", "--note", "69 more patients", "--json"); err != nil {
 		return err
 	}
 	s.made.shifted = "calls-shifted.csv"
