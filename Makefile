@@ -62,8 +62,8 @@ fuzz: ## the fuzz targets of serving, FUZZTIME each; PACKAGES=./... fuzzes every
 	$(GO) run ./test/fuzz -time $(FUZZTIME) $(PACKAGES)
 
 SOAK ?= 10m
-soak: build schemathesis ## the long forms: SOAK under load, kills, schemathesis, then every fuzz target of serving for five minutes
-	KEELSON_BIN=$(CURDIR)/bin/keelson KEELSON_TEST_SOAK=$(SOAK) KEELSON_SCHEMATHESIS_PYTHON=$(SCHEMATHESIS)/bin/python $(GO) test ./test/soak -v -count=1 -timeout 3h
+soak: build mlflow schemathesis ## the long forms: SOAK under load, kills, schemathesis, then every fuzz target of serving for five minutes
+	KEELSON_BIN=$(CURDIR)/bin/keelson KEELSON_TEST_SOAK=$(SOAK) KEELSON_MLFLOW_PYTHON=$(MLFLOW)/bin/python KEELSON_SCHEMATHESIS_PYTHON=$(SCHEMATHESIS)/bin/python $(GO) test ./test/soak -v -count=1 -timeout 3h
 	$(MAKE) fuzz FUZZTIME=5m
 
 check: ## format, vet, generated files, then every test

@@ -58,9 +58,9 @@ const (
 	endpoint = model + ".dev"
 )
 
-func newWorld(ctx context.Context, t *testing.T, versions int) *world {
+func newWorld(ctx context.Context, t *testing.T, versions int, args ...string) *world {
 	t.Helper()
-	w := &world{Server: e2e.Start(t), t: t, ctx: ctx, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second}}
+	w := &world{Server: e2e.Start(t, args...), t: t, ctx: ctx, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second}}
 	t.Cleanup(w.http.CloseIdleConnections)
 	w.author = w.Person(ctx, "ana", "data-scientist", "ml-engineer")
 	for n := 1; n <= versions; n++ {
@@ -128,9 +128,18 @@ func (w *world) ask(ctx context.Context, x float64) (answer, error) {
 }
 
 func (w *world) post(ctx context.Context, path string, body []byte, header map[string]string) (int, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, "POST", w.URL+"/v2/models/"+endpoint+"/"+path, bytes.NewReader(body))
+	res, b, err := w.send(ctx, endpoint, path, body, header)
 	if err != nil {
 		return 0, nil, err
+	}
+	return res.StatusCode, b, err
+}
+
+// send makes one call at an endpoint, and gives the answer with its body read.
+func (w *world) send(ctx context.Context, endpoint, path string, body []byte, header map[string]string) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, "POST", w.URL+"/v2/models/"+endpoint+"/"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+w.Token)
 	for k, v := range header {
@@ -138,11 +147,11 @@ func (w *world) post(ctx context.Context, path string, body []byte, header map[s
 	}
 	res, err := w.http.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	return res.StatusCode, b, err
+	return res, b, err
 }
 
 // goroutines reads how many the server has.
