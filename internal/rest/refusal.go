@@ -28,7 +28,7 @@ type Refusals struct {
 	seen map[refusedKey]*refused
 }
 
-// maxRefused bounds the keys of one window; beyond it callers are counted together.
+// maxRefused bounds the keys of one window; beyond it everybody and every kind is counted together.
 const maxRefused = 1000
 
 type refusedKey struct{ workspace, who, kind string }
@@ -73,8 +73,9 @@ func Note(ctx context.Context, err error) {
 
 func (f *Refusals) add(ctx context.Context, r *http.Request, kind, detail string) {
 	who := caller.From(ctx)
-	name := who.Name
+	name, workspace := who.Name, caller.Workspace(ctx)
 	if name == "" {
+		workspace = caller.DefaultWorkspace // the request names any it likes, and nobody has looked whether there is one
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		if err != nil {
 			host = r.RemoteAddr
@@ -83,9 +84,9 @@ func (f *Refusals) add(ctx context.Context, r *http.Request, kind, detail string
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	key := refusedKey{caller.Workspace(ctx), name, kind}
+	key := refusedKey{workspace, name, kind}
 	if f.seen[key] == nil && len(f.seen) >= maxRefused {
-		key.who = "many"
+		key, who = refusedKey{caller.DefaultWorkspace, "many", "many"}, caller.Caller{}
 	}
 	e := f.seen[key]
 	now := time.Now()
