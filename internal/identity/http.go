@@ -84,6 +84,7 @@ func (s *Service) getMe(ctx context.Context, _ *struct{}) (m Me, err error) {
 		return s.me(ctx, nil), nil
 	}
 	var spaces []string
+	var done []Handled
 	display := ""
 	err = s.DB.Read(ctx, func(tx db.Scope) error {
 		a, err := getAccount(tx, caller.From(ctx).Name)
@@ -91,6 +92,9 @@ func (s *Service) getMe(ctx context.Context, _ *struct{}) (m Me, err error) {
 			return err
 		}
 		display = a.Display
+		if done, err = listHandled(tx, a.Name); err != nil {
+			return err
+		}
 		return tx.Each("SELECT DISTINCT workspace FROM account_role WHERE account = $1 ORDER BY workspace", []any{a.Name}, func(scan func(...any) error) error {
 			var w string
 			err := scan(&w)
@@ -99,7 +103,7 @@ func (s *Service) getMe(ctx context.Context, _ *struct{}) (m Me, err error) {
 		})
 	})
 	m = s.me(ctx, spaces)
-	m.Display = display
+	m.Display, m.Handled = display, done
 	return m, err
 }
 
@@ -109,12 +113,24 @@ func (s *Service) getRoles(context.Context, *struct{}) ([]access.Role, error) {
 
 func (s *Service) getUsers(ctx context.Context, _ *struct{}) (rest.Page[User], error) {
 	var list []User
-	err := s.DB.Read(ctx, func(tx db.Scope) (err error) { list, err = listAccounts(tx); return err })
-	if !access.Can(caller.From(ctx), "user.read") {
-		for i := range list {
-			list[i].Email = "" // names and roles are for everybody, addresses are not
+	c := caller.From(ctx)
+	err := s.DB.Read(ctx, func(tx db.Scope) error {
+		all, err := everywhere(tx, "user.read")
+		if err != nil {
+			return err
 		}
-	}
+		var shared map[string]bool
+		if list, shared, err = listAccounts(tx, all && tx.Workspace == caller.DefaultWorkspace); err != nil {
+			return err
+		}
+		for i, u := range list {
+			// Names and roles are for everybody, addresses for who administers the account.
+			if u.Name != c.Name && !all && (shared[u.Name] || !access.Can(c, "user.read")) {
+				list[i].Email = ""
+			}
+		}
+		return nil
+	})
 	return rest.Paged(list, len(list), nil), err
 }
 
@@ -149,18 +165,24 @@ type Link struct {
 func (s *Service) postLink(ctx context.Context, in *struct {
 	Name string `path:"name"`
 }) (Link, error) {
-	t, err := s.issue(ctx, in.Name, "sign-in link", "link", "ksl_", 24*time.Hour)
+	t, err := s.issue(ctx, in.Name, "sign-in link", "link", "ksl_", 24*time.Hour, func(tx db.Scope, a account) error {
+		if err := ownHere(tx, a.Name); err != nil {
+			return err
+		}
+		return s.handled(tx, a.Name, "link")
+	})
 	return Link{t.Token}, err
 }
 
 func (s *Service) getTokens(ctx context.Context, _ *struct{}) (rest.Page[Token], error) {
-	c := caller.From(ctx)
-	owner := c.Name
-	if access.Can(c, "user.read") {
-		owner = ""
-	}
 	var list []Token
-	err := s.DB.Read(ctx, func(tx db.Scope) (err error) { list, err = listTokens(tx, owner); return err })
+	err := s.DB.Read(ctx, func(tx db.Scope) error {
+		all, err := everywhere(tx, "user.read")
+		if err == nil {
+			list, err = listTokens(tx, caller.From(ctx).Name, access.Can(caller.From(ctx), "user.read"), all)
+		}
+		return err
+	})
 	return rest.Paged(list, len(list), nil), err
 }
 
@@ -179,17 +201,16 @@ func (s *Service) postToken(ctx context.Context, in *struct {
 	if !s.Auth {
 		return Token{}, problem.New(problem.Conflict, "Sign-in is off: no token is needed. Start the server with --auth on to use tokens.")
 	}
-	if owner != c.Name {
+	return s.issue(ctx, owner, in.Body.Name, "token", tokenPrefix, time.Duration(in.Body.ExpiresInDays)*24*time.Hour, func(tx db.Scope, a account) error {
+		if a.Name == c.Name {
+			return nil
+		}
 		// A token lets its holder act in the owner's name, so an administrator makes them for programs, not for people.
-		var a account
-		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { a, err = getAccount(tx, owner); return err }); err != nil {
-			return Token{}, err
-		}
 		if !access.Can(c, "user.write") || a.Kind != caller.Service {
-			return Token{}, problem.New(problem.Forbidden, "Only %s makes tokens of %s; administrators make those of service accounts.", owner, owner).At("user")
+			return problem.New(problem.Forbidden, "Only %s makes tokens of %s; administrators make those of service accounts.", owner, owner).At("user")
 		}
-	}
-	return s.Issue(ctx, owner, in.Body.Name, time.Duration(in.Body.ExpiresInDays)*24*time.Hour)
+		return ownHere(tx, a.Name)
+	})
 }
 
 func (s *Service) deleteToken(ctx context.Context, in *struct {

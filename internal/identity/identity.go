@@ -55,6 +55,8 @@ type Me struct {
 	Workspaces  []string `json:"workspaces"`
 	Permissions []string `json:"permissions"`
 	Auth        string   `json:"auth" enum:"on,off"`
+	// Handled is what others did to the way in of this account in the last 90 days, newest first.
+	Handled []Handled `json:"handled,omitempty" doc:"passwords and sign-in links of yours that others made, the last 90 days"`
 }
 
 const (

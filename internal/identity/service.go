@@ -219,13 +219,32 @@ type refusal struct {
 	who       caller.Caller
 	route     rest.Route
 	n         int
+	stranger  bool // a name that tried to sign in and has no account
 }
+
+// maxStrangers bounds the names without an account that are counted one by one between two flushes.
+const maxStrangers = 1000
 
 func (s *Service) flush(ctx context.Context) error {
 	s.mu.Lock()
 	used, refused := s.used, s.refusals
 	s.used, s.refusals = map[string]int64{}, map[string]*refusal{}
 	s.mu.Unlock()
+	var names, tries int
+	for key, r := range refused {
+		if r.stranger { // anybody can make up names, so all of them are one entry
+			names, tries = names+1, tries+r.n
+			delete(refused, key)
+		}
+	}
+	if names > 0 {
+		ctx := caller.WithWorkspace(caller.With(ctx, caller.Caller{}), caller.DefaultWorkspace)
+		if err := s.DB.Write(ctx, func(tx db.Scope) error {
+			return audit.Record(tx, "access.refused", "account/unknown", map[string]any{"permission": "sign-in", "route": "POST /api/v1/session", "times": tries, "names": names})
+		}); err != nil {
+			return err
+		}
+	}
 	for _, r := range refused {
 		ctx := caller.WithWorkspace(caller.With(ctx, r.who), r.workspace)
 		if err := s.DB.Write(ctx, func(tx db.Scope) error {
@@ -245,12 +264,16 @@ func (s *Service) flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if _, err = tx.Exec("DELETE FROM account_handled WHERE at < $1", db.Micros(s.Now().Add(-keepHandled))); err != nil {
+			return err
+		}
 		_, err = tx.Exec("DELETE FROM token WHERE expires_at <> 0 AND expires_at < $1", db.Micros(s.Now().Add(-24*time.Hour)))
 		return err
 	})
 }
 
 // CreateUser makes an account with roles in the workspace. Without a password it can only be used by token or link.
+// Outside the default workspace an account needs a role: one without belongs to nobody there.
 func (s *Service) CreateUser(ctx context.Context, u User, password string) (User, error) {
 	if err := errors.Join(checkName(u.Name), checkRoles(u.Roles)); err != nil {
 		return User{}, err
@@ -277,6 +300,9 @@ func (s *Service) CreateUser(ctx context.Context, u User, password string) (User
 		if !problem.Is(err, problem.NotFound) {
 			return err
 		}
+		if len(a.Roles) == 0 && tx.Workspace != caller.DefaultWorkspace {
+			return problem.New(problem.Invalid, "Give %s a role; an account without one belongs to no workspace.", a.Name).At("roles")
+		}
 		return errors.Join(putAccount(tx, a), audit.Record(tx, "account.created", "account/"+a.Name, map[string]any{"roles": a.Roles, "kind": a.Kind}))
 	})
 	return a.User, err
@@ -291,7 +317,14 @@ type Change struct {
 	Password *string   `json:"password,omitempty"`
 }
 
-// UpdateUser changes an account and its roles in the workspace.
+// own says whether the change is to the account itself, which all its workspaces share, and not to its roles here.
+func (c Change) own() bool {
+	return c.Display != nil || c.Email != nil || c.Disabled != nil || c.Password != nil
+}
+
+// UpdateUser changes an account and its roles in the workspace. The account itself is changed by those it belongs to; see
+// ownHere. Roles here may be given to whoever has a role somewhere. A password that somebody else set ends the account's
+// sessions and links.
 func (s *Service) UpdateUser(ctx context.Context, name string, c Change) (User, error) {
 	if c.Roles != nil {
 		if err := checkRoles(*c.Roles); err != nil {
@@ -311,6 +344,14 @@ func (s *Service) UpdateUser(ctx context.Context, name string, c Change) (User, 
 		if a, err = getAccount(tx, name); err != nil {
 			return err
 		}
+		mine := ownHere(tx, name)
+		here, elsewhere, err := belongs(tx, name)
+		if err != nil {
+			return err
+		}
+		if mine != nil && (c.own() || here+elsewhere == 0 || !problem.Is(mine, problem.Forbidden)) {
+			return mine
+		}
 		what := map[string]any{}
 		if c.Display != nil {
 			a.Display, what["display"] = *c.Display, true
@@ -327,19 +368,28 @@ func (s *Service) UpdateUser(ctx context.Context, name string, c Change) (User, 
 		}
 		if c.Password != nil {
 			a.password, what["password"] = hashPassword(*c.Password), "changed"
+			if err := errors.Join(dropLinks(tx, name), s.handled(tx, name, "password")); err != nil {
+				return err
+			}
 		}
-		return errors.Join(putAccount(tx, a), audit.Record(tx, "account.changed", "account/"+name, what))
+		err = errors.Join(putAccount(tx, a), audit.Record(tx, "account.changed", "account/"+name, what))
+		if mine != nil {
+			a.Email = ""
+		}
+		return err
 	})
 	s.forget()
 	return a.User, err
 }
 
-// Issue makes a token for an account; ttl 0 never expires. The text is in the answer and nowhere else.
+// Issue makes a token for an account; ttl 0 never expires. The text is in the answer and nowhere else. It asks nobody: what
+// callers may do is checked by the routes.
 func (s *Service) Issue(ctx context.Context, owner, name string, ttl time.Duration) (Token, error) {
-	return s.issue(ctx, owner, name, "token", tokenPrefix, ttl)
+	return s.issue(ctx, owner, name, "token", tokenPrefix, ttl, nil)
 }
 
-func (s *Service) issue(ctx context.Context, owner, name, purpose, prefix string, ttl time.Duration) (Token, error) {
+// issue makes a token or link; may, unless it is nil, refuses it.
+func (s *Service) issue(ctx context.Context, owner, name, purpose, prefix string, ttl time.Duration, may func(db.Scope, account) error) (Token, error) {
 	text, hash := newSecret(prefix)
 	t := tokenRow{Token: Token{ID: db.NewID(), Name: name, Owner: owner, CreatedAt: s.Now(), Token: text}, hash: hash, purpose: purpose}
 	if ttl > 0 {
@@ -347,8 +397,14 @@ func (s *Service) issue(ctx context.Context, owner, name, purpose, prefix string
 		t.ExpiresAt, t.expires = &at, db.Micros(at)
 	}
 	err := s.DB.Write(ctx, func(tx db.Scope) error {
-		if _, err := getAccount(tx, owner); err != nil {
+		a, err := getAccount(tx, owner)
+		if err != nil {
 			return err
+		}
+		if may != nil {
+			if err := may(tx, a); err != nil {
+				return err
+			}
 		}
 		return errors.Join(insertToken(tx, t), audit.Record(tx, purpose+".created", purpose+"/"+t.ID, map[string]any{"owner": owner, "name": name}))
 	})
@@ -358,7 +414,8 @@ func (s *Service) issue(ctx context.Context, owner, name, purpose, prefix string
 	return t.Token, nil
 }
 
-// Revoke removes a token; of somebody else's only with the permission user.write.
+// Revoke removes a token; of somebody else's only with the permission user.write and where that account belongs; see
+// ownHere. What one may not revoke is as if it were not there.
 func (s *Service) Revoke(ctx context.Context, id string) error {
 	c := caller.From(ctx)
 	err := s.DB.Write(ctx, func(tx db.Scope) error {
@@ -368,6 +425,11 @@ func (s *Service) Revoke(ctx context.Context, id string) error {
 			return problem.New(problem.NotFound, "There is no token %q of yours.", id)
 		}
 		if err != nil {
+			return err
+		}
+		if err := ownHere(tx, owner); problem.Is(err, problem.Forbidden) {
+			return problem.New(problem.NotFound, "There is no token %q of yours.", id).Suspect("foreign-account").Because(err)
+		} else if err != nil {
 			return err
 		}
 		if _, err := tx.Exec("DELETE FROM token WHERE id = $1", id); err != nil {
@@ -416,7 +478,7 @@ func (s *Service) First(ctx context.Context) (link, token string, made bool, err
 	if _, err := s.CreateUser(ctx, User{Name: "admin", Display: "Administrator", Roles: []string{access.Administrator, access.MLEngineer}}, ""); err != nil && !problem.Is(err, problem.Conflict) {
 		return "", "", false, err
 	}
-	l, err := s.issue(ctx, "admin", "first sign-in", "link", "ksl_", 24*time.Hour)
+	l, err := s.issue(ctx, "admin", "first sign-in", "link", "ksl_", 24*time.Hour, nil)
 	if err != nil {
 		return "", "", false, err
 	}

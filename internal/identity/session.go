@@ -2,10 +2,14 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/alexedwards/scs/v2"
 
 	"keelson/internal/audit"
 	"keelson/internal/caller"
@@ -35,9 +39,14 @@ func (s sessionStore) FindCtx(ctx context.Context, token string) (b []byte, foun
 }
 
 func (s sessionStore) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
+	_, values, err := scs.GobCodec{}.Decode(b)
+	if err != nil {
+		return fmt.Errorf("read the session to be stored: %w", err)
+	}
+	account, _ := values["account"].(string)
 	return s.db.Write(ctx, func(tx db.Scope) error {
-		_, err := tx.Exec(`INSERT INTO session (token, data, expires) VALUES ($1, $2, $3)
-			ON CONFLICT (token) DO UPDATE SET data = excluded.data, expires = excluded.expires`, token, base64.StdEncoding.EncodeToString(b), db.Micros(expiry))
+		_, err := tx.Exec(`INSERT INTO session (token, account, data, expires) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (token) DO UPDATE SET account = excluded.account, data = excluded.data, expires = excluded.expires`, token, account, base64.StdEncoding.EncodeToString(b), db.Micros(expiry))
 		return err
 	})
 }
@@ -47,6 +56,12 @@ func (s sessionStore) DeleteCtx(ctx context.Context, token string) error {
 		_, err := tx.Exec("DELETE FROM session WHERE token = $1", token)
 		return err
 	})
+}
+
+// storedToken is what the database has of the token in a session's cookie.
+func storedToken(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // The three methods without a context are part of scs's older interface and are not called when the others exist.
@@ -75,6 +90,9 @@ func (s *Service) signIn(ctx context.Context, name, password, link string) (a ac
 				return err
 			}
 			tx.Ctx = caller.With(tx.Ctx, caller.Caller{Name: a.Name, Kind: a.Kind, Via: "ui"})
+			if len(a.Roles) == 0 { // the request names any workspace it likes
+				tx.Workspace = caller.DefaultWorkspace
+			}
 			return audit.Record(tx, "account.signed-in", "account/"+a.Name, map[string]any{"by": "link"})
 		})
 		return a, err
@@ -94,11 +112,14 @@ func (s *Service) signIn(ctx context.Context, name, password, link string) (a ac
 		return a, err
 	}
 	if !checkHash(a.password, password) || a.Disabled {
-		s.failedSignIn(ctx, name)
+		s.failedSignIn(name, a.Name != "")
 		return account{}, wrong
 	}
 	ctx = caller.With(ctx, caller.Caller{Name: a.Name, Kind: a.Kind, Via: "ui"})
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
+		if len(a.Roles) == 0 {
+			tx.Workspace = caller.DefaultWorkspace
+		}
 		return audit.Record(tx, "account.signed-in", "account/"+a.Name, map[string]any{"by": "password"})
 	})
 	return a, err
@@ -114,15 +135,18 @@ func (s *Service) throttled(name string) bool {
 	return r != nil && r.n >= maxFailures
 }
 
-// failedSignIn counts a failed attempt with the refusals.
-func (s *Service) failedSignIn(ctx context.Context, name string) {
+// failedSignIn counts a failed attempt with the refusals; known says whether there is an account of that name.
+func (s *Service) failedSignIn(name string, known bool) {
 	if namePattern.MatchString(name) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		key := "sign-in\x00" + name
+		if s.refusals[key] == nil && !known && len(s.refusals) >= maxStrangers {
+			key = "sign-in\x00" // no name is empty, so these share a count and nobody is slowed down by it
+		}
 		r := s.refusals[key]
 		if r == nil {
-			r = &refusal{workspace: caller.DefaultWorkspace, who: caller.Caller{Name: name, Via: "ui"}}
+			r = &refusal{workspace: caller.DefaultWorkspace, who: caller.Caller{Name: name, Via: "ui"}, stranger: !known}
 			r.route.Permission, r.route.Method, r.route.Pattern = "sign-in", http.MethodPost, "/api/v1/session"
 			s.refusals[key] = r
 		}

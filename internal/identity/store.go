@@ -63,28 +63,42 @@ func putAccount(tx db.Scope, a account) error {
 	return nil
 }
 
-// listAccounts gives the accounts that have a role in the workspace; all of them for the default workspace.
-func listAccounts(tx db.Scope) (out []User, err error) {
-	err = tx.Each(`SELECT a.name, a.display, a.email, a.kind, a.disabled, a.created_at FROM account a
-		WHERE $1 = 'default' OR EXISTS (SELECT 1 FROM account_role r WHERE r.account = a.name AND r.workspace = $1) ORDER BY a.name`, []any{tx.Workspace},
+// listAccounts gives the accounts that have a role in the workspace, or all there are, and those of them that have one in
+// another workspace too.
+func listAccounts(tx db.Scope, all bool) (out []User, shared map[string]bool, err error) {
+	shared = map[string]bool{}
+	err = tx.Each(`SELECT a.name, a.display, a.email, a.kind, a.disabled, a.created_at,
+			(SELECT COUNT(*) FROM account_role r WHERE r.account = a.name AND r.workspace <> $1) FROM account a
+		WHERE $2 = 1 OR EXISTS (SELECT 1 FROM account_role r WHERE r.account = a.name AND r.workspace = $1) ORDER BY a.name`, []any{tx.Workspace, number(all)},
 		func(scan func(...any) error) error {
 			var u User
 			var at int64
-			var disabled int
-			err := scan(&u.Name, &u.Display, &u.Email, &u.Kind, &disabled, &at)
+			var disabled, elsewhere int
+			err := scan(&u.Name, &u.Display, &u.Email, &u.Kind, &disabled, &at, &elsewhere)
 			u.Disabled, u.CreatedAt, u.Roles = disabled != 0, db.Time(at), []string{}
+			if elsewhere > 0 {
+				shared[u.Name] = true
+			}
 			out = append(out, u)
 			return err
 		})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range out {
 		if out[i].Roles, err = rolesOf(tx, out[i].Name); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return out, nil
+	return out, shared, nil
+}
+
+// number is b as booleans are stored.
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 type tokenRow struct {
@@ -111,8 +125,14 @@ func findToken(tx db.Scope, hash, purpose string, now time.Time) (t tokenRow, a 
 	return t, a, err
 }
 
-func listTokens(tx db.Scope, owner string) (out []Token, err error) {
-	err = tx.Each(`SELECT id, name, account, created_at, expires_at, last_used_at FROM token WHERE purpose = 'token' AND ($1 = '' OR account = $1) ORDER BY id DESC LIMIT 1000`, []any{owner},
+// listTokens gives the newest 1000 tokens: the caller's own, with members those of the accounts that belong to this
+// workspace alone, and with all those of everybody.
+func listTokens(tx db.Scope, own string, members, all bool) (out []Token, err error) {
+	err = tx.Each(`SELECT t.id, t.name, t.account, t.created_at, t.expires_at, t.last_used_at FROM token t
+		WHERE t.purpose = 'token' AND (t.account = $1 OR $4 = 1 OR $3 = 1
+			AND EXISTS (SELECT 1 FROM account_role r WHERE r.account = t.account AND r.workspace = $2)
+			AND NOT EXISTS (SELECT 1 FROM account_role r WHERE r.account = t.account AND r.workspace <> $2))
+		ORDER BY t.id DESC LIMIT 1000`, []any{own, tx.Workspace, number(members), number(all)},
 		func(scan func(...any) error) error {
 			var t Token
 			var created, expires, used int64
