@@ -42,7 +42,7 @@ type explainedRow struct {
 
 func (c *cli) explainCmd() *cobra.Command {
 	var top int
-	var other, again bool
+	var other, again, history bool
 	var what map[string]string
 	var q struct {
 		row       int
@@ -62,6 +62,9 @@ func (c *cli) explainCmd() *cobra.Command {
 			if strings.ContainsAny(args[0], "/@") {
 				if other || len(what) > 0 {
 					return usage("--other and --what ask about one decision; give a prediction's id instead of %s.", args[0])
+				}
+				if history {
+					return c.studies(cmd.Context(), cl, args[0])
 				}
 				return c.study(cmd.Context(), cl, args[0], top, again)
 			}
@@ -92,6 +95,7 @@ func (c *cli) explainCmd() *cobra.Command {
 	cmd.Flags().IntVar(&q.row, "row", 0, "with --other and --what: the row of the call, counted from 0")
 	cmd.Flags().StringVar(&q.threshold, "threshold", "", "with --other: parts the answers; 0.5 for answers between 0 and 1, else the median")
 	cmd.Flags().StringSliceVar(&q.hold, "hold", nil, "with --other: features that must stay")
+	cmd.Flags().BoolVar(&history, "history", false, "of a version: the studies that are kept, and what changed from one to the next")
 	cmd.Flags().BoolVar(&again, "again", false, "of a version: study the newest calls, whatever was studied before")
 	return cmd
 }
@@ -276,6 +280,47 @@ func (c *cli) study(ctx context.Context, cl *client.Client, ref string, top int,
 	fmt.Fprintf(c.out, "\nmethod: %s\n", printable(s.Study.Method))
 	for _, l := range s.Study.Limits {
 		fmt.Fprintf(c.out, "limit: %s\n", printable(l))
+	}
+	return nil
+}
+
+// studies lists the studies of a version that are kept.
+func (c *cli) studies(ctx context.Context, cl *client.Client, ref string) error {
+	model, version, err := oneVersion(ctx, cl, ref)
+	if err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	if err := cl.Get(ctx, fmt.Sprintf("/api/v1/models/%s/versions/%d/study/history", escape(model), version), &raw); err != nil {
+		return err
+	}
+	var h struct {
+		Studies []struct {
+			Digest    string    `json:"digest"`
+			MadeAt    time.Time `json:"made_at"`
+			Nightly   bool      `json:"nightly"`
+			Explained int       `json:"explained"`
+			Shift     *struct {
+				Moved float64 `json:"moved"`
+				Words string  `json:"words"`
+			} `json:"shift"`
+		} `json:"studies"`
+	}
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	if c.machine() {
+		return c.show(raw, nil, "digest")
+	}
+	for _, s := range h.Studies {
+		who, what := "asked for", "the first that is kept"
+		if s.Nightly {
+			who = "nightly"
+		}
+		if s.Shift != nil {
+			what = fmt.Sprintf("%.1f %% went elsewhere: %s", 100*s.Shift.Moved, printable(s.Shift.Words))
+		}
+		fmt.Fprintf(c.out, "%s  %-9s  %3d rows  %s\n", s.MadeAt.Format(time.DateTime), who, s.Explained, what)
 	}
 	return nil
 }

@@ -55,6 +55,7 @@ type Config struct {
 	StepMemory     int64         `yaml:"step_memory" doc:"memory limit of a pipeline step that names none, in bytes"`
 	StepTime       time.Duration `yaml:"step_time" doc:"time limit of a pipeline step that names none"`
 	BinRetention   time.Duration `yaml:"bin_retention" doc:"how long deleted things can be restored before they are purged, like 720h (30 days); 0 keeps them until somebody purges them"`
+	Studies        string        `yaml:"studies" doc:"nightly, or off: whether what the answers of each version hang on that is live is studied once a day, over its newest calls"`
 	PredictionKeep time.Duration `yaml:"prediction_keep" doc:"how long predictions are kept where neither their endpoint nor their workspace says, like 365d; 0 keeps them"`
 	StopTimeout    time.Duration `yaml:"stop_timeout" doc:"how long requests in flight may take when the server stops"`
 }
@@ -70,7 +71,7 @@ const (
 func Default() Config {
 	return Config{Listen: "127.0.0.1:5000", Data: "keelson-data", Parts: []string{PartAPI, PartWorker, PartServing}, Auth: "on",
 		OnnxThreads: 1, PythonModels: "on", PythonIsolation: python.LevelLandlock, PythonChildren: 1, PythonMemory: 2 << 30, PythonCallTime: 30 * time.Second, PythonCPUTime: 30 * time.Second,
-		PythonLoadTime: 2 * time.Minute, LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, StopTimeout: 10 * time.Second}
+		PythonLoadTime: 2 * time.Minute, LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, Studies: "nightly", StopTimeout: 10 * time.Second}
 }
 
 // EnvPrefix begins the environment variables that set fields: KEELSON_MAX_UPLOAD.
@@ -184,6 +185,9 @@ func (c Config) Validate() error {
 	}
 	if c.Auth != "on" && c.Auth != "off" {
 		errs = append(errs, fmt.Errorf("auth: %q is not known; use on or off", c.Auth))
+	}
+	if c.Studies != "nightly" && c.Studies != "off" {
+		errs = append(errs, fmt.Errorf("studies: %q is not known; use nightly or off", c.Studies))
 	}
 	if c.Auth == "off" && !loopback(host) {
 		errs = append(errs, fmt.Errorf("auth: off is refused on %s, which others can reach; listen on 127.0.0.1 or switch sign-in on", c.Listen))

@@ -6,11 +6,13 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"keelson/client"
 	"keelson/internal/app"
+	"keelson/internal/caller"
 	"keelson/internal/study"
 	"keelson/internal/tensor"
 )
@@ -106,6 +108,61 @@ func TestAVersionIsStudiedOverItsLoggedCalls(t *testing.T) {
 		t.Error("the same calls were studied twice")
 	}
 
+	t.Run("by itself, once a day and only what changed", func(t *testing.T) {
+		var ahead atomic.Int64
+		clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		nightly := &study.Service{DB: a.DB, Inventory: a.Inventory, Predictions: a.Predictions, Load: a.Predictions.Version, Log: a.Log, Now: clock, Answering: a.Deployments.Answering}
+		look := func() (h study.History) {
+			t.Helper()
+			if err := nightly.Nightly(caller.System(ctx, "study")); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Get(ctx, path+"/history", &h); err != nil || !h.Nightly {
+				t.Fatalf("%+v, %v", h, err)
+			}
+			return h
+		}
+		ask := func(rows []tensor.Tensor) {
+			t.Helper()
+			for range 30 {
+				if err := c.Infer(ctx, "bills.dev", map[string]any{"inputs": rows}, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if h := look(); len(h.Studies) != 1 || h.Studies[0].Nightly || h.Studies[0].Shift != nil {
+			t.Fatalf("somebody asked for one today: %+v", h)
+		}
+		ahead.Store(int64(25 * time.Hour))
+		if h := look(); len(h.Studies) != 1 {
+			t.Fatalf("the same calls were studied again: %+v", h)
+		}
+		steady := rows(0, 10)
+		for i := range steady[1].F64 {
+			steady[1].F64[i] = 0 // income no longer moves anything
+		}
+		ask(steady)
+		if h := look(); len(h.Studies) != 1 {
+			t.Fatalf("twice a day: %+v", h)
+		}
+		ahead.Store(int64(50 * time.Hour))
+		h := look()
+		if len(h.Studies) != 2 || !h.Studies[0].Nightly || h.Studies[0].Shift == nil || h.Studies[1].Shift != nil || len(h.Studies[0].Shares) != 4 {
+			t.Fatalf("%+v", h)
+		}
+		if s := h.Studies[0].Shift; s.Moved < 0.05 || s.Features[0].Name != "income" || s.Features[0].Share >= s.Features[0].Before || !strings.Contains(s.Words, "income") {
+			t.Errorf("%+v", s)
+		}
+		nightly.Answering = nil
+		ahead.Store(int64(75 * time.Hour))
+		ask(rows(3, 10))
+		if err := nightly.Nightly(caller.System(ctx, "study")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Get(ctx, path+"/history", &h); err != nil || len(h.Studies) != 2 {
+			t.Errorf("switched off it studied: %d, %v", len(h.Studies), err)
+		}
+	})
 	t.Run("two times are compared", func(t *testing.T) {
 		middle := time.Now().UTC()
 		one := rows(0, 10)

@@ -176,6 +176,9 @@ func (a *App) wire(ctx context.Context) error {
 	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Conversions.Renamed)
 	a.Studies = &study.Service{DB: a.DB, Inventory: a.Inventory, Predictions: a.Predictions, Load: a.Predictions.Version, Log: a.Log, Now: now}
 	a.Studies.Ranges = materials{a}.trained
+	if a.Config.Studies == "nightly" {
+		a.Studies.Answering = a.Deployments.Answering
+	}
 	a.closers = append(a.closers, a.Studies.Close)
 	a.Inventory.Renamed = append(a.Inventory.Renamed, a.Studies.Renamed)
 	a.Pipelines.Evaluate = pipeline.Evaluations{Service: a.Evaluations}

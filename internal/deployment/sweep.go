@@ -69,6 +69,23 @@ func (s *Service) Refresh(ctx context.Context) error {
 	})
 }
 
+// Answering calls do for every version that a live endpoint has in a slot, in all workspaces, each in its own and in the
+// platform's name; a version at two endpoints comes twice.
+func (s *Service) Answering(ctx context.Context, do func(ctx context.Context, model string, version int) error) error {
+	return s.each(ctx, "", func(ctx context.Context, endpoint string) error {
+		f, ok, err := s.read(ctx, endpoint)
+		if err != nil || !ok || f.Current == nil || f.State != Live && f.State != Rolling {
+			return err
+		}
+		for _, slot := range f.slots() {
+			if err := do(ctx, f.Model, slot.Version); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // each calls do for every endpoint in a state (empty: all), in its workspace and in the platform's name; one that fails
 // does not stop the others.
 func (s *Service) each(ctx context.Context, state string, do func(context.Context, string) error) error {

@@ -17,6 +17,7 @@ import (
 func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/models/{name}/versions/{version}/study", "prediction.read", "What a version's answers hang on, as last studied", s.get)
 	rest.Post(a, "/api/v1/models/{name}/versions/{version}/study", "prediction.read", "Study what a version's answers hang on, over its logged calls", s.post, rest.Status(http.StatusAccepted))
+	rest.Get(a, "/api/v1/models/{name}/versions/{version}/study/history", "prediction.read", "The studies of a version that are kept, and what changed from one to the next", s.getHistory)
 	rest.Get(a, "/api/v1/models/{name}/versions/{version}/study/shift", "prediction.read", "Compare what moved a version's answers at two times", s.getShift)
 	rest.Post(a, "/api/v1/predictions/{id}/what-if", "prediction.read", "What the version that decided answers to other values of a row; not logged", s.postWhatIf)
 	rest.Get(a, "/api/v1/predictions/{id}/counterfactual", "prediction.read", "What would have had to be different for another answer", s.getCounter)
@@ -24,6 +25,10 @@ func (s *Service) Routes(a *rest.API) {
 
 func (s *Service) get(ctx context.Context, in *inventory.VersionPath) (Standing, error) {
 	return s.Get(ctx, in.Name, in.Version)
+}
+
+func (s *Service) getHistory(ctx context.Context, in *inventory.VersionPath) (History, error) {
+	return s.History(ctx, in.Name, in.Version)
 }
 
 func (s *Service) post(ctx context.Context, in *inventory.VersionPath) (Standing, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,7 +23,7 @@ import (
 	"keelson/internal/tensor"
 )
 
-// Service makes studies and keeps them, and answers what-if. All but Ranges are required.
+// Service makes studies and keeps them, and answers what-if. All but Ranges and Answering are required.
 type Service struct {
 	DB          *db.DB
 	Inventory   *inventory.Service
@@ -31,6 +32,9 @@ type Service struct {
 	Log         *slog.Logger
 	Now         func() time.Time
 	Ranges      func(ctx context.Context, model string, version int) (map[string]Range, error) // of training, by feature; nil: only the log is known
+
+	// Answering calls do for every version that answers somewhere, each in its workspace; nil: no study is made by itself.
+	Answering func(ctx context.Context, do func(ctx context.Context, model string, version int) error) error
 
 	one  sync.Mutex
 	warm warm
@@ -67,8 +71,9 @@ func (s *Service) Jobs(r *job.Runner) {
 		if err := j.Bind(&a); err != nil {
 			return err
 		}
-		return s.make(ctx, a.Model, a.Version)
+		return s.make(ctx, a.Model, a.Version, false)
 	})
+	r.Every("study-nightly", time.Hour, s.Nightly)
 }
 
 // Renamed follows the renaming of a model.
@@ -116,8 +121,8 @@ func (s *Service) calls(ctx context.Context, q prediction.Query) ([]prediction.R
 }
 
 // make makes a study, unless the same calls of the same artifact were studied already.
-func (s *Service) make(ctx context.Context, model string, version int) error {
-	done := func(digest, state, reason string, made *Study) error {
+func (s *Service) make(ctx context.Context, model string, version int, nightly bool) error {
+	done := func(digest, state, reason string, made *Study) error { // reads ctx anew: it may have ended
 		return s.DB.Write(ctx, func(tx db.Scope) error {
 			if made != nil {
 				if err := put(tx, model, version, digest, Ready, "", db.ToJSON(made), s.Now()); err != nil {
@@ -132,11 +137,21 @@ func (s *Service) make(ctx context.Context, model string, version int) error {
 		})
 	}
 	made, digest, err := s.study(ctx, model, version)
+	if made != nil {
+		made.Nightly = nightly
+	}
 	if p, ok := problem.As(err); ok && p.Kind != problem.Internal && p.Kind != problem.Unavailable {
 		return done("", Failed, p.Detail, nil)
 	}
 	if err != nil {
-		_ = done("", Failed, "It could not be made; the server's log says why.", nil)
+		why := "It could not be made; the server's log says why."
+		if errors.Is(err, context.DeadlineExceeded) {
+			why = fmt.Sprintf("It took longer than the %s that a nightly study may take.", longest)
+		}
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		ctx = end
+		_ = done("", Failed, why, nil)
 		return fmt.Errorf("study %s/%d: %w", model, version, err)
 	}
 	return done(digest, Ready, "", made)
@@ -232,16 +247,16 @@ func (s *Service) Shift(ctx context.Context, model string, version int, now, bef
 			return out, err
 		}
 	}
-	out = compare(&both[0], &both[1])
+	out = compare(both[0].portion(), both[1].portion())
 	out.Model, out.Version = model, version
 	return out, nil
 }
 
 // compare holds the shares of two windows against each other.
-func compare(now, before *contributions) (out Shift) {
+func compare(now, before portion) (out Shift) {
 	out = Shift{Rows: now.rows, Against: before.rows, Unit: now.unit, Method: now.method, Features: []Shifted{}}
-	is, all := now.importance()
-	was, sum := before.importance()
+	is, all := now.each, now.all
+	was, sum := before.each, before.all
 	names := slices.Clone(now.names)
 	for _, n := range before.names {
 		if !slices.Contains(names, n) {

@@ -14,9 +14,9 @@ func put(tx db.Scope, model string, version int, digest, state, reason, document
 	if err != nil || digest == "" {
 		return err
 	}
-	// The newest few are enough to see what changed.
+	// A week and a few that people asked for are enough to see what changed.
 	_, err = tx.Exec(`DELETE FROM study WHERE workspace = $1 AND model = $2 AND version = $3 AND digest <> '' AND digest NOT IN
-		(SELECT k.digest FROM study k WHERE k.workspace = $1 AND k.model = $2 AND k.version = $3 AND k.digest <> '' ORDER BY k.made_at DESC, k.digest LIMIT 5)`, tx.Workspace, model, version)
+		(SELECT k.digest FROM study k WHERE k.workspace = $1 AND k.model = $2 AND k.version = $3 AND k.digest <> '' ORDER BY k.made_at DESC, k.digest LIMIT 10)`, tx.Workspace, model, version)
 	return err
 }
 
@@ -47,6 +47,32 @@ func standing(tx db.Scope, model string, version int) (out Standing, err error) 
 	}
 	out.Study = &Study{}
 	return out, db.FromJSON(document, out.Study)
+}
+
+// attempted is when a study of a version was last made, tried or found to be kept, and whether one is being made now.
+func attempted(tx db.Scope, model string, version int) (at time.Time, making bool, err error) {
+	var state string
+	var micros int64
+	err = tx.QueryRow(`SELECT state, made_at FROM study WHERE workspace = $1 AND model = $2 AND version = $3 AND digest = ''`, tx.Workspace, model, version).Scan(&state, &micros)
+	if errors.Is(err, db.ErrNoRows) {
+		return at, false, nil
+	}
+	return db.Time(micros), state == Making, err
+}
+
+// kept gives the studies of a version that are there, the newest first.
+func kept(tx db.Scope, model string, version int) (out []Study, err error) {
+	err = tx.Each(`SELECT document FROM study WHERE workspace = $1 AND model = $2 AND version = $3 AND digest <> '' ORDER BY made_at DESC, digest`, []any{tx.Workspace, model, version}, func(scan func(...any) error) error {
+		var document string
+		var s Study
+		if err := scan(&document); err != nil {
+			return err
+		}
+		err := db.FromJSON(document, &s)
+		out = append(out, s)
+		return err
+	})
+	return out, err
 }
 
 func rename(tx db.Scope, from, to string) error {

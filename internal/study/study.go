@@ -53,6 +53,7 @@ type Study struct {
 	Method    string    `json:"method" doc:"how the contributions came about"`
 	Limits    []string  `json:"limits" doc:"what the numbers cannot tell"`
 	Features  []Feature `json:"features" doc:"the most important first"`
+	Nightly   bool      `json:"nightly" doc:"made by the nightly job; else somebody asked for it"`
 	Digest    string    `json:"digest" doc:"of the artifact and the calls; the same gives the same study"`
 }
 

@@ -1776,6 +1776,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{name}/versions/{version}/study/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The studies of a version that are kept, and what changed from one to the next
+         * @description Needs the permission `prediction.read`.
+         */
+        get: operations["get-models-name-versions-version-study-history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{name}/versions/{version}/study/shift": {
         parameters: {
             query?: never;
@@ -1791,6 +1811,66 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitor-modules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the modules that custom metrics may be computed by
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitor-modules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitor-modules/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the versions of a module, newest first
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitor-modules-name"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/monitor-modules/{name}/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a version of a module that no monitor uses
+         * @description Needs the permission `monitor.module`.
+         */
+        delete: operations["delete-monitor-modules-name-number"];
         options?: never;
         head?: never;
         patch?: never;
@@ -5464,16 +5544,43 @@ export interface components {
              * @enum {string}
              */
             aggregate?: "mean" | "sum" | "min" | "max" | "count" | "p50" | "p90" | "p95" | "p99";
+            /** @description inputs that the module gets; empty: all */
+            columns?: string[] | null;
             /** @description CEL over input, output and outcome, such as output.score * input.amount */
-            expression: string;
+            expression?: string;
             /** Format: double */
             max?: number;
             /** Format: double */
             min?: number;
+            /** @description instead of an expression: the WebAssembly module that computes it from all rows, NAME or NAME@2; the newest is taken when it is set */
+            module?: string;
             name: string;
+            /** @description the module gets rows with an outcome only, and its value says something of the result */
+            outcomes?: boolean;
             unit?: string;
             /** @description CEL: only rows for which it holds */
             when?: string;
+        };
+        MonitorModule2: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            digest: string;
+            name: string;
+            /**
+             * Format: int64
+             * @description from 1 up; a version never changes
+             */
+            number: number;
+            /**
+             * Format: int64
+             * @description bytes
+             */
+            size: number;
+        };
+        MonitorModulePage: {
+            items: components["schemas"]["MonitorModule2"][] | null;
+            next?: string;
         };
         MonitorOnBreach: {
             retrain?: components["schemas"]["MonitorRetrain"];
@@ -6134,6 +6241,7 @@ export interface components {
         OutcomesInputBody: {
             items: components["schemas"]["Item3"][] | null;
         };
+        "OutputStruct {}Body": Record<string, never>;
         PasswordInputBody: {
             /** @description the password so far; left out by who has none yet */
             current?: string;
@@ -7342,6 +7450,8 @@ export interface components {
             /** @description how the contributions came about */
             method: string;
             model: string;
+            /** @description made by the nightly job; else somebody asked for it */
+            nightly: boolean;
             /** @description the output that is explained */
             output: string;
             /**
@@ -7458,6 +7568,15 @@ export interface components {
             sobol_total?: number;
             words: string;
         };
+        StudyHistory: {
+            model: string;
+            /** @description whether this server studies the versions that answer by itself, once a day */
+            nightly: boolean;
+            /** @description the newest first, up to 10 */
+            studies: components["schemas"]["StudyPast2"][] | null;
+            /** Format: int64 */
+            version: number;
+        };
         StudyInput2: {
             /** @description texts that are known */
             choices?: string[] | null;
@@ -7508,6 +7627,30 @@ export interface components {
             /** @description why none was found */
             why?: string;
         };
+        StudyPast2: {
+            digest: string;
+            /** Format: int64 */
+            explained: number;
+            /**
+             * Format: date-time
+             * @description the oldest call
+             */
+            from: string;
+            /** Format: date-time */
+            made_at: string;
+            nightly: boolean;
+            /** Format: int64 */
+            rows: number;
+            /** @description the most important first, up to 20 */
+            shares: components["schemas"]["StudyShare2"][] | null;
+            /** @description against the study before it; left out for the oldest, and where the two are in different units */
+            shift?: components["schemas"]["StudyShift"];
+            /**
+             * Format: date-time
+             * @description the newest call
+             */
+            until: string;
+        };
         StudyPoint2: {
             /** Format: double */
             contribution: number;
@@ -7515,7 +7658,40 @@ export interface components {
             place?: number;
             value: unknown;
         };
+        StudyShare2: {
+            name: string;
+            /**
+             * Format: double
+             * @description 0 to 1
+             */
+            share: number;
+        };
         StudyShift: {
+            /**
+             * Format: int64
+             * @description explained rows that it is compared with
+             */
+            against_rows: number;
+            /** @description the largest difference first */
+            features: components["schemas"]["StudyShifted2"][] | null;
+            method: string;
+            model: string;
+            /**
+             * Format: double
+             * @description half the sum of the differences of the shares: 0 the same, 1 nothing in common
+             */
+            moved: number;
+            /**
+             * Format: int64
+             * @description explained rows of the window
+             */
+            rows: number;
+            unit: string;
+            /** Format: int64 */
+            version: number;
+            words: string;
+        };
+        StudyShift2: {
             /**
              * Format: int64
              * @description explained rows that it is compared with
@@ -11880,6 +12056,38 @@ export interface operations {
             };
         };
     };
+    "get-models-name-versions-version-study-history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyHistory"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
     "get-models-name-versions-version-study-shift": {
         parameters: {
             query?: {
@@ -11907,7 +12115,102 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["StudyShift"];
+                    "application/json": components["schemas"]["StudyShift2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitor-modules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorModulePage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitor-modules-name": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description module */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorModulePage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "delete-monitor-modules-name-number": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description module */
+                name: string;
+                /** @description version */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OutputStruct {}Body"];
                 };
             };
             /** @description Error */

@@ -10,6 +10,7 @@ import { number, percent } from "../../ui/format";
 import { Note, ProblemNote } from "../../ui/Note";
 import { useParam } from "../../ui/url";
 import { Beeswarm, CurveOf, Importances } from "./charts";
+import { Nights } from "./Nights";
 import type { Feature, Shift, Standing } from "./types";
 
 const w = m.explaining;
@@ -42,6 +43,7 @@ function Studied({ model, version }: { model: string; version: number }) {
         {x.state === "making" && <p role="status" className="dim">{w.making}</p>}
         {!x.study ? x.state !== "making" && <div className="panel"><Empty action={<Button onClick={() => make.mutate()} loading={make.isPending}>{w.make}</Button>}>{w.none}</Empty></div>
           : <Shown standing={x} again={<Button variant="default" size="xs" onClick={() => make.mutate()} loading={make.isPending || x.state === "making"}>{w.again}</Button>} />}
+        {x.study && <Nights model={model} version={version} />}
         {x.study && <Lately model={model} version={version} />}
       </>
     )}</Await>
@@ -75,7 +77,7 @@ function Shown({ standing, again }: { standing: Standing; again: React.ReactNode
       <Panel title={w.limits} id="limits">
         <div className="stack gap16">
           <ul>{s.limits.map((l) => <li key={l}>{l}</li>)}</ul>
-          <Facts rows={[[w.method, s.method], [w.unit, s.unit], [w.output, s.output || undefined], [w.made, <Time key="t" at={s.made_at} full />]]} />
+          <Facts rows={[[w.method, s.method], [w.unit, s.unit], [w.output, s.output || undefined], [w.made, <span key="t"><Time at={s.made_at} full /> ({s.nightly ? w.byNight : w.byPerson})</span>]]} />
         </div>
       </Panel>
     </>
@@ -87,11 +89,11 @@ function Sensitivity({ features }: { features: Feature[] }) {
   return <DataTable label={w.sensitivity} rows={features} rowKey={(f) => f.name} empty={<Empty>{m.none}</Empty>} columns={[
     { key: "name", head: w.feature, cell: (f) => <div style={{ minWidth: 190 }}>{f.name}<div className="dim small wrap">{f.words}</div></div> },
     { key: "way", head: w.direction, cell: (f) => way(f.direction) },
-    { key: "star", head: w.morris, right: true, cell: (f) => number(f.morris?.mu_star) },
-    { key: "mu", head: w.mu, right: true, cell: (f) => number(f.morris?.mu) },
-    { key: "sigma", head: w.sigma, right: true, cell: (f) => number(f.morris?.sigma) },
-    { key: "first", head: w.first, right: true, cell: (f) => percent(f.sobol_first, 1) },
-    { key: "total", head: w.total, right: true, cell: (f) => percent(f.sobol_total, 1) },
+    { key: "star", head: <abbr title={w.morrisHelp}>{w.morris}</abbr>, right: true, cell: (f) => number(f.morris?.mu_star) },
+    { key: "mu", head: <abbr title={w.muHelp}>{w.mu}</abbr>, right: true, cell: (f) => number(f.morris?.mu) },
+    { key: "sigma", head: <abbr title={w.sigmaHelp}>{w.sigma}</abbr>, right: true, cell: (f) => number(f.morris?.sigma) },
+    { key: "first", head: <abbr title={w.firstHelp}>{w.first}</abbr>, right: true, cell: (f) => percent(f.sobol_first, 1) },
+    { key: "total", head: <abbr title={w.totalHelp}>{w.total}</abbr>, right: true, cell: (f) => percent(f.sobol_total, 1) },
   ]} />;
 }
 
