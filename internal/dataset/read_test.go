@@ -273,6 +273,20 @@ func fuzzOne(t *testing.T, b []byte, format string) {
 	if int64(table.Rows) != seen.Rows {
 		t.Fatalf("%d rows, then %d", seen.Rows, table.Rows)
 	}
+	cells := make([]int64, len(seen.Schema)) // as columns
+	rows, err := ScanColumns(context.Background(), bytes.NewReader(b), int64(len(b)), format, seen.Schema, limits, func([]Field) error { return nil }, Sink{
+		Cell:    func(column int, _ float64, _ []byte) error { cells[column]++; return nil },
+		Numbers: func(column int, values []float64) error { cells[column] += int64(len(values)); return nil },
+		Words:   func(column int, _ []byte, count int64) error { cells[column] += count; return nil },
+	})
+	if err != nil || rows != seen.Rows {
+		t.Fatalf("%d rows, %d as columns: %v", seen.Rows, rows, err)
+	}
+	for k, n := range cells {
+		if n != rows {
+			t.Fatalf("column %d has %d cells of %d rows", k, n, rows)
+		}
+	}
 	for _, p := range seen.Profile {
 		if p.Count+p.Missing != seen.Rows {
 			t.Fatalf("%s: %d cells and %d missing of %d rows", p.Name, p.Count, p.Missing, seen.Rows)
