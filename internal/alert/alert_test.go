@@ -20,6 +20,7 @@ import (
 	"keelson/internal/incident"
 	"keelson/internal/job"
 	"keelson/internal/monitor"
+	"keelson/internal/prediction"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 )
@@ -513,9 +514,9 @@ func TestTheMonitorsOwnRetrainingNeedsNoPolicyAndWaitsWhenThePipelineIsBusy(t *t
 }
 
 // counts are minutes of calls laid out by a test.
-type counts []Minute
+type counts []prediction.Minute
 
-func (c counts) Minutes(context.Context, time.Time, time.Time) ([]Minute, error) { return c, nil }
+func (c counts) Minute(time.Time) []prediction.Minute { return c }
 
 func TestMinutesInWhichCallsFailAlarm(t *testing.T) {
 	each(t, func(w *world) {
@@ -526,7 +527,8 @@ func TestMinutesInWhichCallsFailAlarm(t *testing.T) {
 		}
 		turn := func(calls, failed int, ms float64) {
 			t.Helper()
-			w.Calls = counts{{Workspace: "default", Endpoint: "screening", Model: "screening", Version: 1, Calls: calls, Failed: failed, Took: []float64{ms, ms, ms}}}
+			took := time.Duration(ms * float64(time.Millisecond))
+			w.Calls = counts{{Workspace: "default", Endpoint: "screening", Model: "screening", Version: 1, Calls: calls, Failed: failed, Took: []time.Duration{took, took, took}}}
 			if err := w.Operate(w.ctx); err != nil {
 				t.Fatal(err)
 			}

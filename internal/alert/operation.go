@@ -3,28 +3,19 @@ package alert
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"time"
 
 	"keelson/internal/caller"
 	"keelson/internal/incident"
+	"keelson/internal/prediction"
 )
 
-// Minute is what one endpoint answered in one minute.
-type Minute struct {
-	Workspace, Endpoint, Model string
-	Version                    int       // that answered most of the calls
-	Calls, Failed              int       // of those that were looked at
-	Took                       []float64 // milliseconds of each call that did not fail
-}
-
-// Calls counts what endpoints answer.
+// Calls counts what endpoints answer; prediction.Log does.
 type Calls interface {
-	// Minutes gives the calls of every endpoint of all workspaces that answer, from a time on and before another. Of an
-	// endpoint with very many calls the newest may stand for all.
-	Minutes(ctx context.Context, from, until time.Time) ([]Minute, error)
+	// Minute gives the calls of the minute that begins at from, of every endpoint of all workspaces that had some.
+	Minute(from time.Time) []prediction.Minute
 }
 
 // Operate judges the calls of the minute that has ended, endpoint by endpoint: the share of those that failed, and the
@@ -32,12 +23,8 @@ type Calls interface {
 func (s *Service) Operate(ctx context.Context) error {
 	until := s.now().Truncate(time.Minute)
 	from := until.Add(-time.Minute)
-	all, err := s.Calls.Minutes(ctx, from, until)
-	if err != nil {
-		return fmt.Errorf("count the calls of a minute: %w", err)
-	}
 	var failed []error
-	for _, m := range all {
+	for _, m := range s.Calls.Minute(from) {
 		one := caller.WithWorkspace(caller.System(ctx, "alert"), m.Workspace)
 		p, err := s.PolicyOf(one, m.Model)
 		if err == nil && m.Calls >= p.MinCalls {
@@ -49,7 +36,7 @@ func (s *Service) Operate(ctx context.Context) error {
 }
 
 // minute is what a minute of calls says of the operation.
-func minute(m Minute, from, until time.Time, p Policy) finding {
+func minute(m prediction.Minute, from, until time.Time, p Policy) finding {
 	f := finding{kind: Operation, window: "minute-" + from.UTC().Format("20060102T1504"), version: m.Version, rows: m.Calls, from: from, to: until}
 	add := func(metric string, value, limit float64) {
 		if limit > 0 && value >= limit {
@@ -59,7 +46,8 @@ func minute(m Minute, from, until time.Time, p Policy) finding {
 	add("errors", float64(m.Failed)/float64(m.Calls), p.ErrorRate)
 	if len(m.Took) > 0 {
 		slices.Sort(m.Took)
-		add("p95_ms", m.Took[int(math.Ceil(0.95*float64(len(m.Took))))-1], p.P95MS)
+		p95 := m.Took[int(math.Ceil(0.95*float64(len(m.Took))))-1]
+		add("p95_ms", float64(p95.Microseconds())/1000, p.P95MS)
 	}
 	f.bad = len(f.columns) > 0
 	for i := range f.columns {

@@ -171,6 +171,17 @@ func (s *Service) OnWindow(ctx context.Context, e event.Event) error {
 
 // hear brings the alert of one kind of cause up to date with what a window says of it.
 func (s *Service) hear(ctx context.Context, endpoint, model string, p Policy, f finding) error {
+	if !f.bad { // mostly there is nothing to end
+		var open bool
+		err := s.DB.Read(ctx, func(tx db.Scope) error {
+			a, known, err := newest(tx, cause(endpoint, f))
+			open = known && a.State != Recovered
+			return err
+		})
+		if err != nil || !open {
+			return err
+		}
+	}
 	var people People
 	if s.People != nil && model != "" {
 		var err error
@@ -185,8 +196,11 @@ func (s *Service) hear(ctx context.Context, endpoint, model string, p Policy, f 
 	return nil
 }
 
+// cause is what alerts of one kind of an endpoint have in common.
+func cause(endpoint string, f finding) string { return endpoint + "\x1f" + f.kind }
+
 func (s *Service) hearIn(tx db.Scope, endpoint, model string, people People, p Policy, f finding) error {
-	now, cause := s.now(), endpoint+"\x1f"+f.kind
+	now, cause := s.now(), cause(endpoint, f)
 	a, known, err := newest(tx, cause)
 	if err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 	"keelson/internal/approval"
 	"keelson/internal/caller"
 	"keelson/internal/dataset"
-	"keelson/internal/db"
 	"keelson/internal/deployment"
 	"keelson/internal/event"
 	"keelson/internal/inventory"
@@ -211,50 +210,6 @@ func (i *importances) share(ctx context.Context, endpoint, model string, version
 	}
 	i.of[key] = sum
 	return sum, nil
-}
-
-// minutes counts the calls of endpoints, for alerts about the operation.
-type minutes struct{ a *App }
-
-// counted is how many calls of an endpoint stand for its minute.
-const counted = 200
-
-func (m minutes) Minutes(ctx context.Context, from, until time.Time) ([]alert.Minute, error) {
-	var all []deployment.Envelope
-	if err := m.a.DB.Read(ctx, func(tx db.Scope) (err error) { all, err = m.a.Deployments.Newest(tx); return err }); err != nil {
-		return nil, err
-	}
-	var out []alert.Minute
-	for _, e := range all {
-		list, err := m.a.Predictions.List(caller.WithWorkspace(ctx, e.Workspace), prediction.Query{Endpoint: e.Endpoint, Since: from, Until: until, Limit: counted})
-		if err != nil {
-			return nil, fmt.Errorf("read the calls of %s: %w", e.Endpoint, err)
-		}
-		one := alert.Minute{Workspace: e.Workspace, Endpoint: e.Endpoint}
-		versions := map[int]int{}
-		for _, r := range list {
-			if r.Slot == "shadow" || r.Slot == "external" {
-				continue
-			}
-			one.Calls++
-			one.Model = r.Model
-			versions[r.Version]++
-			if r.Error != "" {
-				one.Failed++
-			} else {
-				one.Took = append(one.Took, float64(r.Latency.Microseconds())/1000)
-			}
-		}
-		for v, n := range versions {
-			if n > versions[one.Version] || n == versions[one.Version] && v > one.Version {
-				one.Version = v
-			}
-		}
-		if one.Calls > 0 {
-			out = append(out, one)
-		}
-	}
-	return out, nil
 }
 
 // madeFrom names the data sets that the versions of a model in use are made from, for the suspects of incidents.

@@ -186,7 +186,7 @@ func (a *App) wire(ctx context.Context) error {
 	a.Monitors = &monitor.Service{DB: a.DB, Log: a.Log, Now: now, Data: a.Data, Versions: a.Inventory,
 		Calls: &monitor.Predictions{Service: a.Predictions, Versions: a.Inventory}, Rehearsals: a.Evaluations, Tiers: a.Inventory, Blobs: a.Blobs, Modules: &wasm.Host{}, Pause: 5 * time.Second}
 	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now, Windows: a.Monitors, Incidents: a.Incidents, People: a.answering, Importance: (&importances{a: a}).share,
-		Hands: hands{a}, Calls: minutes{a}, Metrics: alert.NewMetrics(a.metrics.Registry)}
+		Hands: hands{a}, Calls: a.Predictions.Log, Metrics: alert.NewMetrics(a.metrics.Registry)}
 	a.Incidents.History, a.Incidents.Data, a.Incidents.Columns = a.Audit, a.madeFrom, a.columnsChanged
 
 	isExperiment := func(ctx context.Context, id string) error { _, err := a.Tracking.Experiment(ctx, id); return err }

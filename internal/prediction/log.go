@@ -50,6 +50,7 @@ type Log struct {
 	nudge   chan struct{}
 	done    sync.WaitGroup
 	quit    chan struct{}
+	meter   meter
 
 	appended, failed, dropped, torn, replayed prometheus.Counter
 }
@@ -170,6 +171,7 @@ func (l *Log) Append(ctx context.Context, r *Record, durability string) error {
 	}
 	r.ID, r.At = id, at
 	l.appended.Inc()
+	l.meter.count(r)
 	return l.await(ctx, done)
 }
 
@@ -201,6 +203,9 @@ func (l *Log) AppendAll(ctx context.Context, list []Record) error {
 		return l.fail(err)
 	}
 	l.appended.Add(float64(len(list)))
+	for i := range list {
+		l.meter.count(&list[i])
+	}
 	return l.await(ctx, done)
 }
 
@@ -328,6 +333,7 @@ func (l *Log) queue(r *Record, frame []byte) error {
 	l.mu.Lock()
 	r.ID, r.At = stamp(own, &l.clock, time.Time{})
 	l.mu.Unlock()
+	l.meter.count(r)
 	select {
 	case l.ring <- own:
 	default:

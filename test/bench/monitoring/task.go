@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"keelson/internal/alert"
 	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/dataset"
@@ -277,7 +279,8 @@ func explainTask(name, dir string, n int) error {
 	return nil
 }
 
-// fleetTask logs 1,000 predictions a second of 200 models with 50 columns each over SQLite, with or without the monitor.
+// fleetTask logs 1,000 predictions a second of 200 models with 50 columns each over SQLite, with or without the monitor and
+// the alerts about failing and slow calls.
 func fleetTask(dir string, seconds int, watch bool) error {
 	const models, columns, rate = 200, 50, 1000
 	dir, err := os.MkdirTemp(dir, "fleet-")
@@ -317,14 +320,20 @@ func fleetTask(dir string, seconds int, watch bool) error {
 	ended := make(chan error, 2)
 	go func() { ended <- calls.Run(withStop(ctx, stop)) }()
 	if watch {
+		alerts := &alert.Service{DB: d, Log: log, Now: time.Now, Windows: service, Calls: segments}
 		go func() {
+			minute := begun.Truncate(time.Minute)
 			for {
 				select {
 				case <-stop:
-					ended <- service.Tick(ctx)
+					ended <- errors.Join(service.Tick(ctx), alerts.Operate(ctx))
 					return
 				case <-time.After(time.Second):
-					if err := service.Tick(ctx); err != nil {
+					err := service.Tick(ctx)
+					if now := time.Now().Truncate(time.Minute); now.After(minute) { // as the job does
+						minute, err = now, errors.Join(err, alerts.Operate(ctx))
+					}
+					if err != nil {
 						ended <- err
 						return
 					}
@@ -343,7 +352,7 @@ func fleetTask(dir string, seconds int, watch bool) error {
 				x[k] = float32(rng.NormFloat64())
 			}
 			name := fmt.Sprintf("model-%d", rng.IntN(models))
-			list = append(list, prediction.Record{Workspace: caller.Workspace(ctx), Endpoint: name, Model: name, Version: 1, Slot: prediction.SlotLive, Rows: 1,
+			list = append(list, prediction.Record{Latency: time.Duration(rng.IntN(5_000_000)), Workspace: caller.Workspace(ctx), Endpoint: name, Model: name, Version: 1, Slot: prediction.SlotLive, Rows: 1,
 				Inputs:  []tensor.Tensor{tensor.FP32s("input", []int{1, columns}, append([]float32(nil), x...))},
 				Outputs: []tensor.Tensor{tensor.FP32s("predict", []int{1, 1}, []float32{rng.Float32()})}})
 		}
