@@ -38,7 +38,7 @@ func description(d serving.Described, version string) schema {
 			"description": "Identifies the decision: its record, its reasons and its outcome are found by it.", "schema": schema{"type": "string"}}},
 			"content": schema{"application/json": schema{"schema": schema{"$ref": "#/components/schemas/" + name}}}}}
 		for status, what := range map[int]string{400: "The request does not fit the model; the error names the tensor or field.", 401: "Sign in or send a token.",
-			403: "You may not predict.", 404: "There is no such endpoint or version.", 409: "The version cannot be explained, or not yet.", 413: "The request is larger than the endpoint takes.",
+			403: "You may not predict.", 404: "There is no such endpoint or version.", 409: "The version cannot be explained, or not yet.", 413: "The request is larger than the endpoint takes.", 415: "The body is of a kind or compression that is not known here.",
 			429: "Too many calls; wait as Retry-After says.", 500: "The model failed.", 503: "The endpoint does not answer now."} {
 			list[strconv.Itoa(status)] = schema{"description": what, "content": schema{"application/json": schema{"schema": schema{"$ref": "#/components/schemas/Error"}}}}
 		}
@@ -47,7 +47,7 @@ func description(d serving.Described, version string) schema {
 	told := func(id, summary string, required ...string) schema {
 		list := answers("Error")
 		list["200"] = schema{"description": "The answer.", "content": schema{"application/json": schema{"schema": schema{"type": "object", "required": required}}}}
-		for _, only := range []string{"400", "409", "413", "429"} {
+		for _, only := range []string{"400", "409", "413", "415", "429"} {
 			delete(list, only)
 		}
 		return schema{"get": schema{"operationId": id, "summary": summary, "responses": list}}

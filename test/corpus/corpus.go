@@ -358,6 +358,13 @@ func (c *cases) scoring() {
 		"half a document": `{"dataframe_split":{"columns":["a"`} {
 		c.list = append(c.list, Case{Name: "scoring " + name, Path: "invocations", Body: []byte(body), Header: map[string]string{"Content-Type": "application/json"}})
 	}
+	for name, body := range map[string]string{"nothing": "", "no rows": "a,b\n", "a column twice": "a,a\n1,2\n", "a line too long": "a\n1,2\n", "an open quote": "a\n\"1\n", "a quote within": "a\n1\"2\n", "text that is no UTF-8": "a\n\xff\n",
+		"no column that the model knows": "no such column\n1\n", "a hundred thousand columns": strings.Repeat("a,", 100_000) + "b\n1\n", "only line ends": strings.Repeat("\n", 10_000), "JSON": string(c.whole)} {
+		c.list = append(c.list, Case{Name: "scoring a CSV with " + name, Path: "invocations", Body: []byte(body), Header: map[string]string{"Content-Type": "text/csv"}})
+	}
+	for _, kind := range []string{"application/xml", "text/csv; charset=utf-16", "/", "multipart/form-data; boundary=x"} {
+		c.list = append(c.list, Case{Name: "scoring " + kind, Path: "invocations", Body: []byte(`{"instances":[[1]]}`), Header: map[string]string{"Content-Type": kind}})
+	}
 }
 
 // damaged are whole requests cut off or with bytes changed.
