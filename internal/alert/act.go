@@ -17,10 +17,12 @@ import (
 
 // Hands do what a policy decides, by the same services as when a person asks, with their checks, approvals and audit.
 type Hands interface {
-	// Suspend makes an endpoint refuse all calls.
-	Suspend(ctx context.Context, endpoint, reason string) (words string, err error)
-	// Rollback goes back to the version approved before.
-	Rollback(ctx context.Context, endpoint, reason string) (words string, err error)
+	// Suspend makes an endpoint refuse all calls because of a version, or of whichever answers when it is 0. It fails with
+	// Conflict when that version does not answer there any more.
+	Suspend(ctx context.Context, endpoint string, version int, reason string) (words string, err error)
+	// Rollback goes from a version back to the one approved before. It fails with Conflict when it would take another
+	// version out, or the endpoint is suspended.
+	Rollback(ctx context.Context, endpoint string, version int, reason string) (words string, err error)
 	// Retrain starts a pipeline because of cause, once per cause. An empty run comes with the reason why it waits.
 	Retrain(ctx context.Context, pipeline, model, endpoint, cause string) (run, waits string, err error)
 }
@@ -107,7 +109,7 @@ func (s *Service) do(ctx context.Context, a *Alert, x Action) error {
 		return err
 	})
 	if db.IsUnique(err) { // another alert of the model began it at the same moment
-		mine, wait, err = true, fmt.Sprintf("%s is under way for another alert of the same model.", x.key()), nil
+		mine, wait, err = true, fmt.Sprintf("%s is under way for another alert about the same.", x.key()), nil
 	}
 	if err != nil || !mine {
 		return err
@@ -122,9 +124,9 @@ func (s *Service) do(ctx context.Context, a *Alert, x Action) error {
 	var done Act
 	switch x.Do {
 	case DoSuspend:
-		done.Detail, err = s.Hands.Suspend(ctx, a.Endpoint, reason)
+		done.Detail, err = s.Hands.Suspend(ctx, a.Endpoint, a.Version, reason)
 	case DoRollback:
-		done.Detail, err = s.Hands.Rollback(ctx, a.Endpoint, reason)
+		done.Detail, err = s.Hands.Rollback(ctx, a.Endpoint, a.Version, reason)
 	case DoRetrain:
 		var waits string
 		if done.Ref, waits, err = s.Hands.Retrain(ctx, x.Pipeline, a.Model, a.Endpoint, a.ID); err == nil && waits != "" {
@@ -149,10 +151,7 @@ func (s *Service) claim(tx db.Scope, a *Alert, x Action) (mine bool, wait string
 	if err != nil || found && (old.State == "done" || old.State == "failed" || old.State == "started" && x.Do == DoRollback) {
 		return false, "", err
 	}
-	of := a.Model
-	if of == "" {
-		of = a.Endpoint
-	}
+	of := a.actsFor(x)
 	if err := breakOff(tx, of, x.key(), a.ID, s.now().Add(-interrupted)); err != nil {
 		return false, "", err
 	}
@@ -167,7 +166,7 @@ func (s *Service) claim(tx db.Scope, a *Alert, x Action) (mine bool, wait string
 	}
 	switch pause := x.cooldown(); {
 	case other != "": // one shift moves data and predictions, and is answered once
-		wait = fmt.Sprintf("%s was done for alert %s of the same model, which is still active.", x.key(), other)
+		wait = fmt.Sprintf("%s was done for alert %s about the same, which is still active.", x.key(), other)
 	case n >= budget:
 		wait = fmt.Sprintf("%s was done %d times within %s, which is its budget; a person decides.", x.key(), n, hours(period))
 	case !last.IsZero() && s.now().Sub(last) < pause:
@@ -176,6 +175,15 @@ func (s *Service) claim(tx db.Scope, a *Alert, x Action) (mine bool, wait string
 		return true, "", putAct(tx, a.ID, x.key(), of, Act{State: "started", At: s.now()})
 	}
 	return !found || old.State != "waits", wait, nil // said once
+}
+
+// actsFor is what an act is counted for: a model is trained again once for all its endpoints, but each endpoint is
+// suspended and rolled back for itself.
+func (a *Alert) actsFor(x Action) string {
+	if x.Do == DoRetrain && a.Model != "" {
+		return a.Model
+	}
+	return a.Endpoint
 }
 
 func hours(d time.Duration) string {
@@ -191,10 +199,7 @@ func hours(d time.Duration) string {
 // settle writes down what came of an act: on the alert, on the time line of its incident, in the audit log.
 func (s *Service) settle(ctx context.Context, a *Alert, x Action, done Act) error {
 	done.Do, done.At = x.key(), s.now()
-	of := a.Model
-	if of == "" {
-		of = a.Endpoint
-	}
+	of := a.actsFor(x)
 	words := map[string]string{"done": "By policy: ", "waits": "The policy waits: ", "failed": "The policy could not act: "}[done.State] + done.Detail
 	return s.DB.Write(ctx, func(tx db.Scope) error {
 		old, found, err := oneAct(tx, a.ID, x.key())
@@ -222,20 +227,24 @@ func modelsOf(name string) []string {
 
 var _ Incidents = (*incident.Service)(nil)
 
-// Tell writes what came of an act to the time line of an alert's incident and publishes it, in the policy's name.
+// Tell writes what came of an act to the time line of an alert's incident and publishes it, in the policy's name. Of one
+// act of an alert it tells once, however often it is called.
 func (s *Service) Tell(ctx context.Context, id, act, words string, detail map[string]any) error {
 	a, err := s.Get(ctx, id)
 	if err != nil {
 		return err
 	}
 	return s.DB.Write(ctx, func(tx db.Scope) error {
+		if _, told, err := oneAct(tx, a.ID, act); err != nil || told {
+			return err
+		}
 		if detail == nil {
 			detail = map[string]any{}
 		}
 		detail["models"], detail["endpoint"], detail["act"], detail["detail"], detail["incident"] = modelsOf(a.Model), a.Endpoint, act, words, a.Incident
 		n := a.notice(s.now())
 		n.Act, n.Reason = act, words
-		errs := []error{audit.Record(tx, acted, "alert/"+a.ID, detail), event.Publish(tx, acted, "alert/"+a.ID, n)}
+		errs := []error{putAct(tx, a.ID, act, a.Endpoint, Act{State: "done", Detail: words, At: s.now()}), audit.Record(tx, acted, "alert/"+a.ID, detail), event.Publish(tx, acted, "alert/"+a.ID, n)}
 		if s.Incidents != nil {
 			errs = append(errs, s.Incidents.NoteIn(tx, a.Incident, db.NewID(), s.now(), words))
 		}

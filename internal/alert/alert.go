@@ -111,7 +111,7 @@ type document struct {
 
 // Act is one thing that the policy did by itself.
 type Act struct {
-	Do     string    `json:"do" doc:"suspend, rollback or retrain:PIPELINE"`
+	Do     string    `json:"do" doc:"suspend, rollback, retrain:PIPELINE, or propose for what came of the retraining"`
 	State  string    `json:"state" enum:"started,done,waits,failed" doc:"waits: tried again with the next window over the limit"`
 	Detail string    `json:"detail"`
 	Ref    string    `json:"ref" doc:"what came of it: a run"`

@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -32,9 +33,11 @@ type world struct {
 	ctx   context.Context
 	clock time.Time
 	laid  map[string]monitor.Result
+	at    string // the endpoint of the windows; "" is screening
 	plan  *monitor.OnBreach
 	cases *incident.Service
 	did   []string
+	left  int // the version that the last roll-back was about
 	waits string
 	fails error
 }
@@ -51,12 +54,13 @@ func (w *world) Get(_ context.Context, endpoint string) (monitor.Monitor, error)
 	return monitor.Monitor{Endpoint: endpoint, OnBreach: w.plan}, nil
 }
 
-func (w *world) Suspend(_ context.Context, endpoint, reason string) (string, error) {
+func (w *world) Suspend(_ context.Context, endpoint string, version int, reason string) (string, error) {
 	w.did = append(w.did, "suspend "+endpoint)
 	return endpoint + " refuses all calls.", w.fails
 }
 
-func (w *world) Rollback(_ context.Context, endpoint, reason string) (string, error) {
+func (w *world) Rollback(_ context.Context, endpoint string, version int, reason string) (string, error) {
+	w.left = version
 	w.did = append(w.did, "rollback "+endpoint)
 	return "It went back.", w.fails
 }
@@ -101,10 +105,11 @@ func (w *world) window(v, n int, causes ...monitor.Cause) {
 func (w *world) hear(typ string, v, n int, p *monitor.Performance, causes ...monitor.Cause) {
 	w.t.Helper()
 	steady := []monitor.Feature{{Name: "mean_radius", Shift: "none"}}
-	r := monitor.Result{ID: fmt.Sprintf("w%03d", n), Endpoint: "screening", Model: "screening", Version: v, From: w.clock.Add(-time.Hour), To: w.clock, Rows: 400, Causes: causes,
+	at := cmp.Or(w.at, "screening")
+	r := monitor.Result{ID: fmt.Sprintf("w%03d", n), Endpoint: at, Model: "screening", Version: v, From: w.clock.Add(-time.Hour), To: w.clock, Rows: 400, Causes: causes,
 		Features: steady, Predictions: steady, Performance: p}
-	w.laid["screening/"+r.ID] = r
-	data, err := json.Marshal(monitor.News{Endpoint: "screening", Model: "screening", Version: v, Window: r.ID})
+	w.laid[at+"/"+r.ID] = r
+	data, err := json.Marshal(monitor.News{Endpoint: at, Model: "screening", Version: v, Window: r.ID})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -474,6 +479,73 @@ func TestAPolicyActsOnceWithinItsCooldownAndBudget(t *testing.T) {
 		}
 		if strings.Join(w.did[2:], ", ") != "suspend screening, rollback screening" {
 			t.Fatalf("did %v", w.did)
+		}
+	})
+}
+
+func TestEachEndpointIsSuspendedAndRolledBackForItself(t *testing.T) {
+	each(t, func(w *world) {
+		w.ctx = caller.With(w.ctx, caller.Caller{ID: "m", Name: "mira", Kind: caller.Person, Roles: []string{"ml-engineer"}})
+		p := Default()
+		p.Actions = []Action{{Do: DoRollback, Kinds: []string{Data}, Cooldown: 60 * 24, Budget: 1, Period: 24 * 7}, {Do: DoRetrain, Pipeline: "screening", Kinds: []string{Data}}}
+		if _, err := w.PutPolicy(w.ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		breach := func(at string, version, n int) Alert {
+			w.at = at
+			w.window(version, n, radius)
+			w.window(version, n+1, radius)
+			a := w.list(Open)[0]
+			w.work(a.ID)
+			return a
+		}
+		breach("screening.dev", 4, 1)
+		if breach("screening", 7, 10); strings.Join(w.did, ", ") != "rollback screening.dev, retrain screening, rollback screening" || w.left != 7 {
+			t.Fatalf("did %v, the last about version %d", w.did, w.left)
+		}
+	})
+}
+
+func TestAnActThatWasInterruptedCountsAsDone(t *testing.T) {
+	each(t, func(w *world) {
+		p := Default()
+		p.Actions = []Action{{Do: DoRollback, Budget: 1, Period: 24 * 7}}
+		if _, err := w.PutPolicy(w.ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
+		first := w.list(Open)[0]
+		if err := w.DB.Write(w.ctx, func(tx db.Scope) error { // the process died over it
+			return putAct(tx, first.ID, DoRollback, first.Endpoint, Act{State: "started", At: w.clock})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		w.window(1, 3, radius, chance)
+		w.hear(monitor.Closed, 1, 4, nil, result)
+		w.hear(monitor.Closed, 1, 5, nil, result)
+		next := w.list(Open)[0]
+		w.work(next.ID)
+		got, err := w.Service.Get(w.ctx, next.ID)
+		if err != nil || next.Kind != Result || len(got.Acts) != 1 || got.Acts[0].State != "waits" || len(w.did) != 0 {
+			t.Fatalf("it went back twice: %v %+v %v", w.did, got.Acts, err)
+		}
+	})
+}
+
+func TestWhatCameOfAnActIsToldOnce(t *testing.T) {
+	each(t, func(w *world) {
+		w.window(1, 1, radius)
+		w.window(1, 2, radius)
+		a := w.list(Open)[0]
+		before := w.acts(acted)
+		for range 2 {
+			if err := w.Tell(w.ctx, a.ID, "propose", "The retraining made screening/2.", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := w.acts(acted) - before; n != 1 {
+			t.Errorf("told %d times", n)
 		}
 	})
 }

@@ -224,7 +224,9 @@ func oneAct(tx db.Scope, alert, act string) (a Act, found bool, err error) {
 	return a, false, err
 }
 
-// actsSince gives when an act was last done for a model, and how often from a time on.
+// What acts are counted for stands in the column model: a model or an endpoint, as Alert.actsFor says.
+
+// actsSince gives when an act was last done for it, and how often from a time on.
 func actsSince(tx db.Scope, model, act string, since time.Time) (last time.Time, n int, err error) {
 	var at int64
 	err = tx.QueryRow("SELECT COALESCE(MAX(at), 0), COALESCE(SUM(CASE WHEN at >= $4 THEN 1 ELSE 0 END), 0) FROM alert_act WHERE workspace = $1 AND model = $2 AND act = $3 AND state = 'done'",
@@ -246,9 +248,10 @@ func actingFor(tx db.Scope, model, act, without string) (id string, err error) {
 	return id, err
 }
 
-// breakOff ends what was begun for another alert of a model before a time and never ended: a process died over it.
+// breakOff ends what was begun for another alert before a time and never ended: a process died over it. It counts as
+// done, as it may have taken effect.
 func breakOff(tx db.Scope, model, act, without string, before time.Time) error {
-	_, err := tx.Exec(`UPDATE alert_act SET state = 'failed', detail = 'It was interrupted; look at the deployment for whether it took effect.'
+	_, err := tx.Exec(`UPDATE alert_act SET state = 'done', detail = 'It was interrupted; look at the deployment for whether it took effect.'
 		WHERE workspace = $1 AND model = $2 AND act = $3 AND alert <> $4 AND state = 'started' AND at < $5`, tx.Workspace, model, act, without, db.Micros(before))
 	return err
 }

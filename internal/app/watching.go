@@ -25,16 +25,16 @@ import (
 // hands do what policies of alerts decide, through the same doors as a person's request.
 type hands struct{ a *App }
 
-func (h hands) Suspend(ctx context.Context, endpoint, reason string) (string, error) {
-	d, err := h.a.Deployments.Suspend(ctx, endpoint, reason)
+func (h hands) Suspend(ctx context.Context, endpoint string, version int, reason string) (string, error) {
+	d, err := h.a.Deployments.SuspendFor(ctx, endpoint, version, reason)
 	if problem.Is(err, problem.Conflict) && d.State == deployment.Suspended {
 		return "It was suspended already.", nil
 	}
 	return endpoint + " refuses all calls until somebody resumes it.", err
 }
 
-func (h hands) Rollback(ctx context.Context, endpoint, reason string) (string, error) {
-	d, err := h.a.Deployments.Rollback(ctx, endpoint, reason)
+func (h hands) Rollback(ctx context.Context, endpoint string, version int, reason string) (string, error) {
+	d, err := h.a.Deployments.RollbackFrom(ctx, endpoint, version, reason)
 	if err != nil || d.Current == nil {
 		return "", err
 	}
@@ -98,9 +98,7 @@ func (a *App) candidate(ctx context.Context, e event.Event) error {
 			words = append(words, fmt.Sprintf("The retraining made %s/%d; request %d waits for %d approvals before it goes to %s.", v.Model, v.Version, r.Number, r.Need.Count, environment))
 		case err == nil:
 			words = append(words, fmt.Sprintf("The retraining made %s/%d; the policy of %s lets it in without votes.", v.Model, v.Version, environment))
-		case refused && p.Kind == problem.Conflict: // it was asked for a moment ago: events come at least once
-			return nil
-		case refused:
+		case refused: // also when it was asked for a moment ago, as events come at least once: then it is told already
 			words = append(words, fmt.Sprintf("The retraining made %s/%d, which cannot be proposed for %s: %s", v.Model, v.Version, environment, clipped(p.Detail, 500)))
 		default:
 			return err

@@ -220,6 +220,17 @@ func (d *Deployment) rollback() (words string, err error) {
 	return fmt.Sprintf("%s went back from version %d to version %d.", d.Endpoint, from, back.Slot.Version), nil
 }
 
+// newest is the version that a rollback takes out, 0 when nothing answers.
+func (d Deployment) newest() int {
+	switch {
+	case d.Rollout != nil:
+		return d.Rollout.Slot.Version
+	case d.Current != nil:
+		return d.Current.Slot.Version
+	}
+	return 0
+}
+
 // suspend makes the endpoint refuse all calls.
 func (d *Deployment) suspend() error {
 	if d.State != Live && d.State != Rolling {

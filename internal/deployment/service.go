@@ -292,6 +292,32 @@ func (s *Service) Suspend(ctx context.Context, endpoint, reason string) (Deploym
 	})
 }
 
+// RollbackFrom is Rollback for what was found about a version: it fails with Conflict when the change that it would undo
+// is another version's, or when the endpoint is suspended, which is for people to end. Version 0 is whichever answers.
+func (s *Service) RollbackFrom(ctx context.Context, endpoint string, version int, reason string) (Deployment, error) {
+	return s.act(ctx, endpoint, "deployment.rolled-back", reason, true, func(_ db.Scope, f *found) (string, error) {
+		if f.State == Suspended {
+			return "", problem.New(problem.Conflict, "%s is suspended; rolling back would make it answer again, which a person decides.", endpoint)
+		}
+		if leaves := f.newest(); version != 0 && leaves != version {
+			return "", problem.New(problem.Conflict, "Version %d is not what a roll-back of %s would take out: that is version %d.", version, endpoint, leaves)
+		}
+		return f.rollback()
+	})
+}
+
+// SuspendFor is Suspend for what was found about a version: it fails with Conflict when that does not answer here any
+// more. Version 0 is whichever answers.
+func (s *Service) SuspendFor(ctx context.Context, endpoint string, version int, reason string) (Deployment, error) {
+	return s.act(ctx, endpoint, "deployment.suspended", reason, true, func(_ db.Scope, f *found) (string, error) {
+		if version != 0 && !slices.ContainsFunc(f.slots(), func(l release.Slot) bool { return l.Version == version }) {
+			return "", problem.New(problem.Conflict, "Version %d does not answer at %s any more.", version, endpoint)
+		}
+		err := f.suspend()
+		return f.words(), err
+	})
+}
+
 // Resume makes a suspended endpoint answer again. Somebody else reviews it afterwards.
 func (s *Service) Resume(ctx context.Context, endpoint, reason string) (Deployment, error) {
 	return s.act(ctx, endpoint, "deployment.resumed", reason, true, func(_ db.Scope, f *found) (string, error) {

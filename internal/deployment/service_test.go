@@ -550,6 +550,38 @@ func TestActsOfOnePerson(t *testing.T) {
 	})
 }
 
+func TestWhatWasFoundAboutAVersionIsDoneToThatVersionOnly(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		b := newBench(d)
+		b.execute(t, approval.Proposal{Version: 1})
+		b.execute(t, approval.Proposal{Version: 2})
+		policy := caller.With(context.Background(), caller.Caller{ID: "policy:alert", Name: "policy:alert", Kind: caller.Process})
+		refused := func(err error, says string) {
+			t.Helper()
+			if problem.KindOf(err) != problem.Conflict || !strings.Contains(err.Error(), says) {
+				t.Errorf("got %v, want %q", err, says)
+			}
+		}
+		_, err := b.RollbackFrom(policy, "screening", 1, "late labels")
+		refused(err, "that is version 2")
+		_, err = b.SuspendFor(policy, "screening", 1, "late labels")
+		refused(err, "does not answer")
+		b.stands(t, "screening", "live: 2@100 live < 1")
+		if _, err := b.SuspendFor(policy, "screening", 2, "it fails"); err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.RollbackFrom(policy, "screening", 2, "it fails")
+		refused(err, "is suspended")
+		if _, err := b.Resume(rita, "screening", "looked at"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.RollbackFrom(policy, "screening", 2, "it fails"); err != nil {
+			t.Fatal(err)
+		}
+		b.stands(t, "screening", "live: 1@100 live <")
+	})
+}
+
 func TestTheEventBusDeploysWhatIsApproved(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		b := newBench(d)
