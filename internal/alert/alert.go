@@ -6,7 +6,8 @@
 //
 // A cause is one of six kinds at one endpoint, with the list of columns behind it: the data moved, the predictions moved,
 // the result got worse, a rule about the data is broken, calls fail or take too long, the engine broke down. While an
-// alert is active further windows bring it up to date; as many good windows in a row as the policy says end it.
+// alert is active further windows bring it up to date; as many good windows in a row as the policy says end it. An engine
+// that breaks down needs no windows: once opens the alert, and when it has held for half an hour the alert is over.
 //
 // What decides is the size of the effect as the monitor measured it against its limit; a p-value opens nothing. Columns
 // are ordered by importance times excess, and where importance is known, columns that carry next to nothing of the
@@ -125,12 +126,12 @@ var says = map[string][2]string{
 	Result:     {"The answers of %s got worse: %s.", "The answers of %s got worse"},
 	Quality:    {"The data of %s breaks its rules: %s.", "The data of %s breaks its rules"},
 	Operation:  {"%s does not answer as it should: %s.", "%s does not answer as it should"},
-	Crash:      {"The engine of %s broke down: %s.", "The engine of %s broke down"},
+	Crash:      {"The engine of %s broke down: %s", "The engine of %s broke down"},
 }
 
 // incidentKinds are the kinds of incident that kinds of alert open.
 var incidentKinds = map[string]string{Data: incident.DataMoved, Prediction: incident.PredictionMoved, Result: incident.ResultWorse, Quality: incident.QualityBroken,
-	Operation: incident.Degraded, Crash: incident.EnginePanic}
+	Operation: incident.Degraded, Crash: incident.EngineCrashed}
 
 // measures are the names of measures for people.
 var measures = map[string]string{"psi": "PSI", "ks": "KS", "js": "JS", "missing": "missing values", "new": "unknown values", "out_of_range": "values out of range",
@@ -231,8 +232,12 @@ func (a *Alert) words() string {
 		out = fmt.Sprintf("The data that %s is asked with breaks %s, %s.", a.Endpoint, count(len(a.Columns), "rule"), span)
 	case Operation:
 		out = fmt.Sprintf("Calls of %s fail or take longer than allowed, %s.", a.Endpoint, span)
-	default:
-		out = fmt.Sprintf("The engine of %s broke down, %s.", a.Endpoint, span)
+	default: // a crash, which has no windows
+		times := "once"
+		if a.Windows > 1 {
+			times = fmt.Sprintf("%d times", a.Windows)
+		}
+		return fmt.Sprintf("The engine of %s broke down %s since %s. The last time: %s", a.Endpoint, times, since, a.list(1))
 	}
 	out += " Above all: " + a.list(3) + "."
 	if a.Kind == Data || a.Kind == Prediction || a.Kind == Quality {

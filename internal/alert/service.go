@@ -237,7 +237,7 @@ func (s *Service) hearIn(tx db.Scope, endpoint, model string, people People, p P
 		}
 	}
 	a.UpdatedAt = now
-	grave := f.loss || f.kind == Result || f.kind == Operation || f.kind == Crash
+	grave := f.loss || f.kind == Result || f.kind == Operation
 	if !grave && f.bad {
 		if grave, err = losing(tx, endpoint); err != nil {
 			return err
@@ -255,7 +255,7 @@ func (s *Service) hearIn(tx db.Scope, endpoint, model string, people People, p P
 	case a.State == Pending:
 		return s.open(tx, &a, people, p, now)
 	case !f.bad && a.doc.goodRun() >= p.Good:
-		return s.recover(tx, &a, p, now)
+		return s.recover(tx, &a, p)
 	case f.bad && fresh || rose:
 		errs := []error{put(tx, &a), s.further(tx, &a, p, now)}
 		if rose {
@@ -273,7 +273,7 @@ func (s *Service) open(tx db.Scope, a *Alert, people People, p Policy, now time.
 		a.State = Silenced
 	}
 	s.clock(a, p, now)
-	if i := slices.IndexFunc(p.Actions, func(x Action) bool { return x.Do == DoIncident && x.fits(a.Kind, a.Severity) }); i >= 0 && s.Incidents != nil {
+	if i := slices.IndexFunc(p.Actions, func(x Action) bool { return x.Do == DoIncident && x.fits(a.Kind, a.Severity) }); (i >= 0 || a.Kind == Crash) && s.Incidents != nil {
 		if err := s.incident(tx, a, now); err != nil {
 			return err
 		}
@@ -285,23 +285,33 @@ func (s *Service) open(tx db.Scope, a *Alert, people People, p Policy, now time.
 func (s *Service) incident(tx db.Scope, a *Alert, now time.Time) error {
 	shown := *a
 	shown.show(now)
-	of := a.Model
+	of, kind := a.Model, incidentKinds[a.Kind]
 	if of == "" {
 		of = a.Endpoint
 	}
-	i, err := s.Incidents.OpenIn(tx, incident.New{Kind: incidentKinds[a.Kind], Model: a.Model, Endpoint: a.Endpoint, Severity: severityOf(a.Severity), Key: "cause " + of + " " + a.Kind,
+	if a.Kind == Crash && a.Metric == ofPanic {
+		kind = incident.EnginePanic
+	}
+	i, err := s.Incidents.OpenIn(tx, incident.New{Kind: kind, Model: a.Model, Endpoint: a.Endpoint, Severity: severityOf(a.Severity), Key: causeKey(of, a.Kind),
 		Title: fmt.Sprintf(says[a.Kind][1]+".", a.Endpoint), Detail: shown.Words, Owner: a.Owner, Facts: a.facts()})
 	if err != nil {
 		return err
 	}
 	a.Incident = i.ID
-	errs := []error{s.Incidents.NoteIn(tx, i.ID, a.ID+".1", a.doc.Began, fmt.Sprintf("The first window over the limit began: %s.", columnText(a.doc.Columns[0], a.Kind))),
+	first := "The first window over the limit began: %s."
+	if a.Kind == Crash {
+		first = "It broke down: %s"
+	}
+	errs := []error{s.Incidents.NoteIn(tx, i.ID, a.ID+".1", a.doc.Began, fmt.Sprintf(first, columnText(a.doc.Columns[0], a.Kind))),
 		s.Incidents.NoteIn(tx, i.ID, a.ID+".2", now, "Alert: "+shown.Title)}
 	if a.Owner != "" {
 		errs = append(errs, s.Incidents.NoteIn(tx, i.ID, a.ID+".3", now, a.Owner+" is to take care of it, by the responsibilities of the model."))
 	}
 	return errors.Join(errs...)
 }
+
+// causeKey makes one incident of all trouble of a model, or of an endpoint without one, that has the same kind of cause.
+func causeKey(of, kind string) string { return "cause " + of + " " + kind }
 
 func severityOf(severity string) string {
 	if severity == Critical {
@@ -318,14 +328,24 @@ func (s *Service) further(tx db.Scope, a *Alert, p Policy, now time.Time) error 
 		if a.Windows&(a.Windows-1) == 0 { // the 4th, 8th, 16th …
 			shown := *a
 			shown.show(now)
-			errs = append(errs, s.Incidents.NoteIn(tx, a.Incident, a.ID+".w"+a.last, now, fmt.Sprintf("Still, after %d windows: %s", a.Windows, shown.Title)))
+			text := "Still, after %d windows: %s"
+			if a.Kind == Crash {
+				text = "For the %d. time: %s"
+			}
+			errs = append(errs, s.Incidents.NoteIn(tx, a.Incident, a.ID+".w"+a.last, now, fmt.Sprintf(text, a.Windows, shown.Title)))
 		}
 	}
 	return errors.Join(append(errs, s.enqueue(tx, a))...)
 }
 
 // recover ends an alert after enough good windows.
-func (s *Service) recover(tx db.Scope, a *Alert, p Policy, now time.Time) error {
+func (s *Service) recover(tx db.Scope, a *Alert, p Policy) error {
+	return s.over(tx, a, fmt.Sprintf("%s recovered: %d good windows in a row.", a.Endpoint, a.doc.goodRun()), p.Close)
+}
+
+// over ends an alert and says why; shut lets its incident close by itself unless another alert holds it.
+func (s *Service) over(tx db.Scope, a *Alert, words string, shut bool) error {
+	now := s.now()
 	a.State, a.RecoveredAt, a.UpdatedAt, a.EscalateAt = Recovered, &now, now, nil
 	if n := len(a.doc.Marks); n > 0 {
 		a.last = a.doc.Marks[n-1].Window
@@ -333,14 +353,13 @@ func (s *Service) recover(tx db.Scope, a *Alert, p Policy, now time.Time) error 
 	for i := range a.doc.Columns {
 		a.doc.Columns[i].Over = false
 	}
-	words := fmt.Sprintf("%s recovered: %d good windows in a row.", a.Endpoint, a.doc.goodRun())
 	errs := []error{put(tx, a), s.tell(tx, Over, a, func(n *Notice) { n.Words = words })}
 	if s.Incidents != nil && a.Incident != "" {
 		others, err := active(tx, a.Incident, a.ID)
 		switch {
 		case err != nil:
 			return err
-		case others > 0 || !p.Close:
+		case others > 0 || !shut:
 			errs = append(errs, s.Incidents.NoteIn(tx, a.Incident, a.ID+".over", now, words))
 		default:
 			errs = append(errs, s.Incidents.FactsIn(tx, a.Incident, "", a.facts()), s.Incidents.RecoverIn(tx, a.Incident, words+" Closed by itself."))
@@ -488,6 +507,7 @@ func (s *Service) OnIncident(ctx context.Context, e event.Event) error {
 func (s *Service) Jobs(r *job.Runner) {
 	r.Handle(actKind, s.act)
 	r.Every("alert.escalation", 5*time.Second, s.Escalate)
+	r.Every("alert.hold", time.Minute, s.Hold)
 	if s.Calls != nil {
 		r.Every("alert.operation", time.Minute, s.Operate)
 	}

@@ -131,6 +131,17 @@ func ofIncident(tx db.Scope, incident string) (out []Alert, err error) {
 	return out, err
 }
 
+// quietSince lists workspace and id of the active alerts of engines of all workspaces that did not break down since.
+func quietSince(tx db.Scope, since time.Time) (out [][2]string, err error) {
+	err = tx.Each("SELECT workspace, id FROM alert WHERE kind = $1 AND to_at <= $2 AND state NOT IN ('pending', 'recovered') ORDER BY id LIMIT 1000", []any{Crash, db.Micros(since)}, func(scan func(...any) error) error {
+		var d [2]string
+		err := scan(&d[0], &d[1])
+		out = append(out, d)
+		return err
+	})
+	return out, err
+}
+
 // due lists workspace and id of the alerts of all workspaces that are to be passed on.
 func due(tx db.Scope, now time.Time) (out [][2]string, err error) {
 	err = tx.Each("SELECT workspace, id FROM alert WHERE escalate_at > 0 AND escalate_at <= $1 AND state <> 'recovered' ORDER BY escalate_at LIMIT 200", []any{db.Micros(now)}, func(scan func(...any) error) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"keelson/internal/access"
+	"keelson/internal/alert"
 	"keelson/internal/approval"
 	"keelson/internal/audit"
 	"keelson/internal/caller"
@@ -18,7 +19,6 @@ import (
 	"keelson/internal/db"
 	"keelson/internal/deployment"
 	"keelson/internal/event"
-	"keelson/internal/incident"
 	"keelson/internal/inventory"
 	"keelson/internal/job"
 	"keelson/internal/pipeline"
@@ -181,8 +181,7 @@ func (i incidents) Refused(ctx context.Context, endpoint, why string) error {
 }
 
 func (i incidents) Panicked(ctx context.Context, endpoint, model, why string) error {
-	return i.a.Incidents.Open(ctx, incident.New{Kind: incident.EnginePanic, Model: model, Endpoint: endpoint, Severity: "high",
-		Title: "The engine of " + endpoint + " broke down", Detail: why, Key: "panic:" + endpoint})
+	return i.a.Alerts.Fell(ctx, alert.Fall{Model: model, Endpoint: endpoint, Panic: true, Why: why})
 }
 
 // runtime tells the inventory what deployment, monitor and prediction know.

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
-	"keelson/internal/audit"
+	"keelson/internal/alert"
 	"keelson/internal/caller"
-	"keelson/internal/db"
 	"keelson/internal/engine"
 	"keelson/internal/engine/python"
-	"keelson/internal/incident"
 	"keelson/internal/rest"
 	runtimes "keelson/internal/runtime"
 	"keelson/internal/venv"
@@ -60,26 +59,29 @@ func (a *App) tryAgain(ctx context.Context) error {
 	return nil
 }
 
-// engineFell opens an incident about a version whose process ended too often, and audits it.
+// engineFell tells the alerts of every endpoint at which a version answers that its process ended. One that answers nowhere
+// (it is tested, or judged) is told of once it rests.
 func (a *App) engineFell(ctx context.Context, f engine.Fall) {
-	if !f.Rests {
-		return
-	}
 	ctx = caller.System(context.WithoutCancel(ctx), "serving")
-	model, _, _ := strings.Cut(f.Ref, "/")
-	why := f.Why + "."
-	if f.Words != "" {
-		why += " Its last words: " + f.Words
+	model, number, _ := strings.Cut(f.Ref, "/")
+	version, _ := strconv.Atoi(number) // 0 where nobody named it
+	fall := alert.Fall{Model: model, Version: version, Rests: f.Rests, Words: f.Words, Why: fmt.Sprintf("Version %d lost its process: %s.", version, f.Why)}
+	if f.Rests {
+		fall.Why += " It rests for a while, since that was once too often."
 	}
-	err := a.DB.Write(ctx, func(tx db.Scope) error {
-		if _, err := a.Incidents.OpenIn(tx, incident.New{Kind: incident.EngineCrashed, Model: model, Severity: incident.High, Key: "crashed:" + f.Ref,
-			Title: "The process of " + f.Ref + " ends again and again", Detail: why}); err != nil {
-			return err
+	running, err := a.Deployments.Running(ctx)
+	told := map[string]bool{}
+	for _, r := range running {
+		if r.Model == model && r.Version == version && !told[r.Endpoint] {
+			told[r.Endpoint], fall.Endpoint = true, r.Endpoint
+			err = errors.Join(err, a.Alerts.Fell(ctx, fall))
 		}
-		return audit.Record(tx, "engine.crashed", "model/"+f.Ref, map[string]any{"model": model, "why": why})
-	})
+	}
+	if len(told) == 0 && f.Rests && model != "" {
+		err = errors.Join(err, a.Alerts.Fell(ctx, fall))
+	}
 	if err != nil {
-		a.Log.ErrorContext(ctx, "an incident could not be reported", "version", f.Ref, "error", err)
+		a.Log.ErrorContext(ctx, "the end of a model's process could not be told", "version", f.Ref, "error", err)
 	}
 }
 

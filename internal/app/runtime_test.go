@@ -4,53 +4,107 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"keelson/client"
+	"keelson/internal/alert"
 	"keelson/internal/app"
 	"keelson/internal/audit"
 	"keelson/internal/caller"
+	"keelson/internal/engine/onnxruntime"
+	"keelson/internal/incident"
 	"keelson/internal/inventory"
+	"keelson/internal/proc"
 	"keelson/internal/runtime"
+	"keelson/internal/tensor"
 )
 
-// TestVersionsWithoutAnEngineAreTestedOncePerEngines starts servers over one folder: what no engine could run is tested
-// again when the library was installed in between, and by no other start.
-func TestVersionsWithoutAnEngineAreTestedOncePerEngines(t *testing.T) {
-	library := os.Getenv("KEELSON_TEST_ONNXRUNTIME")
-	if library == "" {
-		t.Skip("KEELSON_TEST_ONNXRUNTIME is not set: this test needs the library that keelson runtime install onnxruntime unpacks")
-	}
+// networks writes two models of the onnxruntime engine's tests below dir: lstm, which runs with the library, and cust,
+// which never does. It gives inputs for them.
+func networks(t *testing.T, dir string) map[string][]tensor.Tensor {
+	t.Helper()
 	b, err := os.ReadFile("../engine/onnxruntime/testdata/models.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var doc struct {
-		Cases []struct{ Name, Model string }
+		Cases []struct {
+			Name, Model string
+			Calls       []struct{ Inputs []tensor.Tensor }
+		}
 	}
 	if err := json.Unmarshal(b, &doc); err != nil {
 		t.Fatal(err)
 	}
-	dir, data := t.TempDir(), t.TempDir()
-	for _, c := range doc.Cases { // lstm runs with the library, the custom operator never
+	inputs := map[string][]tensor.Tensor{}
+	for _, c := range doc.Cases {
 		if c.Name != "lstm" && c.Name != "custom operator" {
 			continue
 		}
+		name := c.Name[:4]
 		text, err := base64.StdEncoding.DecodeString(c.Model)
 		if err == nil {
-			err = os.Mkdir(filepath.Join(dir, c.Name[:4]), 0o700)
+			err = os.Mkdir(filepath.Join(dir, name), 0o700)
 		}
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, c.Name[:4], "model.onnx"), text, 0o600)
+			err = os.WriteFile(filepath.Join(dir, name, "model.onnx"), text, 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		if len(c.Calls) > 0 {
+			inputs[name] = c.Calls[0].Inputs
+		}
 	}
+	return inputs
+}
+
+// installRuntime puts the library where keelson runtime install puts it.
+func installRuntime(t *testing.T, data string) {
+	t.Helper()
+	library := os.Getenv("KEELSON_TEST_ONNXRUNTIME")
+	if library == "" {
+		t.Skip("KEELSON_TEST_ONNXRUNTIME is not set: this test needs the library that keelson runtime install onnxruntime unpacks")
+	}
+	p, err := runtime.Find("onnxruntime")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(data, "runtime", p.Name+"-"+p.Version)
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.Open(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(filepath.Join(to, filepath.Base(library)))
+	if err == nil {
+		_, err = io.Copy(out, in)
+	}
+	if err == nil {
+		err = out.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestVersionsWithoutAnEngineAreTestedOncePerEngines starts servers over one folder: what no engine could run is tested
+// again when the library was installed in between, and by no other start.
+func TestVersionsWithoutAnEngineAreTestedOncePerEngines(t *testing.T) {
+	if os.Getenv("KEELSON_TEST_ONNXRUNTIME") == "" {
+		t.Skip("KEELSON_TEST_ONNXRUNTIME is not set: this test needs the library that keelson runtime install onnxruntime unpacks")
+	}
+	dir, data := t.TempDir(), t.TempDir()
+	networks(t, dir)
 	open := func(t *testing.T) (*app.App, *client.Client) {
 		t.Helper()
 		a := start(t, func(c *app.Config) { c.Auth, c.Data = "off", data })
@@ -82,29 +136,7 @@ func TestVersionsWithoutAnEngineAreTestedOncePerEngines(t *testing.T) {
 			t.Fatal("the audit log says nothing of a registration")
 		}
 	})
-	p, err := runtime.Find("onnxruntime")
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := filepath.Join(data, "runtime", p.Name+"-"+p.Version)
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	in, err := os.Open(library)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	out, err := os.Create(filepath.Join(to, filepath.Base(library)))
-	if err == nil {
-		_, err = io.Copy(out, in)
-	}
-	if err == nil {
-		err = out.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	installRuntime(t, data)
 	t.Run("with it both are tested once", func(t *testing.T) {
 		a, c := open(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -132,5 +164,66 @@ func TestVersionsWithoutAnEngineAreTestedOncePerEngines(t *testing.T) {
 				t.Errorf("the version is %s, %v", v.State, err)
 			}
 		})
+	}
+}
+
+// TestAProcessOfOnnxruntimeThatIsKilledIsOneIncidentAndThePolicyActs kills the process of a live version with a policy that
+// suspends its endpoint.
+func TestAProcessOfOnnxruntimeThatIsKilledIsOneIncidentAndThePolicyActs(t *testing.T) {
+	dir, data := t.TempDir(), t.TempDir()
+	installRuntime(t, data)
+	calls := networks(t, dir)
+	a := start(t, func(c *app.Config) { c.Auth, c.Data = "off", data })
+	c, err := client.New(client.Config{Server: a.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := folder(t, c, "lstm", filepath.Join(dir, "lstm"))
+	if v.Engine != "onnxruntime" {
+		t.Fatalf("the version runs on %q: %s", v.Engine, v.Reason)
+	}
+	live(t, c, v, calls["lstm"])
+	code, text := request(t, "PUT", a.URL+"/api/v1/alert-policy?model=lstm", "", strings.NewReader(`{"actions":[{"do":"suspend","kinds":["crash"]}],"note":"a test"}`))
+	if code != 200 {
+		t.Fatalf("policy: %d %s", code, text)
+	}
+	below, _ := proc.Below(os.Getpid())
+	killed := 0
+	for _, pid := range below {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err == nil && strings.Contains(string(line), onnxruntime.Word) {
+			proc.Kill(pid)
+			killed++
+		}
+	}
+	if killed == 0 {
+		t.Fatal("there is no process to kill")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var alerts struct{ Items []alert.Alert }
+	if _, err := client.Wait(ctx, func(ctx context.Context) (bool, bool, error) {
+		alerts.Items = nil
+		if err := c.Get(ctx, "/api/v1/alerts?kind=crash", &alerts); err != nil || len(alerts.Items) == 0 {
+			return true, false, err
+		}
+		var one alert.Alert
+		err := c.Get(ctx, "/api/v1/alerts/"+alerts.Items[0].ID, &one)
+		return true, len(one.Acts) == 1 && one.Acts[0].State == "done", err
+	}); err != nil {
+		t.Fatalf("%v: %+v", err, alerts)
+	}
+	if one := alerts.Items[0]; len(alerts.Items) != 1 || one.Endpoint != "lstm.dev" || one.Version != 1 || !strings.Contains(one.Title, "signal killed") {
+		t.Errorf("alerts %+v", alerts.Items)
+	}
+	var open struct{ Items []incident.Incident }
+	if err := c.Get(ctx, "/api/v1/incidents?state=open", &open); err != nil || len(open.Items) != 1 || open.Items[0].Kind != incident.EngineCrashed || open.Items[0].Model != "lstm" {
+		t.Errorf("incidents %+v, %v", open.Items, err)
+	}
+	if _, err := client.Wait(ctx, func(ctx context.Context) (bool, bool, error) {
+		err := c.Infer(ctx, "lstm.dev", map[string]any{"inputs": calls["lstm"]}, nil)
+		return true, err != nil && strings.Contains(err.Error(), "suspended"), nil
+	}); err != nil {
+		t.Errorf("the endpoint is not suspended: %v", err)
 	}
 }

@@ -26,7 +26,7 @@ const (
 	Degraded        = "operation.degraded" // calls fail or take too long
 	AuditBroken     = "audit.broken"       // the audit log does not verify
 	EnginePanic     = "engine.panic"       // a model took its engine down
-	EngineCrashed   = "engine.crashed"     // a model's own process ends again and again
+	EngineCrashed   = "engine.crashed"     // a model's own process ended on its own
 	Review          = "deployment.review"  // one person rolled back or suspended; somebody else looks at it
 )
 

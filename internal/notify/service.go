@@ -346,7 +346,8 @@ func (s *Service) message(e event.Event) (*Message, error) {
 		if err := json.Unmarshal(e.Data, &n); err != nil {
 			return nil, fmt.Errorf("read event %s: %w", e.ID, err)
 		}
-		if slices.Contains(ofAlerts, n.Kind) || n.Kind == incident.Review {
+		fell := n.Kind == incident.EnginePanic || n.Kind == incident.EngineCrashed // what answers at an endpoint has an alert
+		if slices.Contains(ofAlerts, n.Kind) || n.Kind == incident.Review || fell && n.Endpoint != "" {
 			return nil, nil
 		}
 		m.Event = map[string]string{incident.Opened: "incident", incident.Changed + incident.Acknowledged: "acknowledged", incident.Changed + incident.Closed: "recovered"}[e.Type+map[bool]string{true: n.State}[e.Type == incident.Changed]]
