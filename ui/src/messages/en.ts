@@ -1,7 +1,7 @@
 /** Everything the interface says, in English. */
 import { curves, grid } from "./grid";
 import { explaining } from "./explaining";
-import { policies, retention, whatIf } from "./steering";
+import { policies, retention, signs, whatIf } from "./steering";
 import { serving } from "./serving";
 import { bin, traces, versionDiff } from "./traces";
 import { watching } from "./watching";
@@ -33,7 +33,7 @@ const did: Record<string, string | ((d: Detail) => string) | undefined> = {
 };
 
 export const en = {
-  bin, curves, explaining, grid, policies, retention, serving, traces, tracking, versionDiff, watching, whatIf,
+  bin, curves, explaining, grid, policies, retention, serving, signs, traces, tracking, versionDiff, watching, whatIf,
   none: "–", never: "never", yes: "yes", no: "no", id: "Id", name: "Name", created: "Created", actions: "Actions", reason: "Reason", reasonHelp: "Kept in the audit log, beside your name.", reasonMissing: "Say why, in a few words.",
   undo: "Undo", remove: "Remove", next: "Next", save: "Save", edit: "Change", fieldMissing: "Fill this in.", cancel: "Cancel", close: "Close", tryAgain: "Try again", loading: "Loading", loadMore: "Load more", copied: "Copied", command: "Command", copyCommand: "Copy the command", exportCSV: "Export CSV", removeFilters: "Remove filters", since: "From day", until: "To day",
   justNow: "just now", commit: "commit", dirty: "uncommitted changes", clean: "clean", nothingLive: "not live",
@@ -136,7 +136,7 @@ export const en = {
     title: "Monitoring", lead: "Which models are watched, against which data, and what the watch says.", endpoint: "Endpoint", reference: "Reference", windowSize: "Window", onBreach: "On a breach", alertOnly: "alert only", empty: "Nothing is watched yet. A watch compares what a model is asked now with the data it was made for.", verdict: "Verdict", against: "against", windowsRegion: "Windows, oldest first", feature: "Input", shift: "Shift", missing: "Missing", limit: "Limit", moved: "moved", steady: "steady", slight: "slightly", featureTable: "Inputs of this window", noFeatures: "No input was compared in this window.", distributions: "Distributions", noHistogram: "This window kept no distribution for this input.",
     performance: "Were the answers right?", labelsLate: "Not known yet: no outcome has been reported for these windows. A shift of the inputs alone is not an error.", accuracy: "Accuracy", noLabels: "no outcomes yet", within: "within limits", breach: "limit breached", heightHelp: "height: largest shift (PSI) of any input",
     rows: (n: string) => `${n} rows`, retrains: (p: string) => `starts pipeline ${p}`, notWatched: (n: string) => `${n} is not watched yet. A watch compares what it is asked now with the data it was made for.`, noWindows: (n: string) => `No window is full yet: the first verdict comes after ${n} rows.`, windows: (n: number) => `Last ${s(n, "window")}`,
-    features: (n: number, of: number) => (n ? `${n} of ${s(of, "input")} moved` : `None of ${s(of, "input")} moved`), distribution: (f: string) => `Distribution of ${f}`, windowWords: (n: string, v: string) => `${n} rows, ${v}`, performanceTitle: (a: string, n: string, c: string) => `Accuracy ${a} of ${n} known outcomes (${c} of the calls have one)`, performanceOf: (n: string, c: string) => `Error on ${n} known outcomes (${c} of the calls have one)`, limitAt: (v: string) => `limit ${v}`, labelNote: (n: string, c: string) => `n = ${n}, ${c} labelled`,
+    features: (n: number, of: number) => (n ? `${n} of ${s(of, "input")} moved` : `None of ${s(of, "input")} moved`), distribution: (f: string) => `Distribution of ${f}`, windowWords: (n: string, v: string) => `${n} rows, ${v}`, performanceTitle: (a: string, n: string, c: string) => `Accuracy ${a} of ${n} known outcomes (${c} of the calls have one)`, performanceOf: (n: string, c: string) => `Error on ${n} known outcomes (${c} of the calls have one)`, limitAt: (v: string) => `limit ${v}`, estimateOf: (n: string) => `${n}, estimated`, onlyEstimate: "No outcome is known yet: what is expected", labelNote: (n: string, c: string) => `n = ${n}, ${c} labelled`,
     windowLabel: (i: number, b: boolean, psi: string, n: string, to: string) => `Window ${i}: ${b ? "limit breached" : "within limits"}, largest PSI ${psi}, ${n} rows, to ${to}`, movedSentence: (f: string, v: string, l: string) => `${f} is distributed differently from the reference: PSI ${v}, limit ${l}.`, steadySentence: (f: string, v: string, l: string) => `${f} looks like the reference: PSI ${v}, limit ${l}.`, pairTitle: "Reference beside this window",
   },
   alerts: { title: "Alerts", lead: "Limits that were breached, what moved, and the rows behind it.", what: "What happened", value: "Value", limit: "Limit", opened: "Since", rowsBehind: "Rows", seeRows: "See the rows", ack: "Acknowledge", ackTitle: "Acknowledge this alert", silence: "Silence", silenceTitle: "Silence this alert", noMatch: "No alert in this state.", empty: "No limit has been breached.", none: "No alert for this endpoint.", all: "All alerts", moved: (f: string) => `${f} has moved`, metric: (x: string) => `${x} is out of its limit` },

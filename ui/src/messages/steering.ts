@@ -23,6 +23,13 @@ export const retention = {
   erase: "Erase a person", eraseLead: "Removes every decision about one subject, with outcomes and feedback, wherever it is in the log. Counts of calls stay, and the audit log keeps a keyed hash, not the name.", subject: "Subject", subjectHelp: "As the caller sent it with the call.", reason: "Who asked, and by which right", reasonHelp: "Without the person's name. It is kept in the audit log.", eraseNow: "Erase", eraseTitle: "Erase a person", eraseWhat: (x: string) => `Everything about “${x}” will be gone for good. This cannot be undone.`, typeSubject: "To go on, type the subject again", erased: (n: string, o: string) => `${n} decisions and ${o} outcomes were erased.`, erasedNone: "The log holds no decision about this subject. Calls of the last minutes may not be filed yet; repeat it a little later.", receipt: "Hash under which the audit log has it",
 };
 
+/** Words of the three signs above a verdict. */
+export const signs = {
+  data: "What comes in", answers: "What the model answers", result: "Is it right?", moved: "Different", same: "As before", notYet: "Not known yet", worse: "Got worse", holds: "Holds",
+  ofInputs: (n: number, of: number) => `${n} of ${of} inputs are not like the data it learnt from.`, asReference: "The inputs are like the data it learnt from.", answersMoved: "It answers differently than it used to. That can be right when the inputs changed.", answersSame: "It answers as it used to.", noReference: "There is nothing to compare with yet.",
+  right: (p: string, n: string) => `${p} of ${n} answers that could be checked were right.`, outcomes: (n: string) => `${n} answers could be checked.`, noOutcome: "Nobody has said yet what turned out to be true.", estimated: (p: string) => `No outcome yet; by estimate ${p} are right.`, before: (t: string) => `Earlier: ${t}`,
+};
+
 /** Words of what-if. */
 export const whatIf = {
   title: "What if", lead: "Move an input and see what the model would have answered. These are questions to the version that decided; they are not logged and change nothing.", start: "Try other values", row: "Row", was: "Decided", would: "Would be", same: "Same answer", reset: "Back to the decision", changed: (n: number) => `${s(n, "input")} changed`, none: "Nothing changed yet: move a slider.", change: "Change", inputs: "Inputs", find: "Find an input", range: (a: string, b: string, from: string) => `${a} to ${b} in ${from}`, outside: (a: string, b: string) => `Outside of ${a} to ${b}.`, missing: "missing", valueOf: (n: string) => `Value of ${n}`, sliderOf: (n: string) => `Slider of ${n}`, before: "Decided with", now: "Now", asking: "Asking the model…",

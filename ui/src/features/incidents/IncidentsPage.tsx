@@ -14,6 +14,7 @@ import { Go } from "../../ui/Go";
 import { useRefresh, useTopics } from "../../ui/hooks";
 import { Page } from "../../ui/Page";
 import { pageOf, paths, rowsOf, useParam } from "../../ui/url";
+import { Plain } from "../../ui/Verdict";
 
 const w = m.watching;
 const states = ["open", "acknowledged", "closed"] as const;
@@ -55,8 +56,8 @@ export function IncidentPage({ id }: { id: string }) {
         <div className="grid2 wide-left" style={{ marginTop: 12 }}>
           <div className="stack gap16">
             <Panel title={m.incidents.story} id="story">
-              <p className="quote">{x.detail}</p>
-              <ol className="feed">{(x.timeline ?? []).map((t, n) => <li key={n}><Avatar name={t.by} /><div className="grow"><p className="wrap"><b>{t.by}</b> {t.text}</p><p className="small dim"><Time at={t.at} full /></p></div></li>)}</ol>
+              <p className="quote"><Plain>{x.detail}</Plain></p>
+              <ol className="feed">{(x.timeline ?? []).map((t, n) => <li key={n}><Avatar name={t.by} /><div className="grow"><p className="wrap"><b>{t.by}</b> <Plain>{t.text}</Plain></p><p className="small dim"><Time at={t.at} full /></p></div></li>)}</ol>
             </Panel>
             {x.facts && <Measured incident={x} />}
             {x.facts && <AlertsOf id={x.id} />}
@@ -122,7 +123,7 @@ export function lasting(text: string): string {
 
 const alertTones: Record<string, Tone> = { open: "bad", acknowledged: "warn", silenced: "neutral", recovered: "ok" };
 const alerts: Column<Alert>[] = [
-  { key: "what", head: m.alerts.what, cell: (a) => <div style={{ minWidth: 220 }}><Go className="rowlink" to={paths.monitoring(a.model || a.endpoint, { endpoint: a.endpoint, window: a.window })}>{a.title}</Go><div className="dim">{w.cause[a.kind] ?? a.kind}</div></div> },
+  { key: "what", head: m.alerts.what, cell: (a) => <div style={{ minWidth: 220 }}><Go className="rowlink" to={paths.monitoring(a.model || a.endpoint, { endpoint: a.endpoint, window: a.window })}><Plain>{a.title}</Plain></Go><div className="dim">{w.cause[a.kind] ?? a.kind}</div></div> },
   { key: "state", head: m.approvals.state, cell: (a) => <><Chip tone={alertTones[a.state]}>{m.alertState[a.state] ?? a.state}</Chip>{a.level > 0 && <div className="dim small">{w.passedOn(a.level)}</div>}</> },
   { key: "owner", head: w.owner, cell: (a) => a.owner || <span className="dim">{m.none}</span> },
   { key: "opened", head: m.alerts.opened, cell: (a) => <Time at={a.began} /> },

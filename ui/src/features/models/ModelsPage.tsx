@@ -7,7 +7,7 @@ import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
 import { Page } from "../../ui/Page";
 import { paths, useParam } from "../../ui/url";
-import { VerdictChip } from "../../ui/Verdict";
+import { Plain, VerdictChip } from "../../ui/Verdict";
 import { Button } from "@mantine/core";
 import { useModels } from "./api";
 import type { Model } from "./types";
@@ -16,7 +16,7 @@ const liveText = (model: Model) => (model.live ?? []).map((s) => `v${s.version} 
 
 const columns: Column<Model>[] = [
   { key: "name", head: m.models.name, value: (r) => r.name, cell: (r) => <div style={{ minWidth: 120, maxWidth: 320 }}><Go className="rowlink" to={paths.model(r.name)}>{r.name}</Go>{r.description && <div className="dim wrap clamp">{r.description}</div>}</div> },
-  { key: "health", head: m.models.health, value: (r) => r.health?.verdict, cell: (r) => <div style={{ minWidth: 150, maxWidth: 300 }}><VerdictChip verdict={r.health?.verdict} />{r.health?.verdict !== "yes" && <div className="dim wrap clamp" style={{ marginTop: 4 }}>{r.health?.reasons?.[0]}</div>}</div> },
+  { key: "health", head: m.models.health, value: (r) => r.health?.verdict, cell: (r) => <div style={{ minWidth: 150, maxWidth: 300 }}><VerdictChip verdict={r.health?.verdict} />{r.health?.verdict !== "yes" && <div className="dim wrap clamp" style={{ marginTop: 4 }}><Plain>{r.health?.reasons?.[0] ?? ""}</Plain></div>}</div> },
   { key: "accountable", head: m.models.accountable, value: (r) => r.responsibilities?.accountable ?? "", cell: (r) => <Accountable model={r} /> },
   { key: "owner", head: m.models.owner, value: (r) => r.owner, cell: (r) => r.owner || <span className="dim">{m.none}</span> },
   { key: "tier", head: m.models.tier, value: (r) => r.tier, right: true, cell: (r) => (r.tier ? r.tier : <span className="dim">{m.none}</span>) },

@@ -13,6 +13,7 @@ import { useTopics } from "../../ui/hooks";
 import { Page } from "../../ui/Page";
 import { useUntil } from "../../ui/Until";
 import { paths, rowsOf, useParam } from "../../ui/url";
+import { Plain } from "../../ui/Verdict";
 import { states, useAck, useAlerts, useRelease, useSilence } from "./api";
 
 const tones: Record<string, Tone> = { open: "bad", acknowledged: "warn", silenced: "neutral", recovered: "ok" };
@@ -20,7 +21,7 @@ const tones: Record<string, Tone> = { open: "bad", acknowledged: "warn", silence
 const w = m.watching;
 
 const columns: Column<Alert>[] = [
-  { key: "what", head: m.alerts.what, value: (a) => `${a.endpoint} ${a.kind}`, cell: (a) => <div style={{ minWidth: 230 }}><Go className="rowlink" to={paths.monitoring(a.model || a.endpoint, { endpoint: a.endpoint, window: a.window, feature: a.kind === "data" ? a.feature : undefined })}>{a.title}</Go><div className="dim">{w.cause[a.kind] ?? a.kind} · {a.endpoint}</div></div> },
+  { key: "what", head: m.alerts.what, value: (a) => `${a.endpoint} ${a.kind}`, cell: (a) => <div style={{ minWidth: 230 }}><Go className="rowlink" to={paths.monitoring(a.model || a.endpoint, { endpoint: a.endpoint, window: a.window, feature: a.kind === "data" ? a.feature : undefined })}><Plain>{a.title}</Plain></Go><div className="dim">{w.cause[a.kind] ?? a.kind} · {a.endpoint}</div></div> },
   { key: "state", head: m.approvals.state, value: (a) => a.state, cell: (a) => <><Chip tone={tones[a.state]}>{m.alertState[a.state] ?? a.state}</Chip><div style={{ marginTop: 4 }}><Chip tone={a.state === "recovered" ? "neutral" : a.severity === "critical" ? "bad" : "warn"}>{w.severity[a.severity] ?? a.severity}</Chip></div>{a.until && a.state === "silenced" && <div className="dim small">{w.until} <Time at={a.until} full /></div>}{a.level > 0 && <div className="dim small">{w.passedOn(a.level)}</div>}</> },
   { key: "owner", head: w.owner, value: (a) => a.owner, cell: (a) => a.owner || <span className="dim">{m.none}</span> },
   { key: "opened", head: m.alerts.opened, value: (a) => a.began, cell: (a) => <Time at={a.began} /> },

@@ -12,6 +12,7 @@ import { VerdictReasons } from "../../ui/Verdict";
 import { AlertTable } from "./Alerts";
 import { useAlerts, useMonitor, useMonitors, useWindow } from "./api";
 import { FeaturePanel } from "./FeaturePanel";
+import { Signs } from "./Signs";
 import { WindowsLine } from "./WindowsLine";
 
 /** The watch over one model: verdict, windows, features, distributions, performance, alerts. The address says which window and feature. */
@@ -50,7 +51,7 @@ function WatchBody({ endpoint, state }: { endpoint: string; state: MonitorState 
   const mon = state.monitor;
   return (
     <div className="stack gap16">
-      <Panel title={m.monitor.verdict} id="verdict" actions={<span className="dim small">{mon.reference?.dataset && <>{m.monitor.against} <Go to={paths.dataset(mon.reference.dataset, mon.reference.version)}>{mon.reference.dataset} v{mon.reference.version}</Go></>}</span>}><VerdictReasons verdict={state.verdict} /></Panel>
+      <Panel title={m.monitor.verdict} id="verdict" actions={<span className="dim small">{mon.reference?.dataset && <>{m.monitor.against} <Go to={paths.dataset(mon.reference.dataset, mon.reference.version)}>{mon.reference.dataset} v{mon.reference.version}</Go></>}</span>}><VerdictReasons verdict={state.verdict}><Signs windows={windows} /></VerdictReasons></Panel>
       {!at ? <div className="panel"><Empty>{m.monitor.noWindows(count(mon.window?.rows))}</Empty></div> : (
         <>
           <Panel title={m.monitor.windows(windows.length)} id="windows"><WindowsLine model={mon.model} endpoint={endpoint} windows={windows} current={at.id} /></Panel>
@@ -103,14 +104,24 @@ function measured(w: Window, name: string): number | null {
   return typeof v === "number" ? v : null;
 }
 
+/** The accuracy (of a regression the RMSE) that is expected of windows without enough outcomes; it is always marked as an estimate. */
+function expected(windows: Window[]): { name: string; values: (number | null)[] } | undefined {
+  for (const [key, name] of [["accuracy", m.monitor.accuracy], ["rmse", "RMSE"]]) {
+    const values = windows.map((x) => { const v: unknown = x.estimate?.metrics?.[key]?.value; return typeof v === "number" ? v : null; });
+    if (values.some((v) => v !== null)) return { name: m.monitor.estimateOf(name), values };
+  }
+  return undefined;
+}
+
 function Performance({ windows, endpoint, limit }: { windows: Window[]; endpoint: string; limit?: number }) {
   const known = windows.filter((w) => w.performance && w.performance.n > 0);
-  if (known.length === 0) return <Panel title={m.monitor.performance} id="performance"><p className="dim">{m.monitor.labelsLate}</p></Panel>;
-  const last = known.at(-1)!.performance!;
-  const series = [{ name: m.monitor.accuracy, values: windows.map((w) => w.performance?.accuracy ?? null) }, { name: "AUC", values: windows.map((w) => w.performance?.auc ?? null) }, { name: "RMSE", values: windows.map((w) => measured(w, "rmse")) }].filter((s) => s.values.some((v) => v !== null));
+  const guessed = expected(windows);
+  if (known.length === 0 && !guessed) return <Panel title={m.monitor.performance} id="performance"><p className="dim">{m.monitor.labelsLate}</p></Panel>;
+  const last = known.at(-1)?.performance;
+  const series = [{ name: m.monitor.accuracy, values: windows.map((w) => w.performance?.accuracy ?? null) }, { name: "AUC", values: windows.map((w) => w.performance?.auc ?? null) }, { name: "RMSE", values: windows.map((w) => measured(w, "rmse")) }, ...(guessed ? [guessed] : [])].filter((s) => s.values.some((v) => v !== null));
   return (
     <Panel title={m.monitor.performance} id="performance">
-      <LineChart title={last.accuracy === null || last.accuracy === undefined ? m.monitor.performanceOf(count(last.n), percent(last.label_coverage)) : m.monitor.performanceTitle(percent(last.accuracy, 1), count(last.n), percent(last.label_coverage))} file={`${endpoint}-performance`} x={windows.map((_, i) => `#${i + 1}`)} series={series} marks={windows.map((w) => w.breached)}
+      <LineChart title={!last ? m.monitor.onlyEstimate : last.accuracy === null || last.accuracy === undefined ? m.monitor.performanceOf(count(last.n), percent(last.label_coverage)) : m.monitor.performanceTitle(percent(last.accuracy, 1), count(last.n), percent(last.label_coverage))} file={`${endpoint}-performance`} x={windows.map((_, i) => `#${i + 1}`)} series={series} marks={windows.map((w) => w.breached)}
         limit={limit ? { value: limit, label: m.monitor.limitAt(fixed(limit, 2)) } : undefined} 
         note={(i) => (windows[i].performance ? m.monitor.labelNote(count(windows[i].performance!.n), percent(windows[i].performance!.label_coverage)) : m.monitor.noLabels)} />
     </Panel>

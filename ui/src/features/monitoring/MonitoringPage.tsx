@@ -8,13 +8,13 @@ import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
 import { Page } from "../../ui/Page";
 import { paths } from "../../ui/url";
-import { VerdictChip } from "../../ui/Verdict";
+import { Plain, VerdictChip } from "../../ui/Verdict";
 import { useMonitor, useMonitors } from "./api";
 
 function State({ monitor }: { monitor: Monitor }) {
   const query = useMonitor(monitor.endpoint);
   const verdict = query.data?.verdict ?? monitor.verdict;
-  return <div style={{ maxWidth: 420 }}><VerdictChip verdict={verdict?.verdict} /><div className="dim wrap" style={{ marginTop: 4 }}>{verdict?.reasons?.[0]}</div></div>;
+  return <div style={{ maxWidth: 420 }}><VerdictChip verdict={verdict?.verdict} /><div className="dim" style={{ marginTop: 4 }}><Plain>{verdict?.reasons?.[0] ?? ""}</Plain></div></div>;
 }
 
 const columns: Column<Monitor>[] = [

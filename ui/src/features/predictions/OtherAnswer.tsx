@@ -63,8 +63,17 @@ function Load({ of, row }: { of: Changed; row: number }) {
   return <Button size="compact-sm" variant="default" onClick={() => { s.set(Object.fromEntries(of.changes.map((c) => [c.feature, c.to ?? null])), row); document.getElementById("what-if")?.scrollIntoView({ block: "start" }); }}>{m.whatIf.load}</Button>;
 }
 
+/** How many changes are listed before the others are asked for. */
+const listed = 5;
+
 function Changes({ of, label }: { of: Changed; label: string }) {
-  return <DataTable label={label} rows={of.changes} rowKey={(c) => c.feature} empty={<Empty>{m.none}</Empty>} columns={[
+  const [all, setAll] = useState(false);
+  if (!all && of.changes.length > listed + 2) return <><ChangesTable rows={of.changes.slice(0, listed)} label={label} /><div><button type="button" className="linkb" onClick={() => setAll(true)}>{m.whatIf.more(of.changes.length - listed)}</button></div></>;
+  return <ChangesTable rows={of.changes} label={label} />;
+}
+
+function ChangesTable({ rows, label }: { rows: Change[]; label: string }) {
+  return <DataTable label={label} rows={rows} rowKey={(c) => c.feature} empty={<Empty>{m.none}</Empty>} columns={[
     { key: "feature", head: w.feature, cell: (c) => <>{c.feature}<div className="dim small wrap">{c.words}</div></> },
     { key: "from", head: m.approvals.before, right: true, cell: (c) => text(c.from) },
     { key: "to", head: m.approvals.after, right: true, cell: (c) => text(c.to) },
