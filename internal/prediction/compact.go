@@ -39,8 +39,7 @@ func (s *Service) Run(ctx context.Context) error {
 			looked = s.Now()
 			s.Log.Adopt()
 		}
-		s.Log.Rotate(s.fileAfter())
-		if err := s.fileAll(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(s.Log.Rotate(s.fileAfter()), s.fileAll(ctx)); err != nil && ctx.Err() == nil {
 			s.Logger.ErrorContext(ctx, "the prediction log could not be filed; it stays in its segments", "error", err)
 			select { // a store that is down is not asked again at once
 			case <-ctx.Done():
@@ -58,25 +57,29 @@ func (s *Service) fileAfter() time.Duration {
 	return s.FileAfter
 }
 
-// File files everything that was appended before the call.
+// File files everything that was appended before the call. What cannot be filed stays in its segments; the rest is filed
+// all the same.
 func (s *Service) File(ctx context.Context) error {
 	if s.Log == nil {
 		return nil
 	}
-	s.Log.Rotate(0)
-	return s.fileAll(caller.System(ctx, "prediction"))
+	return errors.Join(s.Log.Rotate(0), s.fileAll(caller.System(ctx, "prediction")))
 }
 
 func (s *Service) fileAll(ctx context.Context) error {
 	s.filing.Lock()
 	defer s.filing.Unlock()
 	_, full := s.Log.segments()
-	for _, seg := range full {
+	var failed error
+	for _, seg := range full { // one that cannot be filed does not keep the others
 		if err := s.fileSegment(ctx, seg); err != nil {
-			return fmt.Errorf("file segment %s: %w", seg.id, err)
+			failed = errors.Join(failed, fmt.Errorf("file segment %s: %w", seg.id, err))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return failed
 }
 
 // place is where a group of records goes: one endpoint, one hour of arrival.
@@ -151,8 +154,8 @@ func (f *file) cover(r *Record, first bool) {
 	f.Models = addModel(f.Models, r.Model, r.Version)
 }
 
-// isFiled tells whether a crash came between filing the segment and removing it. All workspaces are filed at once, so
-// the first one tells.
+// isFiled tells whether a crash came between filing the segment and removing it, or another process took the segment over
+// after such a crash and its files may even have been purged since. All workspaces are filed at once, so the first tells.
 func (s *Service) isFiled(ctx context.Context, places []place, segment string) (done bool, err error) {
 	if len(places) == 0 {
 		return true, nil
@@ -211,7 +214,13 @@ func (s *Service) fileGroups(ctx context.Context, seg *segment, places []place, 
 			return errors.Join(err, errFiled)
 		}
 		for i, f := range files {
-			if err := s.index(tx.In(places[i].workspace), f, uses[i]); err != nil {
+			scope := tx.In(places[i].workspace)
+			if i == 0 || places[i-1].workspace != places[i].workspace {
+				if err := s.store.markFiled(scope, seg.id, s.Now()); err != nil {
+					return err
+				}
+			}
+			if err := s.index(scope, f, uses[i]); err != nil {
 				return err
 			}
 		}
@@ -257,11 +266,12 @@ func (s *Service) index(tx db.Scope, f file, uses map[useKey]useCount) error {
 		"first": f.First, "last": f.Last, "segment": f.Segment})
 }
 
-// count adds a record to the uses. Shadow copies are nobody's use.
+// count adds a record to the uses. Shadow copies are nobody's use. Segments of before MaxName hold names that an index
+// cannot hold, so they are cut here.
 func count(uses map[useKey]useCount, r *Record) {
 	if r.Slot == SlotShadow {
 		return
 	}
-	k := useKey{Model: r.Model, Day: r.At.Truncate(24 * time.Hour), Caller: r.Caller, Application: r.Application, Version: r.Version}
+	k := useKey{Model: cut(r.Model, MaxName), Day: r.At.Truncate(24 * time.Hour), Caller: cut(r.Caller, MaxName), Application: cut(r.Application, MaxName), Version: r.Version}
 	uses[k] = uses[k].plus(useCount{1, int64(r.Rows), r.Compute.Microseconds(), r.At})
 }

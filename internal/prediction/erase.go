@@ -6,11 +6,13 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"keelson/internal/audit"
+	"keelson/internal/blob"
 	"keelson/internal/db"
 	"keelson/internal/problem"
 )
@@ -33,7 +35,8 @@ type Erased struct {
 
 // Erase removes every prediction about a subject, with its outcomes: the files that hold any are written again without
 // it, and the audit log gets the digest before and after. Counts of calls stay. It can be broken off and repeated; what
-// another process has not filed yet is erased by repeating it once that is filed.
+// another process has not filed yet is erased by repeating it once that is filed. It fails with problem.Unavailable, having
+// erased what it reached, when this process cannot file all it has.
 func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, error) {
 	if subject == "" || len(subject) > MaxField {
 		return Erased{}, problem.New(problem.Invalid, "Name the subject whose predictions are to be erased, in at most %d bytes.", MaxField).At("subject")
@@ -41,15 +44,13 @@ func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, er
 	if strings.TrimSpace(reason) == "" {
 		return Erased{}, problem.New(problem.Invalid, "Say why: who asked, under which right.").At("reason")
 	}
-	if err := s.File(ctx); err != nil {
-		return Erased{}, err
-	}
+	unfiled := s.File(ctx) // what is filed is erased whether the rest can be filed or not
 	mac := hmac.New(sha256.New, s.HashKey)
 	mac.Write([]byte("subject\x00" + subject))
 	out := Erased{Subject: hex.EncodeToString(mac.Sum(nil)[:16])}
 	s.filing.Lock() // no file is written while files are written again
 	defer s.filing.Unlock()
-	for from := ""; ; {
+	for from, again := "", 0; ; {
 		var page []file
 		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
 			page, err = s.store.files(tx, bounds{}, false, from)
@@ -57,25 +58,47 @@ func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, er
 		}); err != nil {
 			return out, err
 		}
+		var err error
 		for _, f := range page {
-			if err := s.eraseIn(ctx, f, subject, reason, &out); err != nil {
-				return out, fmt.Errorf("erase a subject from %s: %w", f.Name, err)
+			if err = s.eraseIn(ctx, f, subject, reason, &out); err != nil {
+				err = fmt.Errorf("erase a subject from %s: %w", f.Name, err)
+				break
 			}
 		}
-		if len(page) < pageFiles {
+		switch {
+		case errors.Is(err, errChanged) && again < maxAgain:
+			from, again = "", again+1
+			out.Kept, out.Hold = 0, ""
+		case err != nil:
+			return out, err
+		case len(page) < pageFiles:
 			s.count(out.Predictions)
-			return out, s.sweep(ctx)
+			err = s.sweep(ctx)
+			if err == nil && unfiled != nil {
+				err = problem.New(problem.Unavailable, "%d predictions about the subject were erased, but some predictions cannot be filed now, among which may be more; the server's log says why. Erase again once that is mended.",
+					out.Predictions).Because(unfiled)
+			}
+			return out, err
+		default:
+			from = page[len(page)-1].First
 		}
-		from = page[len(page)-1].First
 	}
 }
 
+// errChanged says that another process removed a file or wrote it again since its row was read.
+var errChanged = errors.New("another process changed the file at the same time")
+
+// maxAgain is how often an erasure or a purge that others cross looks at the files again.
+const maxAgain = 50
+
+// eraseIn writes one file again without the subject. It fails with errChanged, having changed nothing, when f is not what
+// the log holds any more.
 func (s *Service) eraseIn(ctx context.Context, f file, subject, reason string, out *Erased) error {
 	var gone []string
 	for i := range f.Chunks {
 		rows, err := fetch[subjectRow](ctx, s, f, i)
 		if err != nil {
-			return err
+			return s.changed(ctx, f, err)
 		}
 		for _, r := range rows {
 			if r.Subject == subject {
@@ -87,21 +110,29 @@ func (s *Service) eraseIn(ctx context.Context, f file, subject, reason string, o
 		return nil
 	}
 	if err := s.nameModels(ctx, &f); err != nil {
-		return err
+		return s.changed(ctx, f, err)
 	}
 	next, err := s.without(ctx, f, gone)
 	if err != nil {
-		return err
+		return s.changed(ctx, f, err)
 	}
 	var outcomes int64
-	why := ""
+	why, removed := "", false
 	err = s.DB.Write(ctx, func(tx db.Scope) (err error) {
-		outcomes = 0
-		if why, err = held(tx, f); err != nil || why != "" {
+		outcomes, removed = 0, false
+		if why, err = held(tx, f); err != nil {
 			return err
 		}
-		if err := s.store.removeFile(tx, f); err != nil {
-			return err
+		if why == "" {
+			if removed, err = s.store.removeFile(tx, f); err != nil {
+				return err
+			}
+		}
+		if !removed { // then what was written again is nobody's
+			if next.Predictions == 0 {
+				return nil
+			}
+			return s.store.noteGone(tx, next.Name)
 		}
 		if next.Predictions > 0 {
 			if err := s.store.insertFile(tx, next); err != nil {
@@ -129,12 +160,26 @@ func (s *Service) eraseIn(ctx context.Context, f file, subject, reason string, o
 	case why != "":
 		out.Kept += len(gone)
 		out.Hold = why
+	case !removed:
+		return errChanged
 	default:
 		out.Files++
 		out.Predictions += int64(len(gone))
 		out.Outcomes += outcomes
 	}
 	return nil
+}
+
+// changed turns the failure to read a file into errChanged when its row is gone too.
+func (s *Service) changed(ctx context.Context, f file, cause error) error {
+	if !errors.Is(cause, blob.ErrNotFound) {
+		return cause
+	}
+	var there bool
+	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { there, err = s.store.there(tx, f); return err }); err != nil || there {
+		return errors.Join(cause, err)
+	}
+	return errChanged
 }
 
 // without writes a file again, without some predictions, under a new name.

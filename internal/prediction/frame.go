@@ -32,8 +32,9 @@ func appendFrame(dst []byte, r *Record) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, bodyAt)...)
 	dst[start+frameHead] = frameVersion
-	for _, s := range [...]string{r.Workspace, r.Endpoint, r.Model, r.Environment, r.Slot, r.Caller, r.Application, r.Purpose, r.Subject, r.Request, r.Error, r.Trace, r.Segment, r.Override} {
-		s = cut(s)
+	for _, s := range [...]string{r.Workspace, r.Endpoint, cut(r.Model, MaxName), cut(r.Environment, MaxName), r.Slot, cut(r.Caller, MaxName),
+		cut(r.Application, MaxName), r.Purpose, r.Subject, r.Request, r.Error, r.Trace, r.Segment, r.Override} {
+		s = cut(s, MaxField)
 		dst = binary.AppendUvarint(dst, uint64(len(s)))
 		dst = append(dst, s...)
 	}
@@ -48,11 +49,12 @@ func appendFrame(dst []byte, r *Record) []byte {
 	return tensor.AppendFrame(dst, r.Outputs)
 }
 
-// cut makes a text fit MaxField and UTF-8 without zero bytes, which PostgreSQL keeps in no text: one in a caller's name
-// would keep the whole segment from being filed. Nothing is copied when it fits already.
-func cut(s string) string {
-	if len(s) > MaxField {
-		s = s[:MaxField]
+// cut makes a text fit limit bytes and UTF-8 without zero bytes, which PostgreSQL keeps in no text: one in a caller's name
+// would keep the whole segment from being filed. A character that the limit divides goes whole. Nothing is copied when it
+// fits already.
+func cut(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
 	}
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "")

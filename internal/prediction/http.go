@@ -169,13 +169,13 @@ type handInInput struct {
 
 // HandIn is one prediction made elsewhere.
 type HandIn struct {
-	ID          string          `json:"id,omitempty" doc:"your own identifier; sending it again stores nothing again"`
+	ID          string          `json:"id,omitempty" maxLength:"200" doc:"your own identifier; sending it again stores nothing again"`
 	At          time.Time       `json:"at,omitzero" required:"false" doc:"when it was made; now if left out"`
-	Model       string          `json:"model,omitempty" doc:"the endpoint's name if left out"`
+	Model       string          `json:"model,omitempty" maxLength:"200" doc:"the endpoint's name if left out"`
 	Version     int             `json:"version,omitempty" minimum:"0"`
-	Environment string          `json:"environment,omitempty"`
-	Caller      string          `json:"caller,omitempty" doc:"who asked for the decision; you if left out"`
-	Application string          `json:"application,omitempty"`
+	Environment string          `json:"environment,omitempty" maxLength:"200"`
+	Caller      string          `json:"caller,omitempty" maxLength:"200" doc:"who asked for the decision; you if left out"`
+	Application string          `json:"application,omitempty" maxLength:"200"`
 	Purpose     string          `json:"purpose,omitempty"`
 	Subject     string          `json:"subject,omitempty" doc:"pseudonym"`
 	Segment     string          `json:"segment,omitempty"`

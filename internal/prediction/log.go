@@ -248,7 +248,7 @@ func (l *Log) writeLocked(frames []byte, count int) error {
 		return errors.New("the log is closed")
 	}
 	if s := l.active; s != nil && s.frames.Load() > 0 && s.size.Load()+int64(len(frames)) > l.o.SegmentBytes {
-		l.replaceLocked()
+		_ = l.replaceLocked() // where there is no room for the next one this one grows
 	}
 	if l.active == nil {
 		s, err := l.nextLocked()
@@ -276,13 +276,14 @@ func (l *Log) rotateLocked() {
 
 // replaceLocked closes the active segment once the next one is there with its room reserved. On a full disk it stays:
 // its own reserve is all there is.
-func (l *Log) replaceLocked() {
+func (l *Log) replaceLocked() error {
 	next, err := l.nextLocked()
 	if err != nil {
-		return
+		return fmt.Errorf("close a segment of the prediction log: there is no room for the next one: %w", err)
 	}
 	l.rotateLocked()
 	l.active = next
+	return nil
 }
 
 // nextLocked gives an empty segment: the spare one, or else a new one, for which everybody waits.
@@ -313,13 +314,15 @@ func (l *Log) prepare() {
 	l.mu.Unlock()
 }
 
-// Rotate closes the active segment if it has records older than age, so that it can be filed.
-func (l *Log) Rotate(age time.Duration) {
+// Rotate closes the active segment if it has records older than age, so that it can be filed. When the next one cannot be
+// made it stays as it is, and the error says so.
+func (l *Log) Rotate(age time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s := l.active; s != nil && s.frames.Load() > 0 && l.o.Now().Sub(s.created) >= age {
-		l.replaceLocked()
+		return l.replaceLocked()
 	}
+	return nil
 }
 
 // queue is Append in async mode. The identifier is given under the same lock as the place in the queue.

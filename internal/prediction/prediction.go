@@ -41,7 +41,7 @@ const (
 	Async = "async" // queued; a full queue drops the record and counts it
 )
 
-// Record is one call of one version. Text fields hold what the caller said, at most MaxField bytes each.
+// Record is one call of one version. Text fields hold what the caller said, at most MaxField bytes each, names MaxName.
 type Record struct {
 	ID          string    // from Append: a UUIDv7 as db.NewID writes them; in the order of arrival
 	At          time.Time // UTC, microseconds; from Append, or when a prediction handed in says so
@@ -69,8 +69,12 @@ type Record struct {
 	Redacted    json.RawMessage // what of the tensors was left out, JSON of Redacted, nil when nothing was
 }
 
-// MaxField is the longest text field that is kept; longer ones are cut.
+// MaxField is the longest text field that is kept, in bytes; longer ones are cut.
 const MaxField = 1024
+
+// MaxName is the longest model, environment, caller or application, in bytes: together they are keys of an index, whose
+// rows PostgreSQL limits to 2,704 bytes. In calls longer ones are cut, in predictions handed in they are refused.
+const MaxName = 200
 
 // SetFired keeps what a Tracer told.
 func (r *Record) SetFired(t []engine.Trace) {

@@ -291,7 +291,9 @@ func TestFilingHappensOnceWhereverItIsCutOff(t *testing.T) {
 			}
 		}},
 		{"between the database and the removal of the segment", func(t *testing.T, s *Service, dir string) {
-			s.Log.Rotate(0)
+			if err := s.Log.Rotate(0); err != nil {
+				t.Fatal(err)
+			}
 			s.Log.sync()
 			names := withRecords(dir)
 			if len(names) != 1 {

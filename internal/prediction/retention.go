@@ -121,6 +121,19 @@ const settling = 10 * time.Minute
 // Purge removes whole files of the log with their rows and the outcomes of their predictions. What is under a hold, as
 // endpoint, model or version, stays. It can be broken off and repeated.
 func (s *Service) Purge(ctx context.Context, p Purge) (Purged, error) {
+	if p.DryRun {
+		return s.purge(ctx, p)
+	}
+	unfiled := s.File(ctx) // does not keep what is filed from going
+	out, err := s.purge(ctx, p)
+	if err == nil && unfiled != nil {
+		err = problem.New(problem.Unavailable, "%d predictions were removed, but some predictions cannot be filed now and stay until they are; the server's log says why.", out.Predictions).Because(unfiled)
+	}
+	return out, err
+}
+
+// purge is Purge of what is filed.
+func (s *Service) purge(ctx context.Context, p Purge) (Purged, error) {
 	if p.Before.IsZero() {
 		return Purged{}, problem.New(problem.Invalid, "Say until when predictions are to go: before=2026-11-01.").At("before")
 	}
@@ -129,11 +142,6 @@ func (s *Service) Purge(ctx context.Context, p Purge) (Purged, error) {
 	}
 	p.Before = p.Before.UTC().Truncate(time.Hour)
 	out := Purged{DryRun: p.DryRun, Before: p.Before, Endpoints: []PurgedEndpoint{}}
-	if !p.DryRun {
-		if err := s.File(ctx); err != nil {
-			return out, err
-		}
-	}
 	endpoints := []string{p.Endpoint}
 	if p.Endpoint == "" {
 		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { endpoints, err = s.store.endpoints(tx); return err }); err != nil {
@@ -170,11 +178,12 @@ func (s *Service) count(removed int64) {
 	s.purged.Add(float64(removed))
 }
 
-// purgeEndpoint removes the files of one endpoint, a page in one transaction.
+// purgeEndpoint removes the files of one endpoint, a page in one transaction. A page in which another process changed a
+// file is looked at again.
 func (s *Service) purgeEndpoint(ctx context.Context, endpoint string, p Purge) (PurgedEndpoint, error) {
 	out := PurgedEndpoint{Endpoint: endpoint}
 	below := floorID(p.Before)
-	for from := ""; ; {
+	for from, again := "", 0; ; {
 		var page []file
 		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
 			page, err = s.store.filesBefore(tx, endpoint, below, from)
@@ -185,65 +194,90 @@ func (s *Service) purgeEndpoint(ctx context.Context, endpoint string, p Purge) (
 			}
 			return out, err
 		}
-		from = page[len(page)-1].First
-		for i := range page {
-			if err := s.nameModels(ctx, &page[i]); err != nil {
-				return out, err
-			}
-		}
-		var now PurgedEndpoint
-		work := func(tx db.Scope) error {
-			now = PurgedEndpoint{}
-			var gone []string
-			for _, f := range page {
-				if why, err := held(tx, f); err != nil || why != "" {
-					if err != nil {
-						return err
-					}
-					now.Kept++
-					now.Hold = why
-					continue
-				}
-				now.Files++
-				now.Predictions += f.Predictions
-				now.Bytes += f.Bytes
-				if p.DryRun {
-					continue
-				}
-				if err := s.store.removeFile(tx, f); err != nil {
-					return err
-				}
-				gone = append(gone, f.ID)
-			}
-			if len(gone) == 0 {
-				return nil
-			}
-			n, err := s.store.deleteOutcomes(tx, endpoint, page[0].First, lastOf(page))
-			if err != nil {
-				return err
-			}
-			now.Outcomes = n
-			return audit.Record(tx, "prediction.purged", "deployment/"+endpoint, map[string]any{"why": p.Why, "before": p.Before, "files": gone,
-				"predictions": now.Predictions, "outcomes": n, "bytes": now.Bytes, "kept": now.Kept})
-		}
-		err := error(nil)
-		if p.DryRun {
-			err = s.DB.Read(ctx, work)
-		} else {
-			err = s.DB.Write(ctx, work)
-		}
-		if err != nil {
+		now, err := s.purgePage(ctx, endpoint, p, page)
+		if err != nil && !errors.Is(err, errChanged) {
 			return out, err
 		}
 		out.Files += now.Files
 		out.Predictions += now.Predictions
 		out.Outcomes += now.Outcomes
 		out.Bytes += now.Bytes
+		if err != nil {
+			if again++; again > maxAgain {
+				return out, err
+			}
+			continue
+		}
 		out.Kept += now.Kept
 		if now.Hold != "" {
 			out.Hold = now.Hold
 		}
+		from = page[len(page)-1].First
 	}
+}
+
+// purgePage removes some files of an endpoint in one transaction, or says what would go. Beside errChanged it tells what
+// went: every file but those that another process removed or wrote again since their rows were read.
+func (s *Service) purgePage(ctx context.Context, endpoint string, p Purge, page []file) (now PurgedEndpoint, err error) {
+	changed := false
+	var known []file
+	for _, f := range page {
+		switch err := s.changed(ctx, f, s.nameModels(ctx, &f)); {
+		case errors.Is(err, errChanged):
+			changed = true
+		case err != nil:
+			return now, err
+		default:
+			known = append(known, f)
+		}
+	}
+	crossed := false
+	work := func(tx db.Scope) error {
+		now, crossed = PurgedEndpoint{}, false
+		var gone []string
+		for _, f := range known {
+			why, err := held(tx, f)
+			if err != nil {
+				return err
+			}
+			if why != "" {
+				now.Kept++
+				now.Hold = why
+				continue
+			}
+			if !p.DryRun {
+				if ok, err := s.store.removeFile(tx, f); err != nil {
+					return err
+				} else if !ok {
+					crossed = true
+					continue
+				}
+				gone = append(gone, f.ID)
+			}
+			now.Files++
+			now.Predictions += f.Predictions
+			now.Bytes += f.Bytes
+		}
+		if len(gone) == 0 {
+			return nil
+		}
+		n, err := s.store.deleteOutcomes(tx, endpoint, page[0].First, lastOf(page))
+		if err != nil {
+			return err
+		}
+		now.Outcomes = n
+		return audit.Record(tx, "prediction.purged", "deployment/"+endpoint, map[string]any{"why": p.Why, "before": p.Before, "files": gone,
+			"predictions": now.Predictions, "outcomes": n, "bytes": now.Bytes, "kept": now.Kept})
+	}
+	if p.DryRun {
+		err = s.DB.Read(ctx, work)
+	} else {
+		err = s.DB.Write(ctx, work)
+	}
+	if err == nil && (changed || crossed) {
+		err = errChanged
+	}
+	return now, err
 }
 
 func lastOf(page []file) (last string) {
@@ -322,8 +356,8 @@ func (s *Service) Jobs(r *job.Runner) { r.Every("prediction.retain", time.Hour, 
 
 // Retain removes in every workspace what is older than its retention, whole days of it.
 func (s *Service) Retain(ctx context.Context) error {
-	if err := s.File(ctx); err != nil {
-		return err
+	if err := s.File(ctx); err != nil { // what is filed goes all the same
+		s.Logger.ErrorContext(ctx, "the prediction log could not be filed before old predictions are removed", "error", err)
 	}
 	var workspaces []string
 	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { workspaces, err = s.store.workspaces(tx); return err }); err != nil {
@@ -347,7 +381,7 @@ func (s *Service) Retain(ctx context.Context) error {
 				continue
 			}
 			before := s.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -n)
-			got, err := s.Purge(ctx, Purge{Before: before, Endpoint: e, Why: fmt.Sprintf("kept for %d days", n)})
+			got, err := s.purge(ctx, Purge{Before: before, Endpoint: e, Why: fmt.Sprintf("kept for %d days", n)})
 			if err != nil {
 				return err
 			}
@@ -355,9 +389,15 @@ func (s *Service) Retain(ctx context.Context) error {
 				s.Logger.InfoContext(ctx, "predictions removed after their retention", "endpoint", e, "days", n, "files", got.Files, "predictions", got.Predictions)
 			}
 		}
+		if err := s.DB.Write(ctx, func(tx db.Scope) error { return s.store.forgetFiled(tx, s.Now().Add(-remembered)) }); err != nil {
+			return err
+		}
 		if err := s.sweep(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// remembered is how long a segment may lie about after it was filed and still be known as filed.
+const remembered = 400 * 24 * time.Hour

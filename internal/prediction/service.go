@@ -343,6 +343,14 @@ func (s *Service) HandIn(ctx context.Context, endpoint string, list []Record) ([
 			return nil, problem.New(problem.Invalid, "An identifier has at most 200 bytes.").At(at + ".id")
 		case strings.IndexByte(r.Request, 0) >= 0:
 			return nil, problem.New(problem.Invalid, "The identifier %q holds a zero byte; take it out.", clip(r.Request)).At(at + ".id")
+		case len(r.Model) > MaxName:
+			return nil, tooLong("model").At(at + ".model")
+		case len(r.Environment) > MaxName:
+			return nil, tooLong("environment").At(at + ".environment")
+		case len(r.Caller) > MaxName:
+			return nil, tooLong("caller").At(at + ".caller")
+		case len(r.Application) > MaxName:
+			return nil, tooLong("application").At(at + ".application")
 		case r.At.After(s.Now().Add(clockSkew)):
 			return nil, problem.New(problem.Invalid, "The prediction's time lies in the future.").At(at + ".at")
 		case len(r.Inputs) == 0 || len(r.Outputs) == 0 && r.Error == "":
@@ -396,6 +404,10 @@ func (s *Service) HandIn(ctx context.Context, endpoint string, list []Record) ([
 		return nil, fmt.Errorf("settle the identifiers of a batch: %w", err)
 	}
 	return ids, nil
+}
+
+func tooLong(what string) *problem.Error {
+	return problem.New(problem.Invalid, "The name of the %s is too long; it has at most %d bytes.", what, MaxName)
 }
 
 // redact takes out of predictions made elsewhere what must not be logged.

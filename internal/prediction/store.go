@@ -52,11 +52,25 @@ func (c useCount) plus(o useCount) useCount {
 // store is the SQL of this noun.
 type store struct{}
 
-// filed tells whether a segment has been filed, looking in the scope's workspace.
+// filed tells whether a segment has been filed, looking in the scope's workspace. Its files may be gone; a process of
+// before prediction_segment marks nothing but its files.
 func (store) filed(tx db.Scope, segment string) (bool, error) {
 	var n int
-	err := tx.QueryRow(`SELECT COUNT(*) FROM prediction_file WHERE workspace = $1 AND segment = $2`, tx.Workspace, segment).Scan(&n)
+	err := tx.QueryRow(`SELECT (SELECT COUNT(*) FROM prediction_segment WHERE workspace = $1 AND segment = $2) + (SELECT COUNT(*) FROM prediction_file WHERE workspace = $1 AND segment = $2)`,
+		tx.Workspace, segment).Scan(&n)
 	return n > 0, err
+}
+
+// markFiled remembers that a segment has been filed, whatever becomes of its files.
+func (store) markFiled(tx db.Scope, segment string, now time.Time) error {
+	_, err := tx.Exec(`INSERT INTO prediction_segment (workspace, segment, filed_at) VALUES ($1, $2, $3)`, tx.Workspace, segment, db.Micros(now))
+	return err
+}
+
+// forgetFiled removes what is remembered of segments that were filed before a time.
+func (store) forgetFiled(tx db.Scope, before time.Time) error {
+	_, err := tx.Exec(`DELETE FROM prediction_segment WHERE workspace = $1 AND filed_at < $2`, tx.Workspace, db.Micros(before))
+	return err
 }
 
 func (store) insertFile(tx db.Scope, f file) error {

@@ -78,13 +78,30 @@ func (store) sameSegment(tx db.Scope, f file) (out []file, err error) {
 	return out, err
 }
 
-// removeFile takes a file's row away and notes its bytes for deletion.
-func (store) removeFile(tx db.Scope, f file) error {
-	if _, err := tx.Exec(`DELETE FROM prediction_file WHERE workspace = $1 AND id = $2`, tx.Workspace, f.ID); err != nil {
-		return err
+// removeFile takes a file's row away and notes its bytes for deletion; false when another process was there before, which
+// removed the file or wrote it again.
+func (s store) removeFile(tx db.Scope, f file) (bool, error) {
+	res, err := tx.Exec(`DELETE FROM prediction_file WHERE workspace = $1 AND id = $2`, tx.Workspace, f.ID)
+	if err != nil {
+		return false, err
 	}
-	_, err := tx.Exec(`INSERT INTO prediction_gone (workspace, name) VALUES ($1, $2) ON CONFLICT (workspace, name) DO NOTHING`, tx.Workspace, f.Name)
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return false, err
+	}
+	return true, s.noteGone(tx, f.Name)
+}
+
+// noteGone notes the bytes of a file without a row for deletion.
+func (store) noteGone(tx db.Scope, name string) error {
+	_, err := tx.Exec(`INSERT INTO prediction_gone (workspace, name) VALUES ($1, $2) ON CONFLICT (workspace, name) DO NOTHING`, tx.Workspace, name)
 	return err
+}
+
+// there tells whether a file's row is still there.
+func (store) there(tx db.Scope, f file) (bool, error) {
+	var n int
+	err := tx.QueryRow(`SELECT COUNT(*) FROM prediction_file WHERE workspace = $1 AND id = $2`, tx.Workspace, f.ID).Scan(&n)
+	return n > 0, err
 }
 
 // deleteOutcomes removes the outcomes of an endpoint's predictions from first to last that no file holds any more.
