@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"keelson/internal/problem"
 	"keelson/internal/proc"
@@ -26,6 +27,7 @@ import (
 type Environments struct {
 	Root   string
 	Python string
+	Most   int64 // bytes of one environment while it is made; 0: 16 GiB
 
 	mu       sync.Mutex
 	building map[string]*sync.Mutex
@@ -34,6 +36,9 @@ type Environments struct {
 // readyMark is the end of the name of a file beside an environment that was built to its end; a folder without it is built
 // anew. It lies outside, so that no package brings it.
 const readyMark = ".ready"
+
+// longest is how long the making of one environment may take.
+const longest = time.Hour
 
 // System is the folder with the python of the machine itself, which stands in where there is no lock.
 const System = "/usr/bin"
@@ -132,23 +137,54 @@ func (e *Environments) ensure(ctx context.Context, lock []byte, log io.Writer, e
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make environment folder: %w", err)
 	}
-	said := &proc.Tail{To: log}
-	run := func(args ...string) error {
-		// It dies with us, so a server that takes over does not find two builders in one folder.
-		if err := proc.Run(ctx, said, env, dir, args...); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return problem.New(problem.Unavailable, "The Python environment could not be made: %s", why(said.String())).Because(
-				errors.Join(fmt.Errorf("run %s", strings.Join(args[:min(len(args), 12)], " ")), err))
+	ctx, cancel := context.WithTimeoutCause(ctx, longest, problem.New(problem.Unavailable, "The Python environment was not made within %s.", longest))
+	defer cancel()
+	ctx, full := context.WithCancelCause(ctx)
+	defer full(nil)
+	most := e.Most
+	if most == 0 {
+		most = 16 << 30
+	}
+	bounded := func() error {
+		if proc.FolderSize(most, dir) > most {
+			return problem.New(problem.Unsupported, "The Python environment takes more than %d MiB, the limit for one.", most>>20).At("requirements.txt")
 		}
 		return nil
 	}
-	if err := run(host, "-m", "venv", dir); err != nil {
-		return "", err
+	go func() { // ends with ctx
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if err := bounded(); err != nil {
+					full(err)
+				}
+			}
+		}
+	}()
+	said := &proc.Tail{To: log}
+	run := func(args ...string) error {
+		// It dies with us, so a server that takes over does not find two builders in one folder.
+		err := proc.Run(ctx, said, env, dir, args...)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == nil {
+			err = bounded()
+		} else {
+			err = problem.New(problem.Unavailable, "The Python environment could not be made: %s", why(said.String())).Because(
+				errors.Join(fmt.Errorf("run %s", strings.Join(args[:min(len(args), 12)], " ")), err))
+		}
+		return err
 	}
-	if err := fill(run, dir); err != nil {
-		return "", err
+	if err = run(host, "-m", "venv", dir); err == nil {
+		err = fill(run, dir)
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir)) // what came of it may be as large as it likes
 	}
 	fmt.Fprintf(log, "the Python environment is ready.\n")
 	return bin, os.WriteFile(dir+readyMark, []byte("sha256:"+digest+"\n"), 0o600)

@@ -2,9 +2,11 @@ package venv_test
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 
+	"keelson/internal/problem"
 	"keelson/internal/venv"
 )
 
@@ -34,6 +36,14 @@ func TestAnEnvironmentIsMadeOnceFromItsLockFile(t *testing.T) {
 	}
 	if _, ok := e.Ready(missing); ok {
 		t.Error("an environment that was not made to its end is ready")
+	}
+	root := t.TempDir()
+	small := &venv.Environments{Root: root, Most: 1 << 20}
+	if _, err := small.EnsureWheels(t.Context(), lock, &log); problem.KindOf(err) != problem.Unsupported || !strings.Contains(err.Error(), "more than 1 MiB") {
+		t.Errorf("an environment that is too large gave %v", err)
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) != 0 {
+		t.Errorf("of an environment that was not made, %v is left (%v)", left, err)
 	}
 	given := &venv.Environments{Python: "/no/such/python"}
 	if _, err := given.Ensure(t.Context(), lock, &log); err == nil || !strings.Contains(err.Error(), "/no/such/python") {

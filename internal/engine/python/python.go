@@ -232,9 +232,7 @@ func (e *Engine) background(ctx context.Context, l []byte) {
 	e.building[key] = true
 	ref := engine.Ref(ctx)
 	go func() { // ends with the building, which has its time
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
-		defer cancel()
-		if _, err := e.Envs.EnsureWheels(ctx, l, &lines{log: e.Log, ref: ref}); err != nil {
+		if _, err := e.Envs.EnsureWheels(context.WithoutCancel(ctx), l, &lines{log: e.Log, ref: ref}); err != nil {
 			e.Log.Error("a Python environment could not be made", "version", ref, "error", err)
 		}
 		e.mu.Lock()
