@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"keelson/internal/access"
+	"keelson/internal/caller"
 	"keelson/internal/dataset"
 	"keelson/internal/db"
 	"keelson/internal/problem"
@@ -184,6 +186,8 @@ func (s *Service) putOne(ctx context.Context, in *putInput) (Monitor, error) {
 		to := b.OnBreach
 		if to.Retrain == nil {
 			to = nil
+		} else if err := s.mayRetrain(ctx, in.Endpoint, to.Retrain.Pipeline); err != nil {
+			return Monitor{}, err
 		}
 		c.OnBreach = &to
 	}
@@ -336,4 +340,21 @@ func (s *Service) getBackfill(ctx context.Context, in *windowInput) (Backfill, e
 		return b, problem.New(problem.NotFound, "The monitor of %q has no back-fill %q.", in.Endpoint, clip(in.ID)).At("id")
 	}
 	return b, err
+}
+
+// mayRetrain fails with problem.Forbidden when who asks may not start pipelines and would have a monitor start one that
+// it does not start already.
+func (s *Service) mayRetrain(ctx context.Context, endpoint, pipeline string) error {
+	who := caller.From(ctx)
+	if access.Can(who, "pipeline.run") {
+		return nil
+	}
+	m, err := s.Get(ctx, endpoint)
+	if err == nil && m.OnBreach != nil && m.OnBreach.Retrain != nil && m.OnBreach.Retrain.Pipeline == pipeline {
+		return nil
+	}
+	if err != nil && !problem.Is(err, problem.NotFound) {
+		return err
+	}
+	return problem.New(problem.Forbidden, "%s may not have a monitor start pipelines; ask somebody who may run them.", who.Name).At("on_breach.retrain.pipeline")
 }

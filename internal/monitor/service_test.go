@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -444,8 +445,8 @@ func TestVersionsSideBySideHaveTheirOwnWindows(t *testing.T) {
 
 type gate struct{}
 
-func (gate) Authenticate(*http.Request) (caller.Caller, error) {
-	return caller.Caller{ID: "u", Name: "mia", Kind: caller.Person, Roles: []string{"ml-engineer"}}, nil
+func (gate) Authenticate(r *http.Request) (caller.Caller, error) {
+	return caller.Caller{ID: "u", Name: "mia", Kind: caller.Person, Roles: []string{cmp.Or(r.Header.Get("Role"), "ml-engineer")}}, nil
 }
 func (gate) Refused(context.Context, rest.Route, error) {}
 
@@ -455,12 +456,14 @@ func TestTheRoutesSpeakAsPlanned(t *testing.T) {
 		w.Routes(api)
 		server := httptest.NewServer(api)
 		defer server.Close()
+		role := ""
 		call := func(method, path, body string, into any) int {
 			t.Helper()
 			req, err := http.NewRequest(method, server.URL+"/api/v1/monitors"+path, strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
+			req.Header.Set("Role", role)
 			req.Header.Set("Content-Type", "application/json")
 			res, err := server.Client().Do(req)
 			if err != nil {
@@ -509,6 +512,14 @@ func TestTheRoutesSpeakAsPlanned(t *testing.T) {
 				t.Errorf("PUT %s: %d %+v", body, code, doc)
 			}
 		}
+		role = "it-operations" // may write monitors, and start no pipelines
+		for body, want := range map[string]int{`{"on_breach":{"retrain":{"pipeline":"other"}}}`: 403, `{"on_breach":{"retrain":{"pipeline":"screening"}},"limits":{"psi":0.3}}`: 200} {
+			doc = rest.Doc{}
+			if code := call("PUT", "/screening", body, &doc); code != want || want == 403 && doc.Field != "on_breach.retrain.pipeline" {
+				t.Errorf("PUT %s by %s: %d %+v", body, role, code, doc)
+			}
+		}
+		role = ""
 		if code := call("GET", "/ghost", "", &doc); code != 404 {
 			t.Error(code)
 		}
