@@ -104,7 +104,7 @@ func (c *Column) addAll(values []float64) {
 	if len(values) == 0 {
 		return
 	}
-	lowest, highest, sum := values[0], values[0], 0.0
+	lowest, highest := values[0], values[0]
 	for _, v := range values {
 		if v < lowest {
 			lowest = v
@@ -112,19 +112,36 @@ func (c *Column) addAll(values []float64) {
 		if v > highest {
 			highest = v
 		}
-		sum += v
 	}
 	other := Column{Valid: int64(len(values)), Min: lowest, Max: highest}
 	if other.Moments.Huge = max(highest, -lowest) > 1e150; !other.Moments.Huge {
-		other.Moments.Mean = sum / float64(len(values))
-		for _, v := range values {
-			d := v - other.Moments.Mean
-			other.Moments.M2 += d * d
-		}
+		other.Moments.Mean, other.Moments.M2 = moments(values)
 	}
 	c.join(&other)
 	c.Valid += other.Valid
 	c.Numbers.addAll(values)
+}
+
+// moments are the mean and the sum of squared deviations. Four sums side by side do not wait for each other.
+func moments(values []float64) (mean, m2 float64) {
+	var a, b, c, d float64
+	rest := values
+	for ; len(rest) >= 4; rest = rest[4:] {
+		a, b, c, d = a+rest[0], b+rest[1], c+rest[2], d+rest[3]
+	}
+	for _, v := range rest {
+		a += v
+	}
+	mean = (a + b + c + d) / float64(len(values))
+	a, b, c, d = 0, 0, 0, 0
+	for rest = values; len(rest) >= 4; rest = rest[4:] {
+		p, q, r, s := rest[0]-mean, rest[1]-mean, rest[2]-mean, rest[3]-mean
+		a, b, c, d = a+p*p, b+q*q, c+r*r, d+s*s
+	}
+	for _, v := range rest {
+		a += (v - mean) * (v - mean)
+	}
+	return mean, a + b + c + d
 }
 
 // AddWord takes a word; an empty one is missing.
