@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,7 +129,7 @@ func (l *Log) Adopt() {
 		l.replayed.Add(float64(s.frames.Load()))
 		l.o.Logger.Info("segment taken over", "segment", s.id, "predictions", s.frames.Load(), "torn_bytes", torn)
 		l.mu.Lock()
-		l.clock.last = max(l.clock.last, tickOf(s.lastID))
+		l.clock.last = max(l.clock.last, tickOf(s.highest))
 		l.closed = append(l.closed, s)
 		l.mu.Unlock()
 	}
@@ -441,20 +442,35 @@ func (l *Log) segments() (all, full []*segment) {
 // read gives the frames of s that may hold identifiers above after.
 func (l *Log) read(s *segment, after string) ([]byte, error) {
 	l.mu.Lock()
-	from := int64(len(segmentMagic))
-	for _, m := range s.marks {
-		if m.id > after {
-			break
-		}
-		from = m.at
-	}
-	to := s.size.Load()
+	from, to := s.span(after)
 	l.mu.Unlock()
-	b := make([]byte, to-from)
-	if _, err := s.file.ReadAt(b, from); err != nil && len(b) > 0 {
-		return nil, fmt.Errorf("read segment %s: %w", s.id, err)
+	return s.bytes(from, to)
+}
+
+// readOf gives frames of s that may hold identifiers above after, one behind the other: those of one endpoint, and where
+// they are much of the segment the others too.
+func (l *Log) readOf(s *segment, workspace, endpoint, after string) ([]byte, error) {
+	l.mu.Lock()
+	from, to := s.span(after)
+	list := s.extents[string(extentKey(nil, []byte(workspace), []byte(endpoint)))]
+	l.mu.Unlock()
+	first := sort.Search(len(list), func(i int) bool { return list[i].at >= from })
+	size := int64(0)
+	for _, p := range list[first:] {
+		size += int64(p.size)
 	}
-	return b, nil
+	if size > (to-from)/8 {
+		return s.bytes(from, to)
+	}
+	out := make([]byte, size)
+	rest := out
+	for _, p := range list[first:] {
+		if _, err := s.file.ReadAt(rest[:p.size], p.at); err != nil {
+			return nil, fmt.Errorf("read segment %s: %w", s.id, err)
+		}
+		rest = rest[p.size:]
+	}
+	return out, nil
 }
 
 // drop removes a segment that has been filed.

@@ -148,7 +148,13 @@ func (r *reading) unfiled() ([]*source, error) {
 	var out []*source
 	all, _ := r.s.Log.segments()
 	for _, seg := range all {
-		b, err := r.s.Log.read(seg, r.above)
+		var b []byte
+		var err error
+		if r.q.Endpoint != "" {
+			b, err = r.s.Log.readOf(seg, r.workspace, r.q.Endpoint, r.above)
+		} else {
+			b, err = r.s.Log.read(seg, r.above)
+		}
 		if errors.Is(err, os.ErrClosed) {
 			continue // filed since segments was called
 		}

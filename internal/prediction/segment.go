@@ -1,6 +1,7 @@
 package prediction
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,9 +29,10 @@ type segment struct {
 	frames  atomic.Int64
 	dirty   bool // has bytes that were not synced
 	marks   []mark
-	marked  int64 // size at the last mark
-	lastID  string
-	tally   tally // of its calls, behind a lock of its own
+	marked  int64               // size at the last mark
+	highest string              // identifier of its frames
+	extents map[string][]extent // by workspace and endpoint: their frames, in the order of the file
+	tally   tally               // of its calls, behind a lock of its own
 }
 
 // mark says that the frame at a place has an identifier; there is one about every markEvery bytes.
@@ -41,12 +43,66 @@ type mark struct {
 
 const markEvery = 128 << 10
 
+// extent is where a frame stands in its segment.
+type extent struct {
+	at   int64
+	size int32 // with its head
+}
+
+// extentKey is the key of extents, without a copy when it is used to look one up.
+func extentKey(into, workspace, endpoint []byte) []byte {
+	return append(append(append(into, workspace...), 0), endpoint...)
+}
+
+// enter remembers where the whole frames stand that were put at a place.
+func (s *segment) enter(frames []byte, at int64) {
+	if s.extents == nil {
+		s.extents = map[string][]extent{}
+	}
+	var room [128]byte
+	for len(frames) > 0 {
+		n := frameHead + int(binary.LittleEndian.Uint32(frames))
+		id, workspace, endpoint := peek(frames[frameHead:n])
+		if string(id) > s.highest {
+			s.highest = string(id)
+		}
+		key := extentKey(room[:0], workspace, endpoint)
+		s.extents[string(key)] = append(s.extents[string(key)], extent{at, int32(n)})
+		frames, at = frames[n:], at+int64(n)
+	}
+}
+
 // note remembers the frame that was put at a place.
 func (s *segment) note(id []byte, at int64) {
 	if len(s.marks) == 0 || at-s.marked >= markEvery {
 		s.marks = append(s.marks, mark{string(id), at})
 		s.marked = at
 	}
+}
+
+// span is the part of the file that may hold identifiers above after.
+func (s *segment) span(after string) (from, to int64) {
+	to = s.size.Load()
+	if s.highest <= after {
+		return to, to
+	}
+	from = int64(len(segmentMagic))
+	for _, m := range s.marks {
+		if m.id > after {
+			break
+		}
+		from = m.at
+	}
+	return from, to
+}
+
+// bytes reads a part of the file.
+func (s *segment) bytes(from, to int64) ([]byte, error) {
+	b := make([]byte, to-from)
+	if _, err := s.file.ReadAt(b, from); err != nil && len(b) > 0 {
+		return nil, fmt.Errorf("read segment %s: %w", s.id, err)
+	}
+	return b, nil
 }
 
 // newSegment makes <node>-<id>.seg in dir, making dir if missing, locks it and reserves room for size bytes.
@@ -88,6 +144,7 @@ func (s *segment) write(frames []byte, count int) (broken bool, err error) {
 	}
 	s.dirty = true
 	s.note(frames[idAt:idAt+idLen], at)
+	s.enter(frames, at)
 	s.frames.Add(int64(count))
 	s.size.Store(at + int64(len(frames)))
 	return false, nil
@@ -134,8 +191,8 @@ func adopt(path string) (s *segment, torn int64, err error) {
 			if err != nil {
 				break
 			}
-			s.lastID = string(payload[1 : 1+idLen])
 			s.note(payload[1:1+idLen], int64(good))
+			s.enter(rest[:frameHead+len(payload)], int64(good))
 			good += frameHead + len(payload)
 			s.frames.Add(1)
 			rest = next
