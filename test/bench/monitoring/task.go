@@ -308,7 +308,7 @@ func fleetTask(dir string, seconds int, watch bool) error {
 	defer segments.Close()
 	calls := &prediction.Service{DB: d, Blobs: blobs, Log: segments, Logger: log, Now: time.Now}
 	data := &dataset.Service{DB: d, Blobs: blobs, Log: log, Now: time.Now, TempDir: dir}
-	service := &monitor.Service{DB: d, Log: log, Now: time.Now, Calls: &monitor.Predictions{Service: calls}, Data: data}
+	service := &monitor.Service{DB: d, Log: log, Now: time.Now, Calls: &monitor.Predictions{Service: calls}, Data: data, Pause: 5 * time.Second}
 	for i := range models {
 		if _, err := service.Put(ctx, fmt.Sprintf("model-%d", i), monitor.Change{Window: &monitor.Window{Rows: 200}}); err != nil {
 			return err
