@@ -2,10 +2,12 @@ package oip
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -18,10 +20,12 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"keelson/internal/engine"
 	"keelson/internal/engine/cel"
 	"keelson/internal/engine/lightgbm"
 	"keelson/internal/engine/linear"
 	"keelson/internal/engine/onnx"
+	"keelson/internal/engine/onnxruntime"
 	"keelson/internal/engine/remote"
 	"keelson/internal/engine/xgboost"
 	"keelson/internal/oip/inference"
@@ -29,6 +33,14 @@ import (
 	"keelson/internal/release"
 	"keelson/test/corpus"
 )
+
+// The test program is also the process of onnxruntime's models.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == onnxruntime.Word {
+		os.Exit(onnxruntime.Child(os.Args[2:]))
+	}
+	os.Exit(m.Run())
+}
 
 // everyEngine serves one or more models of every engine that needs nothing but this process.
 func everyEngine(t *testing.T) *house {
@@ -45,7 +57,7 @@ func everyEngine(t *testing.T) *house {
 	live := func(endpoint, format, file, text string) served {
 		return served{endpoint: endpoint, state: release.Live, file: file, format: format, version: 1, text: text}
 	}
-	return serve(t, []served{
+	all := []served{
 		live("xgboost", "xgboost-ubj", models+"logistic_named.ubj", ""),
 		live("lightgbm", lightgbm.Format, "../engine/lightgbm/testdata/models/binary.txt", ""),
 		live("linear", linear.Format, "../engine/linear/testdata/models/logistic.linear.json", ""),
@@ -54,10 +66,52 @@ func everyEngine(t *testing.T) *house {
 		live("columns", onnx.Format, "../engine/onnx/testdata/models/columns.onnx", ""),
 		live("rules", cel.Format, "../engine/cel/testdata/referral/model.cel.yaml", ""),
 		live("elsewhere", remote.Format, "model.remote.json", `{"format":"keelson-remote-1","protocol":"oip","url":"`+peer.URL+`/v2/models/m/infer","signature":{"inputs":[{"name":"x","datatype":"FP32","shape":[-1,2],"columns":["a","b"]}],"outputs":[{"name":"y","datatype":"FP32","shape":[-1,1]}]}}`),
-	}, xgboost.Engine{}, lightgbm.Engine{}, linear.Engine{}, onnx.Engine{}, cel.Engine{}, remote.Engine{Calls: calls})
+	}
+	engines := []engine.Engine{xgboost.Engine{}, lightgbm.Engine{}, linear.Engine{}, onnx.Engine{}, cel.Engine{}, remote.Engine{Calls: calls}}
+	if library := os.Getenv("KEELSON_TEST_ONNXRUNTIME"); library == "" {
+		t.Log("KEELSON_TEST_ONNXRUNTIME is not set: without the models of onnxruntime, whose library keelson runtime install onnxruntime unpacks")
+	} else {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		engines = append(engines, onnxruntime.Engine{Self: []string{self, onnxruntime.Word}, Library: func() (string, error) { return library, nil }})
+		for name, of := range map[string]string{"network": "lstm", "branches": "if"} {
+			all = append(all, live(name, onnxruntime.Format, "model.onnx", network(t, of)))
+		}
+	}
+	h := serve(t, all, engines...)
+	for _, m := range all {
+		h.endpoints = append(h.endpoints, m.endpoint)
+	}
+	return h
 }
 
-var everyEndpoint = []string{"xgboost", "lightgbm", "linear", "words", "onnx", "columns", "rules", "elsewhere"}
+// network is a model file of the onnxruntime engine's tests.
+func network(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile("../engine/onnxruntime/testdata/models.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Cases []struct{ Name, Model string }
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range doc.Cases {
+		if c.Name == name {
+			text, err := base64.StdEncoding.DecodeString(c.Model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+	}
+	t.Fatalf("there is no case %q", name)
+	return ""
+}
 
 // takes asks an endpoint what it takes.
 func (h *house) takes(endpoint string) []corpus.Input {
@@ -93,7 +147,7 @@ const patience = 5 * time.Second
 
 func TestEveryEngineRefusesTheCorpusOfMalformedRequests(t *testing.T) {
 	h := everyEngine(t)
-	for _, endpoint := range everyEndpoint {
+	for _, endpoint := range h.endpoints {
 		t.Run(endpoint, func(t *testing.T) {
 			h := &house{t: t, api: h.api, url: h.url, log: h.log}
 			inputs := h.takes(endpoint)
@@ -133,7 +187,7 @@ func TestEveryEngineRefusesTheCorpusOverGRPC(t *testing.T) {
 	stub := inference.NewGRPCInferenceServiceClient(conn)
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer secret")
 	refusals := map[codes.Code]bool{codes.InvalidArgument: true, codes.NotFound: true, codes.ResourceExhausted: true, codes.OutOfRange: true, codes.FailedPrecondition: true}
-	for _, endpoint := range everyEndpoint {
+	for _, endpoint := range h.endpoints {
 		t.Run(endpoint, func(t *testing.T) {
 			h := &house{t: t, api: h.api, url: h.url, log: h.log}
 			inputs := h.takes(endpoint)

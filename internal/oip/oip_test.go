@@ -53,10 +53,11 @@ func (releases) Panicked(context.Context, string, string, string) error { return
 
 // house is a server with real models behind it.
 type house struct {
-	t   testing.TB
-	api *rest.API
-	url string
-	log *prediction.Service
+	endpoints []string // of everyEngine
+	t         testing.TB
+	api       *rest.API
+	url       string
+	log       *prediction.Service
 }
 
 const models = "../engine/xgboost/testdata/models/"

@@ -32,11 +32,13 @@ import (
 	"io/fs"
 	"math"
 	"path"
+	"regexp/syntax"
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
 
 	celgo "cel.dev/cel-go/cel"
+	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
 
@@ -141,12 +143,13 @@ func compile(ctx context.Context, doc *document) (*model, error) {
 	if err != nil {
 		return nil, invalid("an input has a name that CEL keeps for itself").Because(err)
 	}
+	room := budget{text: maxTexts, regex: maxRegex}
 	for i, r := range doc.Rules {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("compile rule %s: %w", r.ID, err)
 		}
 		c := compiled{id: r.ID, message: r.Message}
-		if c.when, err = expression(env, r.When, celgo.BoolType); err != nil {
+		if c.when, err = expression(env, &room, r.When, celgo.BoolType); err != nil {
 			return nil, invalid("the condition of rule %q is wrong: %s", r.ID, clip(err.Error())).At(fmt.Sprintf("rules[%d].when", i))
 		}
 		for out := range doc.Outputs {
@@ -158,7 +161,7 @@ func compile(ctx context.Context, doc *document) (*model, error) {
 			at := fmt.Sprintf("rules[%d].then.%s", i, name)
 			text, isText := v.(string)
 			if isText && strings.HasPrefix(text, "=") && !strings.HasPrefix(text, "==") {
-				prog, err := expression(env, text[1:], kinds[doc.Outputs[out].Type].cel)
+				prog, err := expression(env, &room, text[1:], kinds[doc.Outputs[out].Type].cel)
 				if err != nil {
 					return nil, invalid("the expression for %s in rule %q is wrong: %s", name, r.ID, clip(err.Error())).At(at)
 				}
@@ -184,8 +187,15 @@ func compile(ctx context.Context, doc *document) (*model, error) {
 	return m, m.checkExamples()
 }
 
+// budget is what the expressions of one document may still take. A compiled expression holds some hundred bytes for each of
+// its text, and a short pattern may stand for a very large program.
+type budget struct{ text, regex int }
+
 // expression compiles text, which must give a value of the wanted type; a whole number may stand for a double.
-func expression(env *celgo.Env, text string, want *celgo.Type) (celgo.Program, error) {
+func expression(env *celgo.Env, room *budget, text string, want *celgo.Type) (celgo.Program, error) {
+	if room.text -= len(text); room.text < 0 {
+		return nil, fmt.Errorf("the expressions up to it have more than %d bytes together", maxTexts)
+	}
 	ast, issues := env.Compile(text)
 	if issues.Err() != nil {
 		if list := issues.Errors(); len(list) > 0 {
@@ -195,12 +205,45 @@ func expression(env *celgo.Env, text string, want *celgo.Type) (celgo.Program, e
 	}
 	got := ast.OutputType()
 	if want == celgo.DoubleType && got.IsExactType(celgo.IntType) {
-		return expression(env, "double("+text+")", want)
+		return expression(env, room, "double("+text+")", want)
 	}
 	if !got.IsExactType(want) && !got.IsExactType(celgo.DynType) {
 		return nil, fmt.Errorf("it gives %s, but %s is needed", got, want)
 	}
+	for _, call := range celast.MatchDescendants(celast.NavigateAST(ast.NativeRep()), celast.FunctionMatcher("matches")) {
+		if room.regex -= patternSize(call.AsCall().Args()); room.regex < 0 {
+			return nil, fmt.Errorf("the patterns up to it stand for programs of more than %d steps together", maxRegex)
+		}
+	}
 	return env.Program(ast, celgo.CostLimit(costLimit), celgo.InterruptCheckFrequency(checkEvery), celgo.EvalOptions(celgo.OptOptimize))
+}
+
+// patternSize is about how many steps the program of a literal pattern has, which is compiled when the model is loaded. It
+// does not grow beyond maxRegex by much. A pattern that is none is refused when it is compiled.
+func patternSize(args []celast.Expr) int {
+	if len(args) == 0 || args[len(args)-1].Kind() != celast.LiteralKind {
+		return 0
+	}
+	text, ok := args[len(args)-1].AsLiteral().Value().(string)
+	if !ok {
+		return 0
+	}
+	re, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return 0
+	}
+	return steps(re)
+}
+
+func steps(re *syntax.Regexp) int {
+	n := 1 + len(re.Rune)
+	for _, sub := range re.Sub {
+		n = min(n+steps(sub), maxRegex+1)
+	}
+	if re.Op == syntax.OpRepeat {
+		n = min(n*max(re.Min+1, re.Max, 1), maxRegex+1)
+	}
+	return n
 }
 
 func (m *model) Signature() engine.Signature { return m.signature }

@@ -2,6 +2,7 @@ package cel
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"os"
 	"strings"
@@ -185,6 +186,38 @@ func TestAFailingExampleFailsTheSelfTest(t *testing.T) {
 	}
 	if err := m.(engine.SelfTester).SelfTest(ctx); problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), "Example 2") {
 		t.Errorf("got %v, want example 2 named", err)
+	}
+}
+
+func TestFilesThatStandForMuchMemoryAreRefused(t *testing.T) {
+	head := "inputs: [{name: x, type: string}, {name: n, type: double}]\noutputs: [{name: y, type: int, default: 0}]\nrules:\n"
+	rules := func(n int, when string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "  - {id: r%d, when: '%s', then: {y: 1}}\n", i, when)
+		}
+		return head + b.String()
+	}
+	for name, c := range map[string]struct{ text, says string }{
+		"one pattern that stands for many letters":   {rules(1, `x.matches("`+strings.Repeat(`\\pL{500}`, 40)+`")`), "steps together"},
+		"patterns that are large together":           {rules(500, `x.matches("a{1000}")`), "steps together"},
+		"a pattern behind others within a condition": {rules(1, `n > 1.0 && (x == "a" || ["a"].exists(e, e.matches("((\\pL{10}){10}){9}")))`), "steps together"},
+		"a condition of a mebibyte in all":           {rules(120, strings.Repeat("n > 1.0 || ", 900)+"true"), "bytes together"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var err error
+			each := 2048
+			if c.says == "bytes together" { // a mebibyte of it is compiled before
+				each = 1200
+			}
+			enginetest.Frugal(t, len(c.text), each, 1<<20, func() { _, err = load(t, c.text) })
+			if problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v, want a refusal that says %q", err, c.says)
+			}
+		})
+	}
+	if _, err := load(t, rules(10, `x.matches("^[A-Z]{2}[0-9]{2,30}$")`)); err != nil {
+		t.Errorf("patterns as people write them: %v", err)
 	}
 }
 
