@@ -125,6 +125,13 @@ func serve(t testing.TB, what []served, engines ...engine.Engine) *house {
 	if err := s.Refresh(ctx); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // what is loaded is unloaded, as at the end of a server
+		over, end := context.WithCancel(ctx)
+		end()
+		if err := s.Run(over); err != nil {
+			t.Error(err)
+		}
+	})
 	h := &house{t: t, api: rest.New("test", gate{}, quiet), log: &prediction.Service{DB: dbtest.SQLite(t), Blobs: store, Log: log, Logger: quiet, Now: time.Now}}
 	(&Handler{Models: s, Log: quiet, Version: "1.2", MaxBytes: 1 << 18}).Routes(h.api)
 	server := httptest.NewUnstartedServer(h.api)

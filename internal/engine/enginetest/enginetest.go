@@ -178,6 +178,9 @@ func Run(t *testing.T, c Case) {
 				if _, err := m.Predict(ctx, c.Inputs); err != nil && !refusal(err) {
 					t.Errorf("cut at %d: %v", cut, err)
 				}
+				if err := m.Close(); err != nil {
+					t.Errorf("cut at %d, close: %v", cut, err)
+				}
 			} else if !refusal(err) {
 				t.Errorf("cut at %d: %v, want a refusal", cut, err)
 			}
@@ -194,6 +197,9 @@ func Run(t *testing.T, c Case) {
 			}
 			if _, err := m.Predict(ctx, c.Inputs); err != nil && !refusal(err) {
 				t.Errorf("damaged, predict: %v", err)
+			}
+			if err := m.Close(); err != nil {
+				t.Errorf("damaged, close: %v", err)
 			}
 		}
 	})

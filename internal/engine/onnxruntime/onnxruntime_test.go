@@ -17,6 +17,8 @@ import (
 	"testing/fstest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"keelson/internal/engine"
 	"keelson/internal/engine/enginetest"
 	"keelson/internal/engine/onnx"
@@ -36,7 +38,7 @@ func TestMain(m *testing.M) {
 			os.Exit(doors(os.Args[2:]))
 		}
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // installed is the engine with the library that test/all installed.
