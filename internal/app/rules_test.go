@@ -1,6 +1,8 @@
 package app_test
 
 import (
+	"context"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -9,6 +11,13 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"keelson/client"
+	"keelson/internal/app"
+	"keelson/internal/tensor"
 )
 
 // prometheusRules is the form of a file of Prometheus's rule_files.
@@ -35,15 +44,90 @@ var (
 // functions are the words of PromQL that the rules use.
 var functions = []string{"sum", "by", "rate", "increase", "histogram_quantile", "or", "le", "endpoint", "kind", "up"}
 
-func TestTheShippedAlertRulesNameMetricsThatExist(t *testing.T) {
+// shippedRules reads the rules that the documentation hands out.
+func shippedRules(t *testing.T) (rules prometheusRules) {
+	t.Helper()
 	text, err := os.ReadFile("../../docs/how-to/keelson-alerts.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var rules prometheusRules
 	if err := yaml.UnmarshalWithOptions(text, &rules, yaml.Strict()); err != nil {
 		t.Fatal(yaml.FormatError(err, false, true))
 	}
+	return rules
+}
+
+// unseen are the metrics of the rules that have a series only after something happened that this test does not bring about:
+// their names and labels are held against what the server describes.
+var unseen = []string{"keelson_notify_attempts_total", "keelson_webhook_attempts_total", "keelson_alert_acts_total", "keelson_inference_refused_total", "keelson_python_crashes_total"}
+
+// TestTheShippedAlertRulesFindTheirSeries scrapes a server that has answered and failed calls as Prometheus would, and looks
+// for a series to each selector of the rules, with its labels and their values.
+func TestTheShippedAlertRulesFindTheirSeries(t *testing.T) {
+	rules := shippedRules(t)
+	a := start(t, func(c *app.Config) { c.Auth = "off" })
+	c, err := client.New(client.Config{Server: a.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	row := []tensor.Tensor{tensor.FP64s("age", []int{1}, []float64{2})}
+	served(t, c, "bills", map[string][]byte{"model.linear.json": []byte(`{"format":"keelson-linear-1","intercept":1,"coefficients":{"age":2}}`)}, "linear", row, []tensor.Tensor{tensor.FP64s("predict", []int{1, 1}, []float64{5})})
+	if err := c.Infer(ctx, "bills.dev", map[string]any{"inputs": row}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Infer(ctx, "bills.dev", map[string]any{"inputs": []tensor.Tensor{tensor.FP64s("aeg", []int{1}, []float64{2})}}, nil); err == nil {
+		t.Fatal("a call that does not fit was answered")
+	}
+	res, err := http.Get(a.URL + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(res.Body)
+	if err != nil {
+		t.Fatalf("what a scrape gets is not the text format: %v", err)
+	}
+	found := 0
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			for _, m := range selector.FindAllStringSubmatch(r.Expr, -1) {
+				if !strings.HasPrefix(m[1], "keelson_") {
+					continue
+				}
+				family := families[m[1]]
+				for _, part := range []string{"_bucket", "_count", "_sum"} {
+					if f := families[strings.TrimSuffix(m[1], part)]; family == nil && f.GetType() == dto.MetricType_HISTOGRAM {
+						family = f
+					}
+				}
+				if family == nil && slices.Contains(unseen, m[1]) {
+					continue
+				}
+				wanted := regexp.MustCompile(`([a-z_]+)="([^"]*)"`).FindAllStringSubmatch(m[2], -1)
+				if !slices.ContainsFunc(family.GetMetric(), func(s *dto.Metric) bool {
+					for _, w := range wanted {
+						if !slices.ContainsFunc(s.Label, func(l *dto.LabelPair) bool { return l.GetName() == w[1] && l.GetValue() == w[2] }) {
+							return false
+						}
+					}
+					return true
+				}) {
+					t.Errorf("%s: no series on /metrics fits %s%s", r.Alert, m[1], m[2])
+				}
+				found++
+			}
+		}
+	}
+	if found < 8 {
+		t.Errorf("only %d selectors found their series", found)
+	}
+}
+
+func TestTheShippedAlertRulesNameMetricsThatExist(t *testing.T) {
+	rules := shippedRules(t)
 	a := start(t, nil)
 	labels := map[string]string{}
 	for _, d := range a.Described() {

@@ -45,6 +45,10 @@ export function IncidentsPage() {
   );
 }
 
+/** Parts of the platform are named as such, so that nobody takes "deployment" for a person. */
+const parts = ["alert", "deployment", "incident", "inventory", "loader", "monitor", "pipeline", "prediction", "serving"];
+const doer = (by: string) => m.doer(by, parts.includes(by) ? "system" : "");
+
 /** One incident: what is over its limit, what changed before, the rows behind it, and its time line, which writes itself. */
 export function IncidentPage({ id }: { id: string }) {
   useTopics("incident", `incident:${id}`, "alert");
@@ -57,7 +61,7 @@ export function IncidentPage({ id }: { id: string }) {
           <div className="stack gap16">
             <Panel title={m.incidents.story} id="story">
               <p className="quote"><Plain>{x.detail}</Plain></p>
-              <ol className="feed">{(x.timeline ?? []).map((t, n) => <li key={n}><Avatar name={t.by} /><div className="grow"><p className="wrap"><b>{t.by}</b> <Plain>{t.text}</Plain></p><p className="small dim"><Time at={t.at} full /></p></div></li>)}</ol>
+              <ol className="feed">{(x.timeline ?? []).map((t, n) => <li key={n}><Avatar name={doer(t.by)} /><div className="grow"><p className="wrap"><b>{doer(t.by)}</b> <Plain>{t.text}</Plain></p><p className="small dim"><Time at={t.at} full /></p></div></li>)}</ol>
             </Panel>
             {x.facts && <Measured incident={x} />}
             {x.facts && <AlertsOf id={x.id} />}
@@ -80,7 +84,7 @@ type Measure = NonNullable<NonNullable<Incident["facts"]>["columns"]>[number];
 
 const measures: Column<Measure>[] = [
   { key: "name", head: w.column, value: (c) => c.name, cell: (c) => <><b className="wrap">{c.name || c.metric}</b>{c.estimated && <div className="dim small">{w.estimate}</div>}</> },
-  { key: "value", head: w.value, value: (c) => c.value, right: true, cell: (c) => <span title={m.glossary[c.metric]}>{c.metric} {fixed(c.value)}</span> },
+  { key: "value", head: w.value, value: (c) => c.value, right: true, cell: (c) => <>{m.glossary[c.metric] ? <abbr title={m.glossary[c.metric]}>{c.metric.toUpperCase()}</abbr> : c.metric} {fixed(c.value)}</> },
   { key: "limit", head: w.limit, value: (c) => c.limit, right: true, cell: (c) => fixed(c.limit) },
   { key: "importance", head: w.importance, value: (c) => c.importance ?? -1, right: true, cell: (c) => (c.importance === undefined ? <span className="dim">{m.none}</span> : `${(100 * c.importance).toFixed(1)} %`) },
   { key: "windows", head: w.overIn, value: (c) => c.windows, right: true, cell: (c) => c.windows },
@@ -103,7 +107,7 @@ function Suspects({ incident: i }: { incident: Incident }) {
           return (
             <li key={s.entry}>
               <span className="nowrap small dim" title={w.likely} style={{ minWidth: 40, textAlign: "right" }}>{Math.round(100 * s.score)} %</span>
-              <div className="grow"><p className="wrap">{page ? <Go to={page}>{s.text}</Go> : s.text}</p><p className="small dim"><b>{s.by}</b> · {s.before === "-" ? w.during : w.before(lasting(s.before))} · <Time at={s.at} /></p></div>
+              <div className="grow"><p className="wrap">{page ? <Go to={page}>{s.text}</Go> : s.text}</p><p className="small dim"><b>{doer(s.by)}</b> · {s.before === "-" ? w.during : w.before(lasting(s.before))} · <Time at={s.at} /></p></div>
             </li>
           );
         })}</ol>

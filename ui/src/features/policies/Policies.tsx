@@ -38,7 +38,7 @@ export function Policies() {
     { key: "do", head: <span className="sr">{m.actions}</span>, cell: (p) => (
       <span className="row">
         <Action size="compact-sm" variant="default" why={why} aria-label={w.editOf(nameOf(p.model))} onClick={() => setEditing({ model: p.model, from: p })}>{m.edit}</Action>
-        {p.version > 0 && <Button size="compact-sm" variant="default" aria-label={w.historyOf(nameOf(p.model))} onClick={() => setShown(p.model)}>{w.history}</Button>}
+        {p.version > 0 && <Button size="compact-sm" variant="default" aria-label={`${w.history}: ${w.historyOf(nameOf(p.model))}`} onClick={() => setShown(p.model)}>{w.history}</Button>}
         {p.version > 0 && <Action size="compact-sm" variant="default" why={why} loading={drop.isPending && drop.variables === p.model} aria-label={w.dropOf(nameOf(p.model))} onClick={() => remove(p)}>{w.drop}</Action>}
       </span>
     ) },

@@ -145,7 +145,7 @@ function Answer({ now, was, busy }: { now: Supposed; was: Supposed; busy: boolea
   const delta = now.after - now.before;
   return (
     <>
-      <dl className="tiles" style={{ gridTemplateColumns: "repeat(3, minmax(0, 1fr))", opacity: busy ? 0.6 : 1 }}>
+      <dl className="tiles three" style={{ gridTemplateColumns: "repeat(3, minmax(0, 1fr))", opacity: busy ? 0.6 : 1 }}>
         <div><dt>{w.was}</dt><dd>{number(now.before)}</dd></div>
         <div><dt>{w.would}</dt><dd>{number(now.after)}</dd></div>
         <div><dt>{w.change}</dt><dd>{delta === 0 ? w.same : `${delta > 0 ? "▲ +" : "▼ "}${number(delta)}`}</dd></div>
@@ -154,8 +154,7 @@ function Answer({ now, was, busy }: { now: Supposed; was: Supposed; busy: boolea
       {now.unexplained ? <Note tone="info" title={now.unexplained} /> : (
         <>
           <DataTable label={w.reasons} rows={(now.reasons ?? []).slice(0, 8)} rowKey={(r) => r.name} empty={<Empty>{m.none}</Empty>} columns={[
-            { key: "name", head: w.reasons, cell: (r) => <span className="wrap">{r.name}</span> },
-            { key: "was", head: w.effectWas, right: true, cell: (r) => number(before.get(r.name)) },
+            { key: "name", head: w.reasons, cell: (r) => <><span className="wrap">{r.name}</span><div className="dim small">{w.effectWas} {number(before.get(r.name))}</div></> },
             { key: "now", head: w.effect, right: true, cell: (r) => <Effect value={r.contribution} most={most} half={22} /> },
           ]} />
           <details className="small dim"><summary>{m.serving.search.method}</summary><Facts rows={[[w.output, now.output || undefined], [m.serving.search.unit, now.unit], [m.serving.search.method, now.method]]} /></details>

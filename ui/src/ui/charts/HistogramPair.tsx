@@ -26,7 +26,7 @@ const even = (values: number[]) => values.length > 3 && Math.max(...values) < 1.
 /** Reference and current distribution of one feature beside each other: same bins, same scale, both counts stated. */
 export function HistogramPair({ title, bins, file }: { title: string; bins: Bins; file: string }) {
   const ref = shares(bins.reference), cur = shares(bins.current);
-  const top = Math.max(0.01, ...ref, ...cur);
+  const top = 1.04 * Math.max(0.01, ...ref, ...cur);
   const names = binNames(bins.edges, ref.length, bins.labels);
   const numbers = { head: [m.chart.bin, m.chart.reference, m.chart.current, m.chart.referenceShare, m.chart.currentShare], rows: names.map((n, i) => [n, bins.reference[i], bins.current[i] ?? 0, percent(ref[i], 1), percent(cur[i], 1)]) };
   return (
@@ -53,7 +53,7 @@ function Side({ label, colour, own, other, otherColour, top, names, edges }: { l
     <div ref={box}>
       <p className="legend"><span><i style={{ background: colour }} />{label}</span></p>
       <svg className="chart" role="img" aria-label={summary} width={width} height={h} viewBox={`0 0 ${width} ${h}`}>
-        {ticks(0, top, 3).map((t) => <g key={t}><line className="axis" x1={left} x2={left + w} y1={y(t)} y2={y(t)} /><text x={left - 6} y={y(t) + 4} textAnchor="end">{percent(t)}</text></g>)}
+        {ticks(0, top, 4).map((t) => <g key={t}><line className="axis" x1={left} x2={left + w} y1={y(t)} y2={y(t)} /><text x={left - 6} y={y(t) + 4} textAnchor="end">{percent(t)}</text></g>)}
         {own.map((v, i) => <rect key={i} x={left + i * step + 1} width={Math.max(1, step - 2)} y={y(v)} height={Math.max(0, head + plot - y(v))} fill={colour} rx={1.5}><title>{`${names[i]}: ${percent(v, 1)}`}</title></rect>)}
         <path d={outline} fill="none" stroke={otherColour} strokeWidth={1.5} strokeDasharray="4 3" />
         {(closed ? edges : names).map((e, i) => i % every === 0 && <text key={i} x={left + (closed ? i : i + 0.5) * step} y={h - 12} textAnchor="middle">{typeof e === "number" ? axisNumber(e) : e.length > 14 ? e.slice(0, 13) + "…" : e}</text>)}
