@@ -23,7 +23,7 @@ import (
 )
 
 // serving is what reads requests, models, answers and the log.
-var serving = []string{"./internal/oip", "./internal/tensor", "./internal/prediction", "./internal/release", "./internal/engine/..."}
+var serving = []string{"./internal/oip", "./internal/tensor", "./internal/prediction", "./internal/release", "./internal/venv", "./internal/engine/..."}
 
 func main() {
 	each := flag.Duration("time", 5*time.Second, "of each target")
