@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +45,10 @@ func TestOutcomesThatDoNotFitHaveADefinedAnswer(t *testing.T) {
 				t.Errorf("an outcome %s: %v", name, c.err)
 			}
 		}
+		// What became true before the call was made is an outcome all the same: a tumour was there before it was looked at.
+		if a, _, err := w.calls.Record(w.ctx, []prediction.Outcome{{Prediction: w.ids[384/4], Row: 0, At: time.Now().Add(-48 * time.Hour), Value: json.RawMessage(db.ToJSON(w.truth[384]))}}); a != 1 || err != nil {
+			t.Errorf("an outcome dated before its prediction: %d %v", a, err)
+		}
 		if a, dup, err := w.calls.Record(w.ctx, []prediction.Outcome{{Prediction: w.ids[0], Row: 0, Value: json.RawMessage(db.ToJSON(w.truth[0]))}}); a != 0 || dup != 1 || err != nil {
 			t.Errorf("the same outcome twice: %d %d %v", a, dup, err)
 		}
@@ -53,7 +59,7 @@ func TestOutcomesThatDoNotFitHaveADefinedAnswer(t *testing.T) {
 		}
 		w.tick()
 		r := w.all("screening")[0]
-		if p := r.Performance; p == nil || p.Kind != "binary" || p.N != 380 || p.LeftOut != 4 || *p.Accuracy < 0.99 || r.Verdict == "no" {
+		if p := r.Performance; p == nil || p.Kind != "binary" || p.N != 381 || p.LeftOut != 4 || *p.Accuracy < 0.99 || r.Verdict == "no" {
 			t.Errorf("%+v %s", r.Performance, r.Verdict)
 		}
 	})
@@ -227,4 +233,31 @@ func TestAModelThatCannotAnswerItsDataIsWatchedWithoutAnEstimate(t *testing.T) {
 			t.Error(v)
 		}
 	})
+}
+
+func TestAMillionCategoriesAreComparedWithinBounds(t *testing.T) {
+	words := func(n, from int) []string {
+		out := make([]string, n)
+		for i := range out {
+			out[i] = "category " + strconv.Itoa(from+i)
+		}
+		return out
+	}
+	reference := profileOf([]series{{name: "x", words: words(1_000_000, 0)}}, nil)
+	if text := db.ToJSON(reference); len(text) > 64<<10 {
+		t.Errorf("the column takes %d bytes", len(text))
+	}
+	for name, c := range map[string]struct {
+		window []string
+		shift  string
+	}{
+		"other ones of them":    {words(100_000, 500_000), "none"},
+		"ones nobody has seen":  {words(100_000, 5_000_000), "none"}, // of a million rare words none is usual, and a new one tells nothing
+		"one only, all of them": {slices.Repeat([]string{"category 0"}, 1000), "moved"},
+	} {
+		f := compareAll([]series{{name: "x", words: c.window}}, reference, &lore{limits: DefaultLimits()}, nil)[0]
+		if f.Shift != c.shift || f.PSI == nil || f.New != nil || len(f.Histogram.Labels) > maxWords+1 {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
 }

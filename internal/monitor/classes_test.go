@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"keelson/internal/dataset"
 	"keelson/internal/prediction"
 	"keelson/internal/tensor"
 )
@@ -132,5 +133,48 @@ func TestClassesGoByWhatTheirOutputsAndOutcomesAreCalled(t *testing.T) {
 		row(9.0, p("label", 9), p("f0", 0.1), p("f1", 0.1), p("f2", 0.8)), row(4.0, p("label", 5), p("f0", 0.8), p("f1", 0.1), p("f2", 0.1))})
 	if !ok || !slices.Equal(c.names, []string{"5", "7", "9"}) || !slices.Equal(c.truth, []int{0, 2, 2}) || !slices.Equal(c.predicted, []int{0, 1, 2}) {
 		t.Errorf("%+v", c)
+	}
+}
+
+func TestBadProbabilitiesOfClassesHaveADefinedAnswer(t *testing.T) {
+	for name, fill := range map[string]func(i int) (p [3]float64, truth any){
+		"all NaN":           func(int) ([3]float64, any) { return [3]float64{nan, nan, nan}, 1.0 },
+		"infinite":          func(int) ([3]float64, any) { return [3]float64{math.Inf(1), 0, 0}, 1.0 },
+		"no sum of 1":       func(i int) ([3]float64, any) { return [3]float64{5, float64(i), -3}, float64(i % 3) },
+		"one class only":    func(int) ([3]float64, any) { return [3]float64{1, 0, 0}, 0.0 },
+		"one class is true": func(i int) ([3]float64, any) { return [3]float64{0.2, 0.3, 0.5}, "2" },
+		"unknown classes":   func(i int) ([3]float64, any) { return [3]float64{0.2, 0.3, 0.5}, "elephant" },
+		"mixed outcomes":    func(i int) ([3]float64, any) { return [3]float64{0.6, 0.3, 0.1}, []any{0.0, "1", true, nil, 7.5}[i%5] },
+		"sometimes NaN": func(i int) ([3]float64, any) {
+			if i%3 == 0 {
+				return [3]float64{nan, 0.5, 0.5}, 1.0
+			}
+			return [3]float64{0.2, 0.5, 0.3}, float64(i % 3)
+		},
+	} {
+		w := &rows{n: 400, outputs: []series{{name: "f0"}, {name: "f1"}, {name: "f2"}}}
+		for i := range w.n {
+			p, truth := fill(i)
+			for k := range p {
+				w.outputs[k].numbers = append(w.outputs[k].numbers, p[k])
+			}
+			w.outcomes = append(w.outcomes, truth)
+		}
+		e := learn(w, "outcomes", dataset.Ref{})
+		if (e.Method == "") == (e.Why == "") {
+			t.Errorf("%s: method %q, why %q", name, e.Method, e.Why)
+		}
+		m := Monitor{Endpoint: "e"}
+		m.fill()
+		r := Result{Endpoint: "e", Rows: w.n, Features: []Feature{}, Predictions: []Feature{}, Performance: evaluate(w.labelled(), w.n)}
+		r.study(&m, w, &lore{limits: m.Limits, estimator: e}, nil)
+		r.settle(&m, nil, nil)
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if r.Estimate == nil && r.Why == "" {
+			t.Errorf("%s: no estimate and no reason: %s", name, text)
+		}
 	}
 }

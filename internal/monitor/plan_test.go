@@ -452,6 +452,7 @@ func TestBadColumnsHaveADefinedAnswer(t *testing.T) {
 			m.Metrics = []Metric{{Name: "m", Expression: "input.x", Aggregate: "sum"}}
 			m.Rules = []Rule{{Column: "x", Check: "range", Min: some(0)}, {Column: "x", Check: "freshness", MaxAge: "1h"}, {Column: "x", Check: "unique"}}
 			m.Segments = []Segment{{Name: "s", Column: "x", Value: 7.0}, {Name: "t", When: "input.x > 1.0"}}
+			m.Embeddings = []Embedding{{Name: "e", Columns: []string{"x"}}}
 			m.fill()
 			w := &rows{n: n, inputs: []series{cur}, outputs: []series{cur}, outcomes: make([]any, n)}
 			for i := range w.outcomes {
@@ -460,6 +461,21 @@ func TestBadColumnsHaveADefinedAnswer(t *testing.T) {
 			r := Result{Endpoint: "e", Rows: n, Features: compareAll(w.inputs, p, &lore{limits: m.Limits}, nil), Predictions: []Feature{}}
 			r.Performance = evaluate(w.labelled(), n)
 			r.study(&m, w, &lore{limits: m.Limits, together: learnTogether([]series{ref, ref}, 400), estimator: learn(w, "outcomes", dataset.Ref{})}, func(int) (string, int) { return "p", 0 })
+			was := &rows{n: max(len(ref.numbers), len(ref.words)), inputs: []series{ref}, outputs: []series{ref}}
+			known := &parts{regions: map[string]region{}, clouds: map[string]cloud{"e": m.Embeddings[0].learn(was)}}
+			for i := range m.Segments {
+				known.regions[m.Segments[i].Name] = m.Segments[i].learn(was, was, len(m.Segments))
+			}
+			r.Regions, r.Embeddings = known.compareRegions(&m, w, m.Limits), known.compareEmbeddings(&m, m.embeddings(w.inputs), w)
+			r.Furthest = r.furthest()
+			for _, one := range r.Regions {
+				if one.Shift == "unknown" && one.Why == "" {
+					t.Errorf("%s against %s: the segment %s is unknown without a reason", curName, refName, one.Name)
+				}
+			}
+			if e := r.Embeddings[0]; (e.Shift == "unknown") != (e.Why != "") || e.MMD.OK() == (e.Why != "") {
+				t.Errorf("%s against %s: the embedding %+v", curName, refName, e)
+			}
 			r.settle(&m, nil, nil)
 			if text := db.ToJSON(r); !strings.Contains(text, `"features"`) || strings.Contains(text, "NaN") {
 				t.Errorf("%s against %s: %s", curName, refName, text)
