@@ -46,7 +46,7 @@ const (
 	// widest is the largest number of columns of one embedding.
 	widest = 4096
 	// foundWidth is from how many numbered columns on an undeclared embedding is recognised.
-	foundWidth = 32
+	foundWidth = 128
 )
 
 // cloud is an embedding's rows of the reference.

@@ -167,7 +167,7 @@ func (e *estimator) learnLosses(w *rows) error {
 	var at []int
 	var predicted, truth []float64
 	for i, r := range w.labelled() {
-		y, v := truthNumber(r.truth), r.outputs[0].number
+		y, v := truthNumber(r.truth), forecast(r.outputs)
 		if finite(y) && finite(v) {
 			at, predicted, truth = append(at, i), append(predicted, v), append(truth, y)
 		}
@@ -297,8 +297,8 @@ func (e *estimator) losing(w *rows) (map[string]estimate.Estimate, error) {
 	}
 	var at []int
 	var predicted []float64
-	for i, v := range w.outputs[0].numbers {
-		if finite(v) {
+	for i := range w.n {
+		if v := forecast(w.answer(i)); finite(v) {
 			at, predicted = append(at, i), append(predicted, v)
 		}
 	}

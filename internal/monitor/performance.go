@@ -117,7 +117,7 @@ func kindOf(rows []labelled) string {
 		default:
 			binary, words = false, true
 		}
-		if len(r.outputs) == 0 || math.IsNaN(r.outputs[0].number) && len(chances(r.outputs)) != 2 {
+		if len(r.outputs) == 0 || r.outputs[0].word != "" && len(chances(r.outputs)) != 2 { // a missing answer says nothing of the kind
 			binary, words = false, true
 		}
 		if len(chances(r.outputs)) > 2 {
@@ -347,7 +347,7 @@ func (p *Performance) regression(rows []labelled) {
 	p.Kind = "regression"
 	var truth, predicted []float64
 	for _, r := range rows {
-		y, v := truthNumber(r.truth), r.outputs[0].number
+		y, v := truthNumber(r.truth), forecast(r.outputs)
 		if !math.IsNaN(y) && !math.IsInf(y, 0) && !math.IsNaN(v) && !math.IsInf(v, 0) {
 			truth, predicted = append(truth, y), append(predicted, v)
 		}
@@ -359,6 +359,7 @@ func (p *Performance) regression(rows []labelled) {
 		return
 	}
 	p.Metrics = r.Metrics()
+	p.quantiles(rows)
 	if p.N < 2 || p.N > 20_000 {
 		return // of one row chance says nothing, of very many it hardly matters
 	}
@@ -371,7 +372,10 @@ func (p *Performance) regression(rows []labelled) {
 			return measure(one)
 		})
 	}
-	p.Intervals = map[string]score.Interval{"mae": draw((*score.Regression).MAE), "rmse": draw((*score.Regression).RMSE)}
+	if p.Intervals == nil {
+		p.Intervals = map[string]score.Interval{}
+	}
+	p.Intervals["mae"], p.Intervals["rmse"] = draw((*score.Regression).MAE), draw((*score.Regression).RMSE)
 }
 
 func truthNumber(t any) float64 {

@@ -110,12 +110,12 @@ func TestAShiftWithinASegmentIsFoundAlthoughAllRowsTogetherHold(t *testing.T) {
 	})
 }
 
-// embed sends n calls of an embedding of 48 numbers, moved by offset, and an age.
+// embed sends n calls of an embedding of 128 numbers, moved by offset, and an age.
 func (w *world) embed(n int, offset float64, broken int) {
 	w.t.Helper()
 	var list []prediction.Record
 	for i := range n {
-		v := make([]float32, 48)
+		v := make([]float32, 128)
 		for k := range v {
 			v[k] = float32(w.rng.NormFloat64() + offset)
 		}
@@ -124,7 +124,7 @@ func (w *world) embed(n int, offset float64, broken int) {
 		}
 		age := []float64{40 + 20*w.rng.Float64()}
 		list = append(list, prediction.Record{Workspace: "default", Endpoint: "texts", Model: "texts", Version: 1, Slot: prediction.SlotLive, Rows: 1,
-			Inputs:  []tensor.Tensor{tensor.FP32s("text", []int{1, 48}, v), tensor.FP64s("age", []int{1}, age)},
+			Inputs:  []tensor.Tensor{tensor.FP32s("text", []int{1, 128}, v), tensor.FP64s("age", []int{1}, age)},
 			Outputs: []tensor.Tensor{tensor.FP64s("score", []int{1}, []float64{w.rng.Float64()})}})
 	}
 	if err := w.calls.Log.AppendAll(w.ctx, list); err != nil {
@@ -145,7 +145,7 @@ func TestAnEmbeddingThatMovedIsAFindingAndItsColumnsAreNot(t *testing.T) {
 		w.embed(400, 0, 7)
 		w.tick()
 		r := w.all("texts")[1]
-		if len(r.Embeddings) != 1 || r.Embeddings[0].Shift != "none" || r.Embeddings[0].Columns != 48 || r.Embeddings[0].LeftOut != 7 || r.Embeddings[0].Found || r.Breached {
+		if len(r.Embeddings) != 1 || r.Embeddings[0].Shift != "none" || r.Embeddings[0].Columns != 128 || r.Embeddings[0].LeftOut != 7 || r.Embeddings[0].Found || r.Breached {
 			t.Fatalf("alike: %+v %+v", r.Embeddings, r.Causes)
 		}
 		w.Service = w.again()
@@ -168,7 +168,7 @@ func TestAnEmbeddingThatMovedIsAFindingAndItsColumnsAreNot(t *testing.T) {
 		w.embed(400, 0.4, 0)
 		w.tick()
 		r = w.all("texts")[4]
-		if len(r.Embeddings) != 1 || !r.Embeddings[0].Found || r.Embeddings[0].Name != "f" || r.Embeddings[0].Shift != "moved" || len(r.Features) != 49 {
+		if len(r.Embeddings) != 1 || !r.Embeddings[0].Found || r.Embeddings[0].Name != "f" || r.Embeddings[0].Shift != "moved" || len(r.Features) != 129 {
 			t.Errorf("an embedding that nobody declared: %+v, %d columns", r.Embeddings, len(r.Features))
 		}
 	})

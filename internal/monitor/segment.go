@@ -102,7 +102,7 @@ func (l labelled) loss(kind string) float64 {
 		if len(l.outputs) == 0 {
 			return nan
 		}
-		d := truthNumber(l.truth) - l.outputs[0].number
+		d := truthNumber(l.truth) - forecast(l.outputs)
 		if d *= d; !finite(d) {
 			return nan
 		}
