@@ -185,7 +185,7 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 func (c *cli) moduleCmd() *cobra.Command {
 	const base = "/api/v1/monitor-modules"
 	cols := columns("name", "number", "size", "digest", "created_by", "created_at")
-	put := verb("put NAME FILE", "Hand in a module; equal bytes make no new version", "keelson monitor module put cost cost.wasm\nkeelson monitor module put cost build/cost.wasm --json\nkeelson monitor module put cost cost.wasm -o yaml", c.args(2, 2, "NAME FILE"), func(cmd *cobra.Command, args []string) error {
+	put := verb("put NAME FILE", "Hand in a module", "keelson monitor module put cost cost.wasm\nkeelson monitor module put cost build/cost.wasm --json\nkeelson monitor module put cost cost.wasm -o yaml", c.args(2, 2, "NAME FILE"), func(cmd *cobra.Command, args []string) error {
 		f, err := os.Open(args[1])
 		if err != nil {
 			return usage("The file cannot be read: %v", err)
@@ -216,7 +216,7 @@ func (c *cli) moduleCmd() *cobra.Command {
 		}
 		return c.list(page.Items, cols, "name")
 	})
-	remove := verb("delete NAME NUMBER", "Delete a version that no monitor uses", "keelson monitor module delete cost 1\nkeelson monitor module delete cost 2\nkeelson monitor module list cost", c.args(2, 2, "NAME NUMBER"), func(cmd *cobra.Command, args []string) error {
+	remove := verb("delete NAME NUMBER", "Delete a version of a module", "keelson monitor module delete cost 1\nkeelson monitor module delete cost 2\nkeelson monitor module list cost", c.args(2, 2, "NAME NUMBER"), func(cmd *cobra.Command, args []string) error {
 		cl, err := c.dial()
 		if err != nil {
 			return err

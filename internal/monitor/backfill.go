@@ -177,7 +177,7 @@ func (s *Service) restudy(ctx context.Context, m *Monitor, state *versionState, 
 			return err
 		}
 		w := &rows{n: rowsAgain.rows, inputs: named(rowsAgain.inputs.columns, inputs), outputs: rowsAgain.outputs.columns, outcomes: rowsAgain.outcomes(known)}
-		if fresh.Performance = evaluate(w.labelled(), r.Rows); fresh.Performance != nil {
+		if fresh.Performance = m.evaluate(w, rowsAgain.calls); fresh.Performance != nil {
 			fresh.judgeRows(m, w, &lore{estimator: state.estimator, run: s.runner(ctx)})
 		}
 	}

@@ -135,8 +135,10 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 	if trained.Dataset == "" { // where nobody knows what it was trained on, the reference that was named
 		trained = r.Reference
 	}
-	if state.estimator, err = s.estimatorOf(ctx, m, r.Version, state, trained, inputs); err != nil {
-		return false, err
+	if m.Ranking == nil {
+		if state.estimator, err = s.estimatorOf(ctx, m, r.Version, state, trained, inputs); err != nil {
+			return false, err
+		}
 	}
 	k.estimator, k.together = state.estimator, state.together
 	if k.limits.By == FromReference {

@@ -106,7 +106,7 @@ func (c Cause) Key() string {
 
 // measures are the names of measures for people.
 var measures = map[string]string{"psi": "PSI", "ks": "KS", "js": "JS", "missing": "missing values", "new": "unknown values", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE",
-	"share": "share of rows", "rows": "rows", "age": "age in seconds", "rows_per_hour": "rows per hour", "reconstruction": "reconstruction error", "mmd": "MMD²"}
+	"share": "share of rows", "rows": "rows", "age": "age in seconds", "rows_per_hour": "rows per hour", "reconstruction": "reconstruction error", "mmd": "MMD²", "ndcg": "NDCG"}
 
 func measureName(metric string) string {
 	if name := measures[metric]; name != "" {

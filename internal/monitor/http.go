@@ -154,11 +154,13 @@ type putInput struct {
 			New      float64  `json:"new,omitempty"`
 			Accuracy *float64 `json:"accuracy,omitempty"`
 			RMSE     *float64 `json:"rmse,omitempty"`
+			NDCG     *float64 `json:"ndcg,omitempty"`
 			By       string   `json:"by,omitempty" enum:"constant,reference,tier"`
-		} `json:"limits,omitempty" doc:"what is left out stays as it is; an accuracy or rmse of 0 takes that limit away"`
+		} `json:"limits,omitempty" doc:"what is left out stays as it is; an accuracy, rmse or ndcg of 0 takes that limit away"`
 		Features   *[]string    `json:"features,omitempty" doc:"empty: all"`
 		Against    *Against     `json:"against,omitempty" doc:"what windows are compared with"`
 		Segments   *[]Segment   `json:"segments,omitempty"`
+		Ranking    *Ranking     `json:"ranking,omitempty" doc:"the model ranks, and its result is NDCG; off: it no longer does"`
 		Embeddings *[]Embedding `json:"embeddings,omitempty" doc:"vectors among the inputs, each compared as a whole"`
 		Metrics    *[]Metric    `json:"metrics,omitempty"`
 		Rules      *[]Rule      `json:"rules,omitempty"`
@@ -172,7 +174,7 @@ func (s *Service) putOne(ctx context.Context, in *putInput) (Monitor, error) {
 	if b.Endpoint != "" && b.Endpoint != in.Endpoint {
 		return Monitor{}, problem.New(problem.Invalid, "The body names %q and the path %q; a monitor belongs to one endpoint.", b.Endpoint, in.Endpoint).At("endpoint")
 	}
-	c := Change{Model: b.Model, Features: b.Features, Against: b.Against, Segments: b.Segments, Embeddings: b.Embeddings, Metrics: b.Metrics, Rules: b.Rules, Indicators: b.Indicators}
+	c := Change{Model: b.Model, Features: b.Features, Against: b.Against, Segments: b.Segments, Embeddings: b.Embeddings, Ranking: b.Ranking, Metrics: b.Metrics, Rules: b.Rules, Indicators: b.Indicators}
 	if r := b.Reference; r != nil {
 		c.Reference = &dataset.Ref{Dataset: r.Dataset, Version: r.Version}
 	}
@@ -180,7 +182,7 @@ func (s *Service) putOne(ctx context.Context, in *putInput) (Monitor, error) {
 		c.Window = &Window{Rows: w.Rows, MinRows: w.MinRows, Every: w.Every, Labels: w.Labels}
 	}
 	if l := b.Limits; l != nil {
-		c.Limits = &Limits{PSIWarn: l.PSIWarn, PSI: l.PSI, KSWarn: l.KSWarn, KS: l.KS, Missing: l.Missing, New: l.New, Accuracy: l.Accuracy, RMSE: l.RMSE, By: l.By}
+		c.Limits = &Limits{PSIWarn: l.PSIWarn, PSI: l.PSI, KSWarn: l.KSWarn, KS: l.KS, Missing: l.Missing, New: l.New, Accuracy: l.Accuracy, RMSE: l.RMSE, NDCG: l.NDCG, By: l.By}
 	}
 	if b.OnBreach != nil {
 		to := b.OnBreach

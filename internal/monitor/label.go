@@ -125,7 +125,7 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 		return err
 	}
 	w := &rows{n: b.rows, inputs: named(b.inputs.columns, inputs), outputs: b.outputs.columns, outcomes: b.outcomes(known)}
-	p := evaluate(w.labelled(), r.Rows)
+	p := m.evaluate(w, b.calls)
 	if p == nil {
 		return nil
 	}
@@ -133,13 +133,13 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 	metric, value, ok := p.measure()
 	first := ok && base.Yardstick == nil && t.versions[r.Version] != nil
 	if first {
-		base.Yardstick = &yardstick{Metric: metric, Value: value, N: p.N, Window: r.ID}
+		base.Yardstick = &yardstick{Metric: metric, Value: value, N: p.counted(), Window: r.ID}
 	}
 	yard := base.Yardstick
 	if yard != nil && yard.Window == r.ID {
 		if ok { // more outcomes of the window that sets the measure
-			first = *yard != yardstick{metric, value, p.N, r.ID} || first
-			base.Yardstick = &yardstick{metric, value, p.N, r.ID}
+			first = *yard != yardstick{metric, value, p.counted(), r.ID} || first
+			base.Yardstick = &yardstick{metric, value, p.counted(), r.ID}
 		}
 		yard = nil // it is not held against itself
 	}
@@ -147,7 +147,7 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 	told.Performance = p
 	told.judgeRows(m, w, &lore{estimator: state.estimator, run: s.runner(ctx)})
 	var learnt *estimator
-	if state.estimator == nil || state.estimator.Method == "" { // no data to rehearse on: outcomes will do
+	if m.Ranking == nil && (state.estimator == nil || state.estimator.Method == "") { // no data to rehearse on: outcomes will do
 		if e := learn(w, "outcomes", dataset.Ref{}); e.Method != "" {
 			learnt = e
 		}

@@ -56,6 +56,7 @@ type Limits struct {
 	New      float64  `json:"new" doc:"share of values the reference does not know, 0..1"`
 	Accuracy *float64 `json:"accuracy,omitempty" doc:"lowest accuracy; without it the result is held against the first labelled window"`
 	RMSE     *float64 `json:"rmse,omitempty" doc:"largest root mean squared error of a model of numbers"`
+	NDCG     *float64 `json:"ndcg,omitempty" doc:"lowest NDCG of a model that ranks"`
 	By       string   `json:"by" enum:"constant,reference,tier" doc:"constant: the numbers here; reference: of each column, the mean over chunks of the reference plus three standard deviations; tier: the numbers of the model's risk tier"`
 }
 
@@ -107,7 +108,7 @@ func (l *Limits) set(c Limits) {
 	if d := DefaultLimits(); c.KS != 0 && c.KSWarn == 0 {
 		l.KSWarn = min(c.KS, d.KSWarn)
 	}
-	for _, p := range []struct{ to, from **float64 }{{&l.Accuracy, &c.Accuracy}, {&l.RMSE, &c.RMSE}} {
+	for _, p := range []struct{ to, from **float64 }{{&l.Accuracy, &c.Accuracy}, {&l.RMSE, &c.RMSE}, {&l.NDCG, &c.NDCG}} {
 		if *p.from != nil {
 			*p.to = *p.from
 			if **p.from == 0 {
@@ -189,6 +190,9 @@ func (m *Monitor) Check() error {
 	}
 	if a := m.Limits.Accuracy; a != nil && !(*a >= 0 && *a <= 1) {
 		return invalid("limits.accuracy", "Accuracy lies between 0 and 1.")
+	}
+	if n := m.Limits.NDCG; n != nil && !(*n >= 0 && *n <= 1) {
+		return invalid("limits.ndcg", "NDCG lies between 0 and 1.")
 	}
 	if r := m.Limits.RMSE; r != nil && !(*r >= 0 && *r < 1e300) {
 		return invalid("limits.rmse", "The limit of RMSE must be a number from 0 up.")

@@ -10,7 +10,7 @@ import (
 
 // Performance is how good the predictions of a window turned out to be, as far as outcomes have arrived.
 type Performance struct {
-	Kind     string                 `json:"kind" enum:"binary,multiclass,regression"`
+	Kind     string                 `json:"kind" enum:"binary,multiclass,regression,ranking"`
 	Accuracy *float64               `json:"accuracy"`
 	AUC      *float64               `json:"auc"`
 	N        int                    `json:"n" doc:"rows with an outcome"`
@@ -54,14 +54,7 @@ func evaluate(rows []labelled, all int) *Performance {
 	default:
 		p.regression(rows)
 	}
-	for name, v := range p.Metrics {
-		if _, ok, why := v.Get(); !ok {
-			if p.Why == nil {
-				p.Why = map[string]string{}
-			}
-			p.Why[name] = why
-		}
-	}
+	p.explain()
 	get := func(name string) *float64 {
 		if v, ok := p.Metrics[name]; ok && v.OK() {
 			return &v.V
@@ -70,6 +63,18 @@ func evaluate(rows []labelled, all int) *Performance {
 	}
 	p.Accuracy, p.AUC = get("accuracy"), get("roc_auc")
 	return p
+}
+
+// explain lists why measures are undefined.
+func (p *Performance) explain() {
+	for name, v := range p.Metrics {
+		if _, ok, why := v.Get(); !ok {
+			if p.Why == nil {
+				p.Why = map[string]string{}
+			}
+			p.Why[name] = why
+		}
+	}
 }
 
 // alike leaves out outcomes that are not of the kind of nearly all others: words among numbers or numbers among words,
@@ -406,15 +411,18 @@ const enoughLabels = 50
 // measure names the measure by which the result is judged.
 func (p *Performance) measure() (metric string, value float64, ok bool) {
 	metric = "accuracy"
-	if p.Kind == "regression" {
+	switch p.Kind {
+	case "regression":
 		metric = "rmse"
+	case "ranking":
+		metric = "ndcg"
 	}
 	v, ok, _ := p.Metrics[metric].Get()
 	return metric, v, ok && p.N >= enoughLabels
 }
 
 // worse says whether the result fell below its limit: the declared one, or else the yardstick minus the
-// larger of 0.05 and three standard errors of a difference of two shares (plus 25 % for an error). The
+// larger of 0.05 and three standard errors of a difference of two shares, or of two means over queries (plus 25 % for an error). The
 // cause is nil while the result holds or is not known.
 func (p *Performance) worse(l Limits, y *yardstick) *Cause {
 	if p == nil {
@@ -430,15 +438,19 @@ func (p *Performance) worse(l Limits, y *yardstick) *Cause {
 		c.Limit = *l.Accuracy
 	case metric == "rmse" && l.RMSE != nil:
 		c.Limit = *l.RMSE
+	case metric == "ndcg" && l.NDCG != nil:
+		c.Limit = *l.NDCG
 	case y == nil || y.Metric != metric:
 		return nil
 	case metric == "accuracy":
 		a := min(max(y.Value, 0.01), 0.99)
 		c.Limit = y.Value - max(0.05, 3*math.Sqrt(a*(1-a)*(1/float64(y.N)+1/float64(p.N))))
+	case metric == "ndcg": // of a query it lies in 0..1, so that its deviation is at most a half
+		c.Limit = y.Value - max(0.05, 1.5*math.Sqrt(1/float64(max(y.N, 1))+1/float64(p.counted())))
 	default:
 		c.Limit = 1.25 * y.Value
 	}
-	if metric == "accuracy" && value >= c.Limit || metric == "rmse" && value <= c.Limit {
+	if metric != "rmse" && value >= c.Limit || metric == "rmse" && value <= c.Limit {
 		return nil
 	}
 	return c

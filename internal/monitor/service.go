@@ -179,6 +179,7 @@ type Change struct {
 	Against    *Against
 	Segments   *[]Segment
 	Embeddings *[]Embedding
+	Ranking    *Ranking
 	Metrics    *[]Metric
 	Rules      *[]Rule
 	Indicators *[]Indicator
@@ -252,6 +253,11 @@ func (c *Change) plan(p *Plan) {
 	}
 	if c.Segments != nil {
 		p.Segments = *c.Segments
+	}
+	if c.Ranking != nil {
+		if p.Ranking = c.Ranking; p.Ranking.Off {
+			p.Ranking = nil
+		}
 	}
 	if c.Embeddings != nil {
 		p.Embeddings = *c.Embeddings

@@ -15,6 +15,7 @@ type Plan struct {
 	Against    Against     `json:"against" doc:"what windows are compared with"`
 	Segments   []Segment   `json:"segments" doc:"parts of the rows that are looked at by themselves"`
 	Embeddings []Embedding `json:"embeddings" doc:"vectors among the inputs, each compared as a whole"`
+	Ranking    *Ranking    `json:"ranking,omitempty" doc:"set: the model ranks, and its result is NDCG"`
 	Metrics    []Metric    `json:"metrics" doc:"custom metrics"`
 	Rules      []Rule      `json:"rules" doc:"data-quality rules, checked in every window"`
 	Indicators []Indicator `json:"indicators" doc:"business metrics that are handed in"`
@@ -172,6 +173,11 @@ func (p *Plan) Check() error {
 	}
 	for i := range p.Segments {
 		if err := p.Segments[i].check(fmt.Sprintf("segments[%d]", i)); err != nil {
+			return err
+		}
+	}
+	if p.Ranking != nil {
+		if err := p.Ranking.check(); err != nil {
 			return err
 		}
 	}

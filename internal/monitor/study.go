@@ -39,7 +39,7 @@ func (s *Service) limits(ctx context.Context, m *Monitor) (Limits, error) {
 	if !ok {
 		of = DefaultLimits()
 	}
-	of.Accuracy, of.RMSE, of.By = l.Accuracy, l.RMSE, l.By
+	of.Accuracy, of.RMSE, of.NDCG, of.By = l.Accuracy, l.RMSE, l.NDCG, l.By
 	return of, nil
 }
 
@@ -129,7 +129,9 @@ func (s *Service) runner(ctx context.Context) func(*Metric, *rows) Measured {
 // study fills in what follows from a window's rows beside the shift of its columns. where names the prediction and row of a
 // row of the window.
 func (r *Result) study(m *Monitor, w *rows, k *lore, where func(int) (string, int)) {
-	r.Estimate, r.Why = k.estimator.expect(w, k.limits)
+	if r.Estimate, r.Why = k.estimator.expect(w, k.limits); m.Ranking != nil {
+		r.Estimate, r.Why = nil, "the result of a ranking is not estimated"
+	}
 	r.Rules = nil
 	for i := range m.Rules {
 		r.Rules = append(r.Rules, m.Rules[i].checkWindow(w, r.From, r.To))
@@ -150,7 +152,7 @@ func (r *Result) judgeRows(m *Monitor, w *rows, k *lore) {
 		}
 		r.Metrics = append(r.Metrics, m.Metrics[i].measure(w))
 	}
-	if len(m.Segments) > 0 || w.outcomes != nil {
+	if m.Ranking == nil && (len(m.Segments) > 0 || w.outcomes != nil) {
 		j := fares(w, k.estimator)
 		r.Segments, r.Worst = m.parts(w, &j), j.worst(w)
 		if w.outcomes != nil {
