@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -133,4 +134,20 @@ func TestBeyondTheBudgetTheMeasuresStayWithinTheirError(t *testing.T) {
 func ref(t *testing.T) *Gathered {
 	t.Helper()
 	return Gather("w", Number, 1)
+}
+
+func TestAMillionDifferentWordsAreComparedInBoundedMemory(t *testing.T) {
+	a, b := Gather("w", Word, 10), Gather("w", Word, 10)
+	for i := range 1_000_000 {
+		a.AddWords(strconv.AppendInt(nil, int64(i), 10), 2)
+		b.AddWords(strconv.AppendInt(nil, int64(2*i), 10), 1)
+	}
+	b.AddWords(nil, 1_000_000)
+	if len(a.words) > mostTold || len(b.words) > mostTold || a.Exact() {
+		t.Errorf("%d and %d words are kept", len(a.words), len(b.words))
+	}
+	m := Compare(a, b)
+	if m.PSI == nil || m.JS == nil || m.V == nil || m.Reference != 2_000_000 || m.Valid != 1_000_000 || m.Missing != 0.5 {
+		t.Errorf("%+v", m)
+	}
 }

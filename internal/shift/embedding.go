@@ -160,7 +160,7 @@ func distances(rows [][]float64) ([]float64, error) {
 
 // width is 1 over the median squared distance of different rows, or over their mean when most are equal.
 func width(squares []float64, n int) float64 {
-	var v []float64
+	v := make([]float64, 0, n*(n-1)/2)
 	mean := 0.0
 	for i := range n {
 		for _, s := range squares[i*n : i*n+i] {
@@ -168,14 +168,41 @@ func width(squares []float64, n int) float64 {
 			mean += s / float64(n*(n-1)/2)
 		}
 	}
-	slices.Sort(v)
-	if m := 1 / v[len(v)/2]; valid(m) {
+	if m := 1 / ranked(v, len(v)/2); valid(m) {
 		return m
 	}
 	if m := 1 / mean; valid(m) {
 		return m
 	}
 	return 1
+}
+
+// ranked is the value that would stand at place k if v were in order; it moves v's values (Hoare, Algorithm 65: Find, 1961).
+func ranked(v []float64, k int) float64 {
+	for low, high := 0, len(v)-1; low < high; {
+		pivot, i, j := v[low+(high-low)/2], low, high
+		for i <= j {
+			for v[i] < pivot {
+				i++
+			}
+			for pivot < v[j] {
+				j--
+			}
+			if i <= j {
+				v[i], v[j] = v[j], v[i]
+				i, j = i+1, j-1
+			}
+		}
+		switch {
+		case k <= j:
+			high = j
+		case k >= i:
+			low = i
+		default:
+			return v[k]
+		}
+	}
+	return v[k]
 }
 
 // discrepancy is MMD² between the first n rows of the order and the rest.

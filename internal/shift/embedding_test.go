@@ -116,3 +116,19 @@ func TestCloudsThatCannotBeComparedAreRefused(t *testing.T) {
 		t.Errorf("clouds of zeros: %+v %v", zero, err)
 	}
 }
+
+func TestTheMedianIsFoundWithoutSorting(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 4))
+	for n := 1; n < 200; n++ {
+		v := make([]float64, n)
+		for i := range v {
+			v[i] = float64(rng.IntN(1 + n/2))
+		}
+		sorted := slices.Sorted(slices.Values(v))
+		for _, k := range []int{0, n / 2, n - 1} {
+			if got := ranked(slices.Clone(v), k); got != sorted[k] {
+				t.Fatalf("place %d of %v holds %v, want %v", k, v, got, sorted[k])
+			}
+		}
+	}
+}
