@@ -129,7 +129,7 @@ func (l *Log) Adopt() {
 		l.replayed.Add(float64(s.frames.Load()))
 		l.o.Logger.Info("segment taken over", "segment", s.id, "predictions", s.frames.Load(), "torn_bytes", torn)
 		l.mu.Lock()
-		l.clock.last = max(l.clock.last, tickOf(s.highest))
+		l.clock.last = max(l.clock.last, tickOf(string(s.highest)))
 		l.closed = append(l.closed, s)
 		l.mu.Unlock()
 	}
@@ -452,7 +452,10 @@ func (l *Log) read(s *segment, after string) ([]byte, error) {
 func (l *Log) readOf(s *segment, workspace, endpoint, after string) ([]byte, error) {
 	l.mu.Lock()
 	from, to := s.span(after)
-	list := s.extents[string(extentKey(nil, []byte(workspace), []byte(endpoint)))]
+	var list []extent
+	if of := s.extents[string(extentKey(nil, []byte(workspace), []byte(endpoint)))]; of != nil {
+		list = *of
+	}
 	l.mu.Unlock()
 	first := sort.Search(len(list), func(i int) bool { return list[i].at >= from })
 	size := int64(0)

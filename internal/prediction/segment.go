@@ -1,6 +1,7 @@
 package prediction
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,10 +30,10 @@ type segment struct {
 	frames  atomic.Int64
 	dirty   bool // has bytes that were not synced
 	marks   []mark
-	marked  int64               // size at the last mark
-	highest string              // identifier of its frames
-	extents map[string][]extent // by workspace and endpoint: their frames, in the order of the file
-	tally   tally               // of its calls, behind a lock of its own
+	marked  int64                // size at the last mark
+	highest []byte               // identifier of its frames
+	extents map[string]*[]extent // by workspace and endpoint: their frames, in the order of the file
+	tally   tally                // of its calls, behind a lock of its own
 }
 
 // mark says that the frame at a place has an identifier; there is one about every markEvery bytes.
@@ -57,17 +58,22 @@ func extentKey(into, workspace, endpoint []byte) []byte {
 // enter remembers where the whole frames stand that were put at a place.
 func (s *segment) enter(frames []byte, at int64) {
 	if s.extents == nil {
-		s.extents = map[string][]extent{}
+		s.extents = map[string]*[]extent{}
 	}
 	var room [128]byte
 	for len(frames) > 0 {
 		n := frameHead + int(binary.LittleEndian.Uint32(frames))
 		id, workspace, endpoint := peek(frames[frameHead:n])
-		if string(id) > s.highest {
-			s.highest = string(id)
+		if bytes.Compare(id, s.highest) > 0 {
+			s.highest = append(s.highest[:0], id...)
 		}
 		key := extentKey(room[:0], workspace, endpoint)
-		s.extents[string(key)] = append(s.extents[string(key)], extent{at, int32(n)})
+		list := s.extents[string(key)] // which makes no string, as an assignment would
+		if list == nil {
+			list = new([]extent)
+			s.extents[string(key)] = list
+		}
+		*list = append(*list, extent{at, int32(n)})
 		frames, at = frames[n:], at+int64(n)
 	}
 }
@@ -83,7 +89,7 @@ func (s *segment) note(id []byte, at int64) {
 // span is the part of the file that may hold identifiers above after.
 func (s *segment) span(after string) (from, to int64) {
 	to = s.size.Load()
-	if s.highest <= after {
+	if string(s.highest) <= after {
 		return to, to
 	}
 	from = int64(len(segmentMagic))
