@@ -118,9 +118,7 @@ func (d *Deployment) deploy(r approval.Request, now time.Time) error {
 	if r.Plan.Limits != (release.Limits{}) {
 		d.Limits = r.Plan.Limits
 	}
-	if len(r.Plan.Redact) > 0 {
-		d.Redact = r.Plan.Redact
-	}
+	d.redactAs(r.Plan.Redact)
 	d.LastRequest = r.ID
 	if r.Plan.Mode == approval.All {
 		d.promote(next)
@@ -140,6 +138,25 @@ func (d *Deployment) redact(columns []string) {
 	for _, c := range columns {
 		if !slices.ContainsFunc(list, func(have string) bool { return strings.TrimPrefix(have, "hash:") == c }) {
 			list = append(list, c)
+		}
+	}
+	d.Redact = list
+}
+
+// redactAs makes what a plan says about columns hold. While a version that was there before answers or may come back,
+// columns are only ever added: the plan's form (left out or hashed) wins for the columns it names, the others stay. Where
+// nothing was there the plan replaces what held for versions that are gone; a plan that says nothing changes nothing.
+func (d *Deployment) redactAs(plan []string) {
+	if len(plan) == 0 {
+		return
+	}
+	list := slices.Clone(plan)
+	if d.Current != nil || d.Rollout != nil || len(d.Trail) > 0 {
+		for _, have := range d.Redact {
+			column := strings.TrimPrefix(have, "hash:")
+			if !slices.ContainsFunc(plan, func(c string) bool { return strings.TrimPrefix(c, "hash:") == column }) {
+				list = append(list, have)
+			}
 		}
 	}
 	d.Redact = list

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -324,6 +325,55 @@ func TestDevGoesLiveAtOnce(t *testing.T) {
 		if _, err := b.Execute(otto, b.approve(t, approval.Proposal{Version: 4, Kind: approval.Retire, Environment: "dev"})); problem.KindOf(err) != problem.Conflict || !strings.Contains(err.Error(), "for prod") {
 			t.Fatal(err)
 		}
+	})
+}
+
+func TestWhatIsLeftOutOfTheLogStaysOutWhileAVersionFromBeforeCanAnswer(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		b := newBench(d)
+		b.Personal = func(_ context.Context, _ string, version int) ([]string, error) {
+			return map[int][]string{1: {"birthday"}, 3: {"zip"}}[version], nil
+		}
+		plan := func(mode string, redact ...string) approval.Plan {
+			p := approval.Plan{Mode: mode, Redact: redact}
+			switch mode {
+			case approval.Canary:
+				p.Steps = []approval.Step{{Share: 5}}
+			case approval.Shadow:
+				p.Share = 20
+			}
+			return p
+		}
+		left := func(what, want string) {
+			t.Helper()
+			doc := b.newest(t, "screening")
+			slices.Sort(doc.Redact)
+			if got := strings.Join(doc.Redact, " "); got != want {
+				t.Fatalf("%s: %s is left out, want %s", what, got, want)
+			}
+		}
+		b.execute(t, approval.Proposal{Version: 1, Plan: plan(approval.All, "income")})
+		left("version 1", "birthday income")
+		b.execute(t, approval.Proposal{Version: 2, Plan: plan(approval.Canary, "hash:customer")})
+		left("version 1 beside the canary of 2", "birthday hash:customer income")
+		if _, err := b.Rollback(otto, "screening", "complaints"); err != nil {
+			t.Fatal(err)
+		}
+		left("version 1 alone again", "birthday hash:customer income")
+		b.execute(t, approval.Proposal{Version: 3, Plan: plan(approval.Shadow, "hash:income")})
+		left("version 1 with the shadow 3, whose plan hashes", "birthday hash:customer hash:income zip")
+		b.execute(t, approval.Proposal{Version: 2, Plan: plan(approval.All, "name")})
+		left("version 2, from which one may go back to 1", "birthday hash:customer hash:income name zip")
+		if _, err := b.Rollback(otto, "screening", "complaints"); err != nil {
+			t.Fatal(err)
+		}
+		left("back at version 1", "birthday hash:customer hash:income name zip")
+		if _, err := b.Suspend(otto, "screening", "its end"); err != nil {
+			t.Fatal(err)
+		}
+		b.execute(t, approval.Proposal{Version: 1, Kind: approval.Retire, Reason: "replaced"})
+		b.execute(t, approval.Proposal{Version: 4, Plan: plan(approval.All, "iban")})
+		left("version 4, when nothing from before can answer", "iban")
 	})
 }
 
