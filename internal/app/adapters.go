@@ -230,14 +230,26 @@ func (c calls) Callers(ctx context.Context, model string, version int, since tim
 	return out, err
 }
 
-func (c calls) Rows(ctx context.Context, endpoint string, version int, since time.Time) (n int64, err error) {
-	err = c.a.Predictions.Scan(ctx, prediction.Query{Endpoint: endpoint, Version: version, Since: since}, func(r prediction.Record) error {
-		if r.Error == "" && r.Slot != prediction.SlotShadow {
+// enough ends a scan that has found what it looked for.
+var enough = errors.New("enough")
+
+// Rows asks for the records of all versions, so that the next look goes on behind those of the others too.
+func (c calls) Rows(ctx context.Context, endpoint string, version int, since time.Time, after string, most int64) (n int64, last string, err error) {
+	last = after
+	err = c.a.Predictions.Scan(ctx, prediction.Query{Endpoint: endpoint, Since: since, After: after}, func(r prediction.Record) error {
+		last = r.ID
+		if r.Version == version && r.Error == "" && r.Slot != prediction.SlotShadow {
 			n += int64(r.Rows)
+		}
+		if n >= most {
+			return enough
 		}
 		return nil
 	})
-	return n, err
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	return n, last, err
 }
 
 // people finds who can be asked for a vote.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"keelson/internal/approval"
@@ -48,8 +49,9 @@ type (
 		Retire(tx db.Scope, model string, version int, reason string) error
 	}
 	counter interface {
-		// Rows is how many rows the version answered at the endpoint since a time.
-		Rows(ctx context.Context, endpoint string, version int, since time.Time) (int64, error)
+		// Rows counts the rows that the version answered at the endpoint since a time, in the records behind after (empty:
+		// all), and stops at most. last is the identifier of the last record it looked at, after where there was none.
+		Rows(ctx context.Context, endpoint string, version int, since time.Time, after string, most int64) (n int64, last string, err error)
 	}
 	callers interface {
 		Callers(ctx context.Context, model string, version int, since time.Time) ([]approval.Caller, error)
@@ -83,6 +85,9 @@ type Service struct {
 	// Applied is called after an act's release was signed, before the act returns, so that serving in the same process
 	// answers accordingly once the caller hears of it; nil where nothing is served here.
 	Applied func(ctx context.Context)
+
+	rolling sync.Mutex
+	counts  map[place]count // of the canaries that hold for rows; under rolling
 }
 
 func (s *Service) applied(ctx context.Context) {

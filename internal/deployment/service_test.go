@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -56,9 +59,18 @@ func (s *shelf) Retire(_ db.Scope, _ string, n int, _ string) error {
 	return nil
 }
 
-type traffic struct{ rows int64 }
+// traffic stands for the prediction log: one record per row, named by its number.
+type traffic struct {
+	rows  int64
+	looks []string // after and most of each
+}
 
-func (t *traffic) Rows(context.Context, string, int, time.Time) (int64, error) { return t.rows, nil }
+func (t *traffic) Rows(_ context.Context, _ string, _ int, _ time.Time, after string, most int64) (int64, string, error) {
+	t.looks = append(t.looks, fmt.Sprintf("%s+%d", after, most))
+	seen, _ := strconv.ParseInt(after, 10, 64)
+	n := min(t.rows-seen, most)
+	return n, strconv.FormatInt(seen+n, 10), nil
+}
 func (t *traffic) Callers(context.Context, string, int, time.Time) ([]approval.Caller, error) {
 	return []approval.Caller{{Name: "ward-7", Calls: 12, Last: noon}}, nil
 }
@@ -416,6 +428,98 @@ func TestACanaryMovesOnByItself(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.stands(t, "screening", "live: 2@100 live < 1")
+	})
+}
+
+func TestRowsAreCountedOnceAndNotBeforeTheTimeHasPassed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		b := newBench(d)
+		b.execute(t, approval.Proposal{Version: 1})
+		b.execute(t, approval.Proposal{Version: 2, Plan: approval.Plan{Mode: approval.Canary, Steps: []approval.Step{{Share: 10, HoldRows: 100, HoldSeconds: 60}, {Share: 50, HoldRows: 10}}}})
+		for _, x := range []struct {
+			pass time.Duration
+			rows int64
+			want string // how the log was looked at
+			then string
+		}{
+			{0, 0, "", "rolling: 1@90 live, 2@10 canary <"},
+			{59 * time.Second, 500, "", "rolling: 1@90 live, 2@10 canary <"},
+			{time.Second, 40, "+100", "rolling: 1@90 live, 2@10 canary <"},
+			{time.Second, 40, "40+60", "rolling: 1@90 live, 2@10 canary <"},
+			{time.Second, 70, "40+60", "rolling: 1@90 live, 2@10 canary <"},
+			{time.Second, 1000, "70+30", "rolling: 1@50 live, 2@50 canary <"},
+			{time.Second, 5, "+10", "rolling: 1@50 live, 2@50 canary <"},
+			{time.Second, 11, "5+5", "live: 2@100 live < 1"},
+			{time.Second, 11, "", "live: 2@100 live < 1"},
+		} {
+			b.pass(x.pass)
+			b.traffic.rows, b.traffic.looks = x.rows, nil
+			if err := b.Roll(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(b.traffic.looks, " "); got != x.want {
+				t.Errorf("with %d rows the log was looked at %q, want %q", x.rows, got, x.want)
+			}
+			b.stands(t, "screening", x.then)
+		}
+	})
+}
+
+func TestTheNewestReleasesAreFoundWithoutReadingTheirHistory(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		if err := d.Write(ctx, func(tx db.Scope) error {
+			for _, x := range []struct {
+				workspace, endpoint string
+				n                   int
+			}{{"a", "z", 1}, {"default", "long", 20_000}, {"default", "short", 3}, {"default", "Upper", 7}, {"risk", "long", 5}, {"risk", "ä", 6}} {
+				if _, err := tx.Exec(`INSERT INTO release (workspace, endpoint, serial, envelope, issued_at)
+					WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $3) SELECT $1, $2, i, 'an envelope of some length, as they are', 0 FROM n`, x.workspace, x.endpoint, x.n); err != nil {
+					return err
+				}
+			}
+			_, err := tx.Exec("ANALYZE release")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		lines := func(query string, args ...any) (out []string) {
+			t.Helper()
+			if err := d.Read(ctx, func(tx db.Scope) error {
+				return tx.Each(query, args, func(scan func(...any) error) error {
+					var a, b, c, e any
+					var err error
+					if strings.HasPrefix(query, "EXPLAIN (") {
+						err = scan(&a)
+					} else {
+						err = scan(&a, &b, &c, &e)
+					}
+					out = append(out, fmt.Sprint(a, " ", b, " ", c, " ", e))
+					return err
+				})
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return out
+		}
+		got := lines(selectNewest, 5)
+		want := lines(`SELECT workspace, endpoint, serial, envelope FROM (
+			SELECT workspace, endpoint, serial, envelope, ROW_NUMBER() OVER (PARTITION BY workspace, endpoint ORDER BY serial DESC) AS place FROM release
+		) newest WHERE place <= $1 ORDER BY workspace, endpoint, serial DESC`, 5)
+		if len(want) != 1+5+3+5+5+5 || !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		// Nothing may go through the table: SQLite says so in its plan, PostgreSQL counts what it read.
+		explain, whole := "EXPLAIN QUERY PLAN ", regexp.MustCompile(`SCAN (r|release)\b`)
+		if d.Postgres() {
+			explain, whole = "EXPLAIN (ANALYZE, TIMING OFF) ", regexp.MustCompile(`Seq Scan on release|rows=[0-9]{4,}[ .0-9]* loops|loops=[0-9]{4,}|Removed by Filter: [0-9]{4,}`)
+		}
+		plan := lines(explain+selectNewest, 5)
+		for _, l := range plan {
+			if whole.MatchString(l) {
+				t.Errorf("the history is read: %s\n%s", l, strings.Join(plan, "\n"))
+			}
+		}
 	})
 }
 

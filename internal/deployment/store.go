@@ -259,12 +259,27 @@ type Envelope struct {
 	Text                string
 }
 
+// selectNewest reads the $1 newest rows of every endpoint. The table is never shortened and this is asked every few
+// seconds, so it steps from one key to the next, workspaces (w), endpoints (e) and serials (s), each by one look into the
+// primary key: its cost grows with the endpoints and not with their history. A join would leave the way to the planner.
+const selectNewest = `WITH RECURSIVE
+	w(workspace) AS (
+		SELECT MIN(workspace) FROM release
+		UNION ALL SELECT (SELECT MIN(r.workspace) FROM release r WHERE r.workspace > w.workspace) FROM w WHERE w.workspace IS NOT NULL),
+	e(workspace, endpoint) AS (
+		SELECT w.workspace, (SELECT MIN(r.endpoint) FROM release r WHERE r.workspace = w.workspace) FROM w WHERE w.workspace IS NOT NULL
+		UNION ALL SELECT e.workspace, (SELECT MIN(r.endpoint) FROM release r WHERE r.workspace = e.workspace AND r.endpoint > e.endpoint) FROM e WHERE e.endpoint IS NOT NULL),
+	s(workspace, endpoint, serial, place) AS (
+		SELECT e.workspace, e.endpoint, (SELECT MAX(r.serial) FROM release r WHERE r.workspace = e.workspace AND r.endpoint = e.endpoint), 1 FROM e WHERE e.endpoint IS NOT NULL
+		UNION ALL SELECT s.workspace, s.endpoint, (SELECT MAX(r.serial) FROM release r WHERE r.workspace = s.workspace AND r.endpoint = s.endpoint AND r.serial < s.serial), s.place + 1
+			FROM s WHERE s.serial IS NOT NULL AND s.place < $1)
+	SELECT s.workspace, s.endpoint, s.serial, (SELECT r.envelope FROM release r WHERE r.workspace = s.workspace AND r.endpoint = s.endpoint AND r.serial = s.serial) FROM s
+	WHERE s.serial IS NOT NULL ORDER BY s.workspace, s.endpoint, s.serial DESC`
+
 // envelopes reads the newest releases of every endpoint of all workspaces, newest first per endpoint: a row that does
 // not verify must not hide the one below it.
 func (s store) envelopes(tx db.Scope, perEndpoint int) (out []Envelope, err error) {
-	err = tx.Each(`SELECT workspace, endpoint, serial, envelope FROM (
-			SELECT workspace, endpoint, serial, envelope, ROW_NUMBER() OVER (PARTITION BY workspace, endpoint ORDER BY serial DESC) AS place FROM release
-		) newest WHERE place <= $1 ORDER BY workspace, endpoint, serial DESC`, []any{perEndpoint}, func(scan func(...any) error) error {
+	err = tx.Each(selectNewest, []any{perEndpoint}, func(scan func(...any) error) error {
 		var e Envelope
 		err := scan(&e.Workspace, &e.Endpoint, &e.Serial, &e.Text)
 		out = append(out, e)

@@ -18,22 +18,46 @@ func (s *Service) Jobs(r *job.Runner) {
 	r.Every("deployment.renewal", 10*time.Second, s.Refresh)
 }
 
-// Roll moves every canary on whose step is due, in all workspaces.
+type place struct{ workspace, endpoint string }
+
+// count is how far the rows of a canary's step were counted. Another serial is another step, or a new signature.
+type count struct {
+	serial int64
+	after  string // the last record that was looked at
+	rows   int64
+}
+
+// Roll moves every canary on whose step is due, in all workspaces. While a step's time has not passed nothing is read;
+// after that each look counts the rows behind the one before, until there are enough.
 func (s *Service) Roll(ctx context.Context) error {
+	s.rolling.Lock()
+	defer s.rolling.Unlock()
+	known := s.counts
+	s.counts = map[place]count{}
 	return s.each(ctx, Rolling, func(ctx context.Context, endpoint string) error {
 		f, ok, err := s.read(ctx, endpoint)
 		if err != nil || !ok || f.Lost {
 			return err
 		}
 		step, ok := f.step()
-		if !ok {
+		if !ok || f.Rollout.Held != "" || s.now().Before(f.Rollout.StepAt.Add(time.Duration(step.HoldSeconds)*time.Second)) {
 			return nil
 		}
 		var rows int64
-		if step.HoldRows > 0 && f.Rollout.Held == "" && s.Rows != nil {
-			if rows, err = s.Rows.Rows(ctx, endpoint, f.Rollout.Slot.Version, f.Rollout.StepAt); err != nil {
-				return fmt.Errorf("count rows of %s: %w", endpoint, err)
+		if step.HoldRows > 0 && s.Rows != nil {
+			at := place{caller.Workspace(ctx), endpoint}
+			c := known[at]
+			if c.serial != f.Serial {
+				c = count{serial: f.Serial}
 			}
+			if c.rows < step.HoldRows {
+				n, last, err := s.Rows.Rows(ctx, endpoint, f.Rollout.Slot.Version, f.Rollout.StepAt, c.after, step.HoldRows-c.rows)
+				if err != nil {
+					return fmt.Errorf("count rows of %s: %w", endpoint, err)
+				}
+				c.rows, c.after = c.rows+n, last
+			}
+			s.counts[at], rows = c, c.rows
 		}
 		if !f.due(s.now(), rows) {
 			return nil
