@@ -155,7 +155,9 @@ func (a *App) wire(ctx context.Context) error {
 		v, err := a.Inventory.Version(ctx, model, version)
 		return v.Signature, err
 	}
-	if len(a.Config.Parts) < 3 { // others read what this process writes only once it is filed
+	// Others read what this process writes only once it is filed. On PostgreSQL there may be others at any time, whatever
+	// parts this one has: monitors' cursors must not step over what another process has not filed yet.
+	if a.DB.Postgres() || len(a.Config.Parts) < 3 {
 		a.Predictions.FileAfter, a.Predictions.Settle = 5*time.Second, 15*time.Second
 	}
 	a.run = append(a.run, a.Predictions.Run)
