@@ -57,6 +57,11 @@ type (
 	}
 	// Remembering knows without reading which bytes were found sound and not touched since. S3 is not.
 	Remembering interface{ Sound(digest string) bool }
+	// Stamping tells without reading whether stored bytes were written anew: the stamp of a digest changes when its bytes
+	// are put in place again, whatever they are. ErrNotFound. Dir is Remembering instead.
+	Stamping interface {
+		Stamp(ctx context.Context, digest string) (string, error)
+	}
 	// Tidying removes what broken-off writes left before a time.
 	Tidying interface {
 		Tidy(ctx context.Context, before time.Time) error

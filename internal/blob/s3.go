@@ -138,6 +138,19 @@ func (s *S3) open(ctx context.Context, name string) (io.ReadSeekCloser, int64, e
 	return o, info.Size, nil
 }
 
+// Stamp implements Stamping by what the service itself notes of an object.
+func (s *S3) Stamp(ctx context.Context, digest string) (string, error) {
+	hexa, err := ParseDigest(digest)
+	if err != nil || digest == empty {
+		return "", err
+	}
+	o, err := s.client.StatObject(ctx, s.bucket, s.prefix+contentPath(hexa), minio.StatObjectOptions{})
+	if err != nil {
+		return "", s3err(err)
+	}
+	return fmt.Sprint(o.ETag, " ", o.Size, " ", o.LastModified.UnixNano(), " ", o.VersionID), nil
+}
+
 func (s *S3) Verify(ctx context.Context, digest string) error { return verify(ctx, s, digest) }
 
 func (s *S3) Delete(ctx context.Context, digest string) error {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -70,13 +69,7 @@ func (a *artifact) verify() error {
 	for _, p := range sortedKeys(a.files) {
 		f := a.files[p]
 		if err := a.blobs.Verify(a.ctx, f.Digest); err != nil {
-			if errors.Is(err, blob.ErrAltered) {
-				return changed(f).Because(err)
-			}
-			if errors.Is(err, blob.ErrNotFound) {
-				return problem.New(problem.NotFound, "The stored bytes of %s are gone.", f.Path).Because(err)
-			}
-			return fmt.Errorf("verify %s: %w", f.Path, err)
+			return describe(f, err)
 		}
 	}
 	return nil

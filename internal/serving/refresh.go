@@ -303,30 +303,6 @@ func (s *Service) sweep(t table) {
 	}
 }
 
-// VerifyLoaded hashes the files of every version in force and reports those that were changed. What is loaded goes on.
-func (s *Service) VerifyLoaded(ctx context.Context) {
-	s.init()
-	ctx = caller.System(ctx, "serving")
-	for n, e := range *s.table.Load() {
-		ctx := caller.WithWorkspace(ctx, n.workspace)
-		for _, sl := range append(slices.Clone(e.routed), e.shadows...) {
-			files, err := openArtifact(ctx, s.Blobs, sl.Files, 0)
-			if err == nil {
-				err = files.verify()
-			}
-			if ctx.Err() != nil {
-				return
-			}
-			var p *problem.Error
-			if errors.As(err, &p) && (p.Kind == problem.Conflict || p.Kind == problem.NotFound) {
-				s.refused(ctx, n, "files", fmt.Sprintf("Version %d goes on serving as it was loaded, but it could not be loaded again: %s", sl.Version, p.Detail))
-			} else if err != nil {
-				s.Logger.WarnContext(ctx, "files could not be verified", "endpoint", n.endpoint, "version", sl.Version, "error", err)
-			}
-		}
-	}
-}
-
 // detail is the sentence for people in an error.
 func detail(err error) string {
 	var p *problem.Error

@@ -56,8 +56,10 @@ type Service struct {
 	Now       func() time.Time
 	Metrics   *Metrics      // from NewMetrics; nil counts nothing
 	Poll      time.Duration // how often releases are looked at; default 3 s
-	Verify    time.Duration // how often the files of loaded versions are hashed; default 30 s
-	Limits    engine.Limits
+	Verify    time.Duration // how often the files of loaded versions are looked at; default 30 s
+	// VerifyBytes is how much of the files that nothing says were touched is read per look; default 32 MiB.
+	VerifyBytes int64
+	Limits      engine.Limits
 	// Background gives inputs of earlier decisions of a version at an endpoint, newest first, for explaining models that
 	// cannot explain themselves. nil explains only those that can.
 	Background func(ctx context.Context, endpoint string, version int) ([][]tensor.Tensor, error)
@@ -77,6 +79,7 @@ type Service struct {
 	told     map[string]time.Time
 	tellMu   sync.Mutex
 	nudge    chan struct{}
+	checks   checks
 	once     sync.Once
 	calls    atomic.Uint64
 	shadows  chan shadowCall
