@@ -82,6 +82,24 @@ var notConfig = []string{"KEELSON_URL", "KEELSON_TOKEN", "KEELSON_CONFIG", "KEEL
 	"KEELSON_SERVER", "KEELSON_PROFILE", "KEELSON_CHROMIUM", "KEELSON_ACCOUNTS", "KEELSON_SHOTS", "KEELSON_FLOWS", "KEELSON_BIN", "KEELSON_GOLDEN",
 	"KEELSON_MLFLOW_PYTHON", "KEELSON_SCHEMATHESIS_PYTHON", "KEELSON_STEPS", "KEELSON_RUNS", "KEELSON_BENCH_RUNS", "KEELSON_SEEDED", "KEELSON_COOKIE", "KEELSON_THEMES", "KEELSON_PAGES", "KEELSON_WALKER", "KEELSON_PATIENCE"}
 
+// guarded is what the steps of pipelines must not open: everything that this program keeps on the machine.
+func (c Config) guarded() (out []string) {
+	list := []string{c.Data, c.keys()}
+	if at := strings.TrimPrefix(c.database(), "sqlite://"); !strings.Contains(at, "://") {
+		at, _, _ = strings.Cut(at, "?")
+		list = append(list, at, at+"-wal", at+"-shm")
+	}
+	if at := c.blobs(); !strings.Contains(at, "://") {
+		list = append(list, at)
+	}
+	for _, p := range list {
+		if at, err := filepath.Abs(p); err == nil {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
 // Load fills the defaults from a file ("" for none), then from the environment, then from set, which holds values by the
 // names in the file as text. What is unknown or malformed is refused with where it stands.
 func Load(file string, environ []string, set map[string]string) (Config, error) {

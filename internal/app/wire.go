@@ -130,8 +130,9 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.Pipelines = &pipeline.Service{DB: a.DB, Blobs: a.Blobs, Log: a.Log, Now: now, Data: pipeline.DataSets{Service: a.Data},
 		Registry: registry{a}, Tokens: stepTokens{a}, URL: func() string { return a.URL },
-		Executor: &pipeline.Process{Root: filepath.Join(a.Config.Data, "work", "tasks"), Self: []string{self, "internal-exec"}},
-		Work:     filepath.Join(a.Config.Data, "work"), Envs: envs,
+		Executor: &pipeline.Process{Root: filepath.Join(a.Config.Data, "work", "tasks"), Self: []string{self, "internal-exec"},
+			Guard: a.Config.guarded(), Read: []string{envs.Root}},
+		Work: filepath.Join(a.Config.Data, "work"), Envs: envs,
 		Defaults: pipeline.Limits{Memory: pipeline.Size(a.Config.StepMemory), Time: pipeline.Duration(a.Config.StepTime)}}
 
 	if a.Config.has(PartServing) || a.Config.has(PartAPI) { // calls are logged where they are answered or handed in

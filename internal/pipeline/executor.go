@@ -11,6 +11,7 @@ type Task struct {
 	ID     string
 	Dir    string   // where the source lies; the command starts here
 	Output string   // the folder for results; it exists
+	Home   string   // all that it may change where the server's own files are
 	Args   []string // program and arguments
 	Env    []string // all of its environment, as KEY=value
 	Limits Limits   // filled in

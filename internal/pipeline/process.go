@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,10 @@ import (
 // a server that is killed, enforces the limits, and leaves the result in the task's folder, where the next server finds
 // it. A process is recognised by its id and start time together, so a reused id is never mistaken for it.
 //
+// A task is the user's own program and has the network and the machine, but not the server: what Guard names (keys, the
+// database, the prediction log, other tasks) it can neither read nor change but for its Home, and it cannot look into or
+// end the server's process. That needs a kernel with Landlock; older ones leave it out.
+//
 //	ROOT/RUN/STEP/ATTEMPT/task.json    what to run (no secrets: they travel in the environment)
 //	                      watcher.json process id, start time and boot of the watcher
 //	                      log          what the task wrote
@@ -29,6 +34,9 @@ import (
 type Process struct {
 	Root string   // folder for the tasks; made when missing
 	Self []string // the command that calls Supervise; its last argument will be the task's folder
+
+	Guard []string // files and folders that no task may open
+	Read  []string // folders among them that tasks may read all the same
 
 	mu    sync.Mutex
 	alive map[string]chan struct{} // watchers that are our children, closed when they were waited for
@@ -39,6 +47,9 @@ type taskFile struct {
 	Dir    string   `json:"dir"`
 	Output string   `json:"output"`
 	Limits Limits   `json:"limits"`
+	Guard  []string `json:"guard,omitempty"`
+	Read   []string `json:"read,omitempty"`
+	Write  []string `json:"write,omitempty"`
 }
 
 const (
@@ -71,7 +82,8 @@ func (p *Process) Submit(ctx context.Context, t Task) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make task folder: %w", err)
 	}
-	body, err := json.Marshal(taskFile{Args: t.Args, Dir: t.Dir, Output: t.Output, Limits: t.Limits.withDefaults()})
+	body, err := json.Marshal(taskFile{Args: t.Args, Dir: t.Dir, Output: t.Output, Limits: t.Limits.withDefaults(), Guard: p.Guard, Read: p.Read,
+		Write: slices.DeleteFunc([]string{t.Home, t.Dir, t.Output}, func(d string) bool { return d == "" })})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,9 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,6 +14,7 @@ import (
 	"time"
 
 	"keelson/internal/proc"
+	"keelson/internal/sandbox"
 )
 
 // The test binary is its own watcher, as the program is.
@@ -36,6 +40,78 @@ func shell(t *testing.T, script string, l Limits) Task {
 		t.Fatal(err)
 	}
 	return Task{ID: "run/step/1", Dir: dir, Output: out, Args: []string{"sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin", "OUT=" + out, "SECRET=hush"}, Limits: l}
+}
+
+func TestATaskCannotReachWhatTheServerKeeps(t *testing.T) {
+	if sandbox.Landlock() == 0 {
+		t.Skip("this kernel has no Landlock, and tasks are not kept out")
+	}
+	data := t.TempDir()
+	for name, words := range map[string]string{"keys/release.key": "signing key", "keelson.db": "database", "work/other/source/x": "of another task", "work/environments/e/bin/tool": "tool"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(data, name)), 0o700), os.WriteFile(filepath.Join(data, name), []byte(words), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	home := filepath.Join(data, "work", "own")
+	for _, d := range []string{"source", "output"} {
+		if err := os.MkdirAll(filepath.Join(home, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(data, "keys"), filepath.Join(home, "way")); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for name, c := range map[string]struct {
+		script string
+		can    bool
+	}{
+		"it reads no key":                        {"cat $DATA/keys/release.key", false},
+		"it lists no keys":                       {"ls $DATA/keys", false},
+		"nor by a link of its own":               {"cat way/release.key || cat ../way/release.key", false},
+		"nor through the server's process":       {"cat /proc/$SERVER/root$DATA/keys/release.key", false},
+		"it changes no database":                 {"echo x >> $DATA/keelson.db", false},
+		"it removes no database":                 {"rm -f $DATA/keelson.db", false},
+		"it sees no other task":                  {"cat $DATA/work/other/source/x", false},
+		"it reads nothing of the server's start": {"cat /proc/$SERVER/environ", false},
+		"it ends no server":                      {"kill -0 $SERVER", false},
+		"it changes no environment":              {"echo x > $DATA/work/environments/e/bin/tool", false},
+		"it reads an environment":                {"cat $DATA/work/environments/e/bin/tool", true},
+		"it writes its output":                   {"echo x > $OUT/x && cat $OUT/x", true},
+		"it writes into its home":                {"mkdir $HOME/.cache && echo x > $HOME/.cache/x", true},
+		"it has the network":                     {"bash -c 'exec 3<>/dev/tcp/127.0.0.1/'$PORT", true},
+		"it has the machine's programs":          {"sort /etc/passwd > /dev/null && date", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "it ends no server" && sandbox.Landlock() < 6 {
+				t.Skip("this kernel's Landlock does not know signals")
+			}
+			p := newProcess(t)
+			p.Guard, p.Read = []string{data, p.Root}, []string{filepath.Join(data, "work", "environments")}
+			_ = os.RemoveAll(filepath.Join(home, ".cache"))
+			_, port, _ := net.SplitHostPort(listener.Addr().String())
+			task := Task{ID: "run/step/1", Dir: filepath.Join(home, "source"), Output: filepath.Join(home, "output"), Home: home, Args: []string{"sh", "-c", c.script},
+				Env: []string{"PATH=/usr/bin:/bin", "HOME=" + home, "OUT=" + filepath.Join(home, "output"), "DATA=" + data, "PORT=" + port, fmt.Sprint("SERVER=", os.Getpid())}}
+			if err := p.Submit(t.Context(), task); err != nil {
+				t.Fatal(err)
+			}
+			r, err := p.Observe(t.Context(), task.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log, _ := p.Logs(t.Context(), task.ID, 0, 1000)
+			if (r.ExitCode == 0) != c.can {
+				t.Errorf("it ended with %d %s\n%s", r.ExitCode, r.Reason, log)
+			}
+		})
+	}
+	if b, err := os.ReadFile(filepath.Join(data, "keelson.db")); err != nil || string(b) != "database" {
+		t.Errorf("the database is %q, %v", b, err)
+	}
 }
 
 func TestProcess(t *testing.T) {

@@ -355,7 +355,7 @@ func (a *attempt) prepare(ctx context.Context) (t Task, err error) {
 	if err != nil {
 		return t, err
 	}
-	return Task{ID: a.id, Dir: src, Output: out, Args: a.def.Run, Env: append(env, files...), Limits: limits}, nil
+	return Task{ID: a.id, Dir: src, Output: out, Home: dir, Args: a.def.Run, Env: append(env, files...), Limits: limits}, nil
 }
 
 func (a *attempt) unpackSource(ctx context.Context, dir string) error {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"keelson/internal/proc"
+	"keelson/internal/sandbox"
 )
 
 const cancelledText = "It was cancelled."
@@ -58,10 +59,32 @@ func becomeTask(dir string) int {
 		err = os.Chdir(t.Dir)
 	}
 	if err == nil {
+		runtime.LockOSThread() // what is taken from a thread stays taken from what it becomes
+		err = t.keepOut()
+	}
+	if err == nil {
 		err = become(t.Args, os.Environ())
 	}
 	fmt.Fprintln(os.Stderr, "keelson:", err)
 	return 127
+}
+
+// keepOut takes what is guarded away from this thread.
+func (t *taskFile) keepOut() error {
+	if len(t.Guard) == 0 || sandbox.Landlock() == 0 {
+		return nil
+	}
+	rest, err := sandbox.Except(t.Guard...)
+	if err == nil {
+		err = sandbox.Drop(false) // root's as well: they lead around the rules
+	}
+	if err == nil {
+		err = sandbox.Files{Read: t.Read, Write: t.Write, Rest: rest, TCP: true}.Apply()
+	}
+	if err != nil {
+		return fmt.Errorf("keep the step out of the server's files: %w", err)
+	}
+	return nil
 }
 
 func watch(dir string) error {

@@ -70,7 +70,10 @@ func (f Files) Apply() error {
 	attr := struct{ fs, net, scoped uint64 }{fs: all}
 	size := uintptr(8)
 	if version >= 4 {
-		attr.net, size = 3, 16 // binding and connecting by TCP
+		size = 16
+		if !f.TCP {
+			attr.net = 3 // binding and connecting by TCP
+		}
 	}
 	if version >= 6 {
 		attr.scoped, size = 3, 24 // abstract sockets and signals stay inside
@@ -89,6 +92,9 @@ func (f Files) Apply() error {
 	}
 	for _, p := range f.Write {
 		errs = append(errs, allow(fd, p, all&^landDevice))
+	}
+	for _, p := range f.Rest {
+		errs = append(errs, allow(fd, p, all))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

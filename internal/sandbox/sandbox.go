@@ -16,6 +16,8 @@ var System = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/lib
 type Files struct {
 	Read  []string // to be read and run
 	Write []string // folders to be changed in every way, too
+	Rest  []string // as Write, devices included: what is not ours to guard; see Except
+	TCP   bool     // binding and connecting by TCP stays
 }
 
 // Calls are the system calls left to a process. What no model needs and what would open ways out is always refused, and so
