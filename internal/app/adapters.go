@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"keelson/internal/access"
@@ -109,6 +110,10 @@ func (v versions) authors(ctx context.Context, ver inventory.Version) ([]string,
 	makers, data, err := v.a.Pipelines.Makers(ctx, ver.Model, ver.Number)
 	if err != nil {
 		return nil, err
+	}
+	if len(makers) == 0 && (ver.CreatedBy == stepAccount || strings.HasPrefix(ver.CreatedBy, stepAccount+".")) {
+		// The version's own words about who made it come from the step's program.
+		return nil, problem.New(problem.Conflict, "%s was registered by a step of a pipeline that no register step followed, so who made it is not known and nobody could vote on it. Give the pipeline a step of kind register, and run it again.", ver.Ref())
 	}
 	all := append(slices.Clone(ver.Authors), makers...)
 	for _, d := range ver.Dependencies {
