@@ -63,7 +63,7 @@ func (s *Service) File(ctx context.Context) error {
 	if s.Log == nil {
 		return nil
 	}
-	return errors.Join(s.Log.Rotate(0), s.fileAll(caller.System(ctx, "prediction")))
+	return errors.Join(s.Log.drain(ctx), s.Log.Rotate(0), s.fileAll(caller.System(ctx, "prediction")))
 }
 
 func (s *Service) fileAll(ctx context.Context) error {

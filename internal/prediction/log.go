@@ -32,7 +32,8 @@ type Options struct {
 // Log appends records. Make it with OpenLog; close it after the last Append.
 //
 // One lock covers a few microseconds per call: giving the identifier, the checksum and one write(2). That order is what
-// makes identifiers a cursor.
+// makes identifiers a cursor. An async record has its identifier before its place: readers that go on behind the last
+// identifier they saw stop below the first one that waits (bound).
 type Log struct {
 	o      Options
 	mu     sync.Mutex
@@ -45,8 +46,10 @@ type Log struct {
 	broken atomic.Pointer[error] // the last failure to write or sync, nil after a success
 
 	buffers sync.Pool
+	queued  bool     // async was used, so that identifiers are not in the order of places
+	pending []string // identifiers of what is in the ring, ascending
 	ringMu  sync.Mutex
-	ring    chan []byte
+	ring    chan waiting
 	ringEnd bool
 	nudge   chan struct{}
 	done    sync.WaitGroup
@@ -80,7 +83,7 @@ func OpenLog(o Options) (*Log, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	l := &Log{o: o, clock: clock{now: o.Now}, ring: make(chan []byte, o.Ring), nudge: make(chan struct{}, 1), quit: make(chan struct{})}
+	l := &Log{o: o, clock: clock{now: o.Now}, ring: make(chan waiting, o.Ring), nudge: make(chan struct{}, 1), quit: make(chan struct{})}
 	l.buffers.New = func() any { return new([]byte) }
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "keelson", Subsystem: "prediction_log", Name: name, Help: help})
@@ -141,8 +144,13 @@ func (l *Log) holds(path string) bool {
 	return l.active != nil && l.active.path == path || l.spare != nil && l.spare.path == path || slices.ContainsFunc(l.closed, func(s *segment) bool { return s.path == path })
 }
 
+// ErrUnsynced says of an error that the record was written, but that it is not known to be on disk: the disk failed, or
+// who appended did not wait.
+var ErrUnsynced = errors.New("written, but not known to be on disk")
+
 // Append writes r and sets r.ID and r.At. With Group the record survives the death of the process, with Sync that of the
-// machine, when Append has returned nil. After an error nothing was written.
+// machine, when Append has returned nil. After an error nothing was written, unless it is ErrUnsynced: then the record has
+// its identifier and is as safe as with Group at least, or will be lost with the machine.
 func (l *Log) Append(ctx context.Context, r *Record, durability string) error {
 	buffer := l.buffers.Get().(*[]byte)
 	frame := appendFrame((*buffer)[:0], r)
@@ -177,7 +185,7 @@ func (l *Log) Append(ctx context.Context, r *Record, durability string) error {
 }
 
 // AppendAll writes several records at once, all or none, and waits until they are on disk. A record whose At is set
-// keeps it.
+// keeps it. Errors are those of Append.
 func (l *Log) AppendAll(ctx context.Context, list []Record) error {
 	if len(list) == 0 {
 		return nil
@@ -235,11 +243,11 @@ func (l *Log) await(ctx context.Context, done chan error) error {
 	select {
 	case err := <-done:
 		if err != nil {
-			return l.fail(err)
+			return l.fail(fmt.Errorf("%w: %w", ErrUnsynced, err))
 		}
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the prediction log: %w", ctx.Err())
+		return fmt.Errorf("wait for the prediction log: %w: %w", ErrUnsynced, ctx.Err())
 	}
 }
 
@@ -326,7 +334,14 @@ func (l *Log) Rotate(age time.Duration) error {
 	return nil
 }
 
-// queue is Append in async mode. The identifier is given under the same lock as the place in the queue.
+// waiting is a frame in the ring, or a question when everything before it is written.
+type waiting struct {
+	frame []byte
+	done  chan struct{}
+}
+
+// queue is Append in async mode. The identifier is given under the same lock as the place in the queue; only queue puts
+// frames in, so one that is not full takes the next.
 func (l *Log) queue(r *Record, frame []byte) error {
 	own := slices.Clone(frame)
 	l.ringMu.Lock()
@@ -334,46 +349,95 @@ func (l *Log) queue(r *Record, frame []byte) error {
 	if l.ringEnd {
 		return errors.New("write the prediction log: the log is closed")
 	}
+	full := len(l.ring) == cap(l.ring)
 	l.mu.Lock()
 	r.ID, r.At = stamp(own, &l.clock, time.Time{})
+	l.queued = true
+	if !full {
+		l.pending = append(l.pending, r.ID)
+	}
 	l.mu.Unlock()
 	l.meter.count(r)
-	select {
-	case l.ring <- own:
-	default:
+	if full {
 		l.dropped.Inc()
+	} else {
+		l.ring <- waiting{frame: own}
 	}
 	return nil
 }
 
+// drain waits until everything that was queued before is written or counted as dropped.
+func (l *Log) drain(ctx context.Context) error {
+	l.ringMu.Lock()
+	l.mu.Lock()
+	idle := len(l.pending) == 0
+	l.mu.Unlock()
+	if idle || l.ringEnd {
+		l.ringMu.Unlock()
+		return nil
+	}
+	done := make(chan struct{})
+	l.ring <- waiting{done: done} // has room in a moment: who empties the ring does not need this lock
+	l.ringMu.Unlock()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the queue of the prediction log: %w", ctx.Err())
+	}
+}
+
 func (l *Log) ringLoop() {
 	defer l.done.Done()
-	write := func(frame []byte) {
-		l.mu.Lock()
-		err := l.writeLocked(frame, 1)
-		l.mu.Unlock()
-		if err != nil {
-			l.dropped.Inc()
-			l.broken.Store(&err)
-		} else {
-			l.appended.Inc()
-		}
-	}
 	for {
 		select {
-		case frame := <-l.ring:
-			write(frame)
+		case w := <-l.ring:
+			l.place(w)
 		case <-l.quit:
 			for {
 				select {
-				case frame := <-l.ring:
-					write(frame)
+				case w := <-l.ring:
+					l.place(w)
 				default:
 					return
 				}
 			}
 		}
 	}
+}
+
+// place writes what comes out of the ring.
+func (l *Log) place(w waiting) {
+	if w.done != nil {
+		close(w.done)
+		return
+	}
+	l.mu.Lock()
+	err := l.writeLocked(w.frame, 1)
+	l.pending = l.pending[1:]
+	l.mu.Unlock()
+	if err != nil {
+		l.dropped.Inc()
+		l.broken.Store(&err)
+	} else {
+		l.appended.Inc()
+	}
+}
+
+// bound gives an identifier below which everything that will ever be written by this process is written; "" where
+// identifiers are in the order of places, so that no bound is needed. It must be asked for before segments are looked at.
+func (l *Log) bound() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !l.queued:
+		return ""
+	case len(l.pending) > 0:
+		return l.pending[0]
+	}
+	var id [idLen]byte
+	l.clock.next(id[:]) // one of its own, above all that were given and below all that will be
+	return string(id[:])
 }
 
 func (l *Log) syncLoop() {

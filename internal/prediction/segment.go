@@ -36,10 +36,10 @@ type segment struct {
 	tally   tally                // of its calls, behind a lock of its own
 }
 
-// mark says that the frame at a place has an identifier; there is one about every markEvery bytes.
+// mark says that no frame before a place has an identifier above one; there is a mark about every markEvery bytes.
 type mark struct {
-	id string
-	at int64
+	highest string
+	at      int64
 }
 
 const markEvery = 128 << 10
@@ -78,12 +78,13 @@ func (s *segment) enter(frames []byte, at int64) {
 	}
 }
 
-// note remembers the frame that was put at a place.
-func (s *segment) note(id []byte, at int64) {
+// note puts frames that were put at a place into marks and extents.
+func (s *segment) note(frames []byte, at int64) {
 	if len(s.marks) == 0 || at-s.marked >= markEvery {
-		s.marks = append(s.marks, mark{string(id), at})
+		s.marks = append(s.marks, mark{string(s.highest), at})
 		s.marked = at
 	}
+	s.enter(frames, at)
 }
 
 // span is the part of the file that may hold identifiers above after.
@@ -94,7 +95,7 @@ func (s *segment) span(after string) (from, to int64) {
 	}
 	from = int64(len(segmentMagic))
 	for _, m := range s.marks {
-		if m.id > after {
+		if m.highest > after {
 			break
 		}
 		from = m.at
@@ -149,8 +150,7 @@ func (s *segment) write(frames []byte, count int) (broken bool, err error) {
 		return false, err
 	}
 	s.dirty = true
-	s.note(frames[idAt:idAt+idLen], at)
-	s.enter(frames, at)
+	s.note(frames, at)
 	s.frames.Add(int64(count))
 	s.size.Store(at + int64(len(frames)))
 	return false, nil
@@ -197,8 +197,7 @@ func adopt(path string) (s *segment, torn int64, err error) {
 			if err != nil {
 				break
 			}
-			s.note(payload[1:1+idLen], int64(good))
-			s.enter(rest[:frameHead+len(payload)], int64(good))
+			s.note(rest[:frameHead+len(payload)], int64(good))
 			good += frameHead + len(payload)
 			s.frames.Add(1)
 			rest = next

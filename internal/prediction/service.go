@@ -66,12 +66,18 @@ type Service struct {
 }
 
 // Scan calls fn for the records that q selects, in the order of their identifiers, which is the order of arrival. It
-// goes on behind q.After and ends after q.Limit records, at the end of the log or with fn's error.
+// goes on behind q.After and ends after q.Limit records, at the end of the log or with fn's error. The end is before the
+// first async record that waits to be written, so that whoever goes on behind the last record misses none.
 func (s *Service) Scan(ctx context.Context, q Query, fn func(Record) error) error {
 	n := 0
 	var o order
+	if s.Log != nil {
+		o.below = s.Log.bound()
+	}
 	if s.Settle > 0 {
-		o.below = floorID(s.Now().Add(-s.Settle))
+		if settled := floorID(s.Now().Add(-s.Settle)); o.below == "" || settled < o.below {
+			o.below = settled
+		}
 	}
 	return s.read(ctx, q, o, func(r Record) (bool, error) {
 		n++
