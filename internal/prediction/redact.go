@@ -31,32 +31,55 @@ type Redaction struct {
 	names  map[string]bool           // redacted columns → keep a hash
 	places map[string]map[int]string // columns within a tensor of the signature
 	hidden map[string]bool           // tensors whose columns have no names, so that all of them go
+	widths map[string]int            // values per row of the tensors of the signature, -1 for any
+	given  map[string]bool           // inputs of the signature, and the columns of a single one, each of which may be a tensor
 	only   string                    // the only input's name; callers may call a single tensor otherwise
+	echoes bool                      // something of an answer is redacted
 	key    []byte
 }
 
-// NewRedaction finds the named columns in a signature. Where a matrix of the signature names none of its columns and a
-// name is found nowhere else, the column could be any of them: the whole matrix is left out. key is the workspace's
+// NewRedaction finds the named columns in a signature. Where a matrix of the signature does not name each of its columns
+// and a name is found nowhere else, the column could be any of them: the whole matrix is left out. key is the workspace's
 // key of hashes. Without names it gives nil.
 func NewRedaction(names []string, sig engine.Signature, key []byte) *Redaction {
 	if len(names) == 0 {
 		return nil
 	}
-	r := &Redaction{names: map[string]bool{}, places: map[string]map[int]string{}, hidden: map[string]bool{}, key: key}
+	r := &Redaction{names: map[string]bool{}, places: map[string]map[int]string{}, hidden: map[string]bool{}, widths: map[string]int{}, given: map[string]bool{}, key: key}
 	for _, n := range names {
 		name, hashed := strings.CutPrefix(n, HashPrefix)
 		r.names[name] = r.names[name] || hashed
 	}
 	found := map[string]bool{}
-	for _, spec := range slices.Concat(sig.Inputs, sig.Outputs) {
+	for i, spec := range slices.Concat(sig.Inputs, sig.Outputs) {
+		output := i >= len(sig.Inputs)
+		w := width(spec)
+		if w < 0 && len(spec.Columns) > 0 {
+			w = len(spec.Columns)
+		}
+		if had, ok := r.widths[spec.Name]; ok && had != w { // an input and an output of one name
+			w = -1
+		}
+		r.widths[spec.Name] = w
 		found[spec.Name] = true
+		if !output {
+			r.given[spec.Name] = true
+		}
+		if _, ok := r.names[spec.Name]; ok && output {
+			r.echoes = true
+		}
 		for k, c := range spec.Columns {
-			if _, ok := r.names[c]; ok {
-				if r.places[spec.Name] == nil {
-					r.places[spec.Name] = map[int]string{}
-				}
-				r.places[spec.Name][k] = c
-				found[c] = true
+			if _, ok := r.names[c]; !ok {
+				continue
+			}
+			r.echoes = r.echoes || output
+			if r.places[spec.Name] == nil {
+				r.places[spec.Name] = map[int]string{}
+			}
+			r.places[spec.Name][k] = c
+			found[c] = true
+			if w != len(spec.Columns) { // a column is more than one value of a row, or nobody knows which
+				r.hidden[spec.Name] = true
 			}
 		}
 	}
@@ -65,19 +88,37 @@ func NewRedaction(names []string, sig engine.Signature, key []byte) *Redaction {
 		lost = lost || !found[n]
 	}
 	for _, spec := range sig.Inputs {
-		if lost && len(spec.Columns) == 0 && len(spec.Shape) > 1 && spec.Shape[1] != 1 {
+		if w := r.widths[spec.Name]; lost && w != 1 && len(spec.Columns) != w {
 			r.hidden[spec.Name] = true
 		}
 	}
 	if len(sig.Inputs) == 1 {
 		r.only = sig.Inputs[0].Name
+		for _, c := range sig.Inputs[0].Columns {
+			if _, ok := r.widths[c]; !ok {
+				r.given[c], r.widths[c] = true, 1
+			}
+		}
 	}
 	return r
 }
 
+// width is the number of values in a row of a tensor, -1 for any.
+func width(spec engine.Spec) int {
+	n := 1
+	for _, d := range spec.Shape[min(len(spec.Shape), 1):] {
+		if d < 0 {
+			return -1
+		}
+		n *= d
+	}
+	return n
+}
+
 // Apply takes the columns out of r's tensors and notes them in r.Redacted. A redacted number is missing, a redacted text
 // empty; a redacted column of whole numbers takes its tensor's place as FP64; a tensor that is a redacted column is left
-// out. The caller's tensors are not changed.
+// out. So is one that may hold a redacted column where nobody can tell: an input that the signature does not know, or a
+// tensor with more or fewer values per row than the signature says. The caller's tensors are not changed.
 func (d *Redaction) Apply(r *Record) {
 	if d == nil {
 		return
@@ -102,10 +143,10 @@ func (d *Redaction) take(in []tensor.Tensor, told *Redacted, inputs bool) []tens
 			d.keep(told, name, &t, 0, max(t.Width(), 1))
 			continue
 		}
-		if inputs && len(in) == 1 && d.only != "" {
+		if inputs && len(in) == 1 && d.only != "" && !d.given[name] {
 			name = d.only
 		}
-		if inputs && d.hidden[name] {
+		if d.hidden[name] || !d.fits(name, &t, inputs) {
 			told.Columns = append(told.Columns, t.Name)
 			continue
 		}
@@ -121,6 +162,22 @@ func (d *Redaction) take(in []tensor.Tensor, told *Redacted, inputs bool) []tens
 		out = append(out, t)
 	}
 	return out
+}
+
+// fits says whether a tensor is one that the signature knows, and of its form, so that its places are known. Only answers
+// in which nothing is redacted may have any form.
+func (d *Redaction) fits(name string, t *tensor.Tensor, input bool) bool {
+	if !input && !d.echoes {
+		return true
+	}
+	want, known := d.widths[name]
+	if !known || input && !d.given[name] {
+		return false
+	}
+	if want < 0 {
+		return len(d.places[name]) == 0
+	}
+	return t.Len() == 0 || t.Width() == want && t.Len() == want*t.Rows()
 }
 
 // keep notes that the places from a to b of each row are left out, and their hash if it is wanted.

@@ -25,6 +25,9 @@ func TestRedactedColumnsAreTakenOutWhereverTheyStand(t *testing.T) {
 	unnamed := engine.Signature{Inputs: []engine.Spec{{Name: "input", Datatype: "FP32", Shape: []int{-1, 3}}}}
 	apart := engine.Signature{Inputs: []engine.Spec{{Name: "age", Datatype: "INT64", Shape: []int{-1}}, {Name: "who", Datatype: "BYTES", Shape: []int{-1, 1}}}}
 	echo := engine.Signature{Inputs: []engine.Spec{{Name: "a", Datatype: "FP64", Shape: []int{-1}}}, Outputs: []engine.Spec{{Name: "who", Datatype: "BYTES", Shape: []int{-1}}}}
+	deep := engine.Signature{Inputs: []engine.Spec{{Name: "input", Datatype: "FP32", Shape: []int{-1, 1, 8}}}}
+	partly := engine.Signature{Inputs: []engine.Spec{{Name: "input", Datatype: "FP32", Shape: []int{-1, 3}, Columns: []string{"age"}}}}
+	answer := engine.Signature{Inputs: []engine.Spec{{Name: "a", Datatype: "FP64", Shape: []int{-1}}}, Outputs: []engine.Spec{{Name: "out", Datatype: "FP64", Shape: []int{-1, 2}, Columns: []string{"score", "zip"}}}}
 	two := tensor.FP32s("input", []int{2, 3}, []float32{41, 1010, 3, 52, 2020, 4})
 	for _, c := range []struct {
 		name    string
@@ -42,6 +45,13 @@ func TestRedactedColumnsAreTakenOutWhereverTheyStand(t *testing.T) {
 		{"a matrix that names no column, under another name", []string{"zip"}, unnamed, []tensor.Tensor{tensor.FP32s("x", []int{1, 3}, []float32{1, 2, 3})}, nil, "", []string{"x"}, 0},
 		{"a tensor of its own", []string{"who"}, apart, []tensor.Tensor{tensor.Int64s("age", []int{1}, []int64{4}), tensor.Strings("who", []int{1, 1}, []string{"Ada"})}, nil, "age", []string{"who"}, 0},
 		{"an answer that repeats it", []string{"who"}, echo, []tensor.Tensor{tensor.FP64s("a", []int{1}, []float64{1})}, []tensor.Tensor{tensor.Strings("who", []int{1}, []string{"Ada"})}, "a", []string{"who"}, 0},
+		{"a row without its first dimension", []string{"zip"}, matrix, []tensor.Tensor{tensor.FP32s("input", []int{3}, []float32{41, 1010, 3})}, nil, "", []string{"input"}, 0},
+		{"a matrix that is too wide", []string{"zip"}, matrix, []tensor.Tensor{tensor.FP32s("input", []int{1, 6}, []float32{41, 1010, 3, 52, 2020, 4})}, nil, "", []string{"input"}, 0},
+		{"a single column that stays", []string{"zip"}, matrix, []tensor.Tensor{tensor.FP32s("age", []int{2}, []float32{41, 52})}, nil, "age", nil, 0},
+		{"an input that nobody knows", []string{"who"}, apart, []tensor.Tensor{tensor.Int64s("age", []int{1}, []int64{4}), tensor.Strings("person", []int{1}, []string{"Ada"})}, nil, "age", []string{"person"}, 0},
+		{"a matrix of three dimensions that names no column", []string{"zip"}, deep, []tensor.Tensor{tensor.FP32s("input", []int{1, 1, 8}, make([]float32, 8))}, nil, "", []string{"input"}, 0},
+		{"a matrix that names some columns", []string{"zip"}, partly, []tensor.Tensor{two}, nil, "", []string{"input"}, 0},
+		{"an answer of another form", []string{"zip"}, answer, []tensor.Tensor{tensor.FP64s("a", []int{1}, []float64{1})}, []tensor.Tensor{tensor.FP64s("out", []int{2}, []float64{1, 2})}, "a", []string{"out"}, 0},
 		{"a column that the model does not take", []string{"name"}, matrix, []tensor.Tensor{two}, nil, "input", nil, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -65,6 +75,66 @@ func TestRedactedColumnsAreTakenOutWhereverTheyStand(t *testing.T) {
 	if two.F32[1] != 1010 {
 		t.Error("the caller's own tensor was changed")
 	}
+}
+
+// FuzzRedaction hands rows of age, ssn and dose in under every form: the ssn is never in the frame.
+func FuzzRedaction(f *testing.F) {
+	for spec := range byte(5) {
+		for name := range byte(4) {
+			f.Add(spec, name, byte(3), byte(1), byte(1), byte(1), spec%2 == 0)
+			f.Add(spec, name, byte(1), byte(3), byte(1), byte(2), spec%2 == 1)
+			f.Add(spec, name, byte(2), byte(3), byte(1), byte(0), false)
+			f.Add(spec, name, byte(1), byte(2), byte(3), byte(1), true)
+		}
+	}
+	names := []string{"age", "ssn", "dose"}
+	f.Fuzz(func(t *testing.T, spec, name, a, b, c, dims byte, text bool) {
+		in := engine.Spec{Name: "input", Datatype: "FP64", Shape: []int{-1, 3}, Columns: names}
+		switch spec % 5 {
+		case 1:
+			in.Shape = []int{-1, 1, 3}
+		case 2:
+			in.Shape = []int{-1, -1}
+		case 3:
+			in.Columns = nil
+		case 4:
+			in.Shape, in.Columns = []int{-1, 1, 3}, nil
+		}
+		sig := engine.Signature{Inputs: []engine.Spec{in, {Name: "other", Datatype: "FP64", Shape: []int{-1}}}[:1+name%2]}
+		shape := []int{int(a % 13), int(b % 13), int(c % 13)}[:1+dims%3]
+		n := 1
+		for _, d := range shape {
+			n *= d
+		}
+		if n%3 != 0 { // rows are whole
+			shape[len(shape)-1] *= 3
+			n *= 3
+		}
+		const ssn, word = 756921707.4375, "756.9217.0769.85"
+		x := tensor.FP64s([]string{"input", "x", "", "ssn"}[name%4], shape, make([]float64, n))
+		if text {
+			x = tensor.Strings(x.Name, shape, make([]string, n))
+		}
+		for i := range n {
+			if text {
+				x.S[i] = []string{"41", word, "3"}[i%3]
+			} else {
+				x.F64[i] = []float64{41, ssn, 3}[i%3]
+			}
+		}
+		r := Record{Inputs: []tensor.Tensor{x}}
+		if name%8 > 3 {
+			r.Inputs = append(r.Inputs, tensor.FP64s("other", []int{1}, []float64{1}))
+		}
+		NewRedaction([]string{"ssn"}, sig, nil).Apply(&r)
+		frame := appendFrame(nil, &r)
+		if bytes.Contains(frame, binary.LittleEndian.AppendUint64(nil, math.Float64bits(ssn))) || bytes.Contains(frame, []byte(word)) {
+			t.Errorf("%q of shape %v for %+v is written with what is personal", x.Name, shape, sig.Inputs)
+		}
+		if n > 0 && len(r.Redacted) == 0 {
+			t.Error("nothing is said of what was left out")
+		}
+	})
 }
 
 func TestHashesJoinRecordsAndSayNothing(t *testing.T) {
@@ -99,7 +169,7 @@ func TestRedactionIsOnRecordAndAReplaySaysSo(t *testing.T) {
 		panic("a redacted decision is not asked again")
 	}
 	r := record("a", 1)
-	NewRedaction([]string{"ward"}, engine.Signature{Inputs: []engine.Spec{{Name: "ward", Datatype: "BYTES", Shape: []int{-1}}}}, nil).Apply(&r)
+	NewRedaction([]string{"ward"}, engine.Signature{Inputs: []engine.Spec{{Name: "input", Datatype: "FP32", Shape: []int{-1, 2}}, {Name: "ward", Datatype: "BYTES", Shape: []int{-1}}}}, nil).Apply(&r)
 	plain := record("a", 2)
 	for _, x := range []*Record{&r, &plain} {
 		if err := l.Append(t.Context(), x, Group); err != nil {
