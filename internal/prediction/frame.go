@@ -25,6 +25,7 @@ const (
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 	errFrame   = errors.New("not a frame of the prediction log")
+	errNewer   = errors.New("a newer version of Keelson wrote it")
 )
 
 // appendFrame appends r with an empty identifier, time and head, which stamp fills in.
@@ -77,7 +78,8 @@ func stamp(frame []byte, c *clock, at time.Time) (id string, t time.Time) {
 	return string(frame[idAt : idAt+idLen]), t
 }
 
-// nextFrame gives the payload of the first whole frame of b and what follows; errFrame at a torn or damaged one.
+// nextFrame gives the payload of the first whole frame of b and what follows; errFrame at a torn or damaged one, errNewer
+// at a whole one of a version after frameVersion.
 func nextFrame(b []byte) (payload, rest []byte, err error) {
 	if len(b) < frameHead {
 		return nil, nil, errFrame
@@ -87,8 +89,11 @@ func nextFrame(b []byte) (payload, rest []byte, err error) {
 		return nil, nil, errFrame
 	}
 	payload = b[frameHead : frameHead+n]
-	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) || payload[0] < 1 || payload[0] > frameVersion {
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) || payload[0] < 1 {
 		return nil, nil, errFrame
+	}
+	if payload[0] > frameVersion {
+		return nil, nil, errNewer
 	}
 	return payload, b[frameHead+n:], nil
 }

@@ -35,15 +35,16 @@ type Options struct {
 // makes identifiers a cursor. An async record has its identifier before its place: readers that go on behind the last
 // identifier they saw stop below the first one that waits (bound).
 type Log struct {
-	o      Options
-	mu     sync.Mutex
-	clock  clock
-	active *segment
-	spare  *segment   // the next active one, made before it is needed
-	closed []*segment // full or taken over, oldest first, waiting to be filed
-	wait   []chan error
-	stop   bool
-	broken atomic.Pointer[error] // the last failure to write or sync, nil after a success
+	o       Options
+	mu      sync.Mutex
+	clock   clock
+	active  *segment
+	spare   *segment   // the next active one, made before it is needed
+	closed  []*segment // full or taken over, oldest first, waiting to be filed
+	wait    []chan error
+	stop    bool
+	refused map[string]string     // files that cannot be taken over, and why
+	broken  atomic.Pointer[error] // the last failure to write or sync, nil after a success
 
 	buffers sync.Pool
 	queued  bool     // async was used, so that identifiers are not in the order of places
@@ -56,7 +57,7 @@ type Log struct {
 	quit    chan struct{}
 	meter   meter
 
-	appended, failed, dropped, torn, replayed prometheus.Counter
+	appended, failed, dropped, torn, damaged, replayed prometheus.Counter
 }
 
 // OpenLog takes over what earlier processes left in the folder and is ready for Append. A folder that cannot be read or
@@ -100,7 +101,8 @@ func OpenLog(o Options) (*Log, error) {
 	l.appended = counter("records_total", "Predictions written to the log.")
 	l.failed = counter("failures_total", "Predictions that could not be written.")
 	l.dropped = counter("dropped_total", "Predictions dropped by durability async because the queue was full.")
-	l.torn = counter("torn_bytes_total", "Bytes cut from the ends of segments of processes that died.")
+	l.torn = counter("torn_bytes_total", "Bytes taken out of segments of processes that died because they are torn or damaged.")
+	l.damaged = counter("damaged_total", "Places in segments of processes that died where bytes were torn or damaged.")
 	l.replayed = counter("replayed_total", "Predictions taken over from processes that died.")
 	l.Adopt()
 	l.done.Add(2)
@@ -115,27 +117,45 @@ func (l *Log) Adopt() {
 	if err != nil {
 		return
 	}
+	dropTorn(l.o.Dir)
 	slices.Sort(names)
 	for _, name := range names {
 		if l.holds(name) {
 			continue
 		}
-		s, torn, err := adopt(name)
+		s, lost, err := adopt(name)
 		if err != nil {
-			l.o.Logger.Error("a segment of the prediction log cannot be taken over", "file", filepath.Base(name), "error", err)
+			if text := err.Error(); l.refuse(name, text) {
+				l.o.Logger.Error("a segment of the prediction log cannot be taken over", "file", filepath.Base(name), "error", err)
+			}
 			continue
 		}
 		if s == nil {
 			continue
 		}
-		l.torn.Add(float64(torn))
+		l.torn.Add(float64(lost.bytes))
+		l.damaged.Add(float64(len(lost.parts)))
 		l.replayed.Add(float64(s.frames.Load()))
-		l.o.Logger.Info("segment taken over", "segment", s.id, "predictions", s.frames.Load(), "torn_bytes", torn)
+		l.o.Logger.Info("segment taken over", "segment", s.id, "predictions", s.frames.Load(), "torn_bytes", lost.bytes, "damaged_places", len(lost.parts))
 		l.mu.Lock()
 		l.clock.last = max(l.clock.last, tickOf(string(s.highest)))
 		l.closed = append(l.closed, s)
 		l.mu.Unlock()
 	}
+}
+
+// refuse remembers why a file cannot be taken over; false when it was the same before, so that it is told once.
+func (l *Log) refuse(path, why string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused[path] == why {
+		return false
+	}
+	if l.refused == nil {
+		l.refused = map[string]string{}
+	}
+	l.refused[path] = why
+	return true
 }
 
 func (l *Log) holds(path string) bool {
@@ -571,7 +591,7 @@ func (l *Log) Close() error {
 		err = spare.remove()
 	}
 	for _, s := range all {
-		err = errors.Join(err, s.file.Close())
+		err = errors.Join(err, s.close())
 	}
 	return err
 }

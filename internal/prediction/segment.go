@@ -25,6 +25,7 @@ type segment struct {
 	id      string // identifier of the segment, part of the names of the files made of it
 	path    string
 	file    *os.File // open and locked while the segment exists, so that no other process takes it over
+	before  *os.File // what file was mended from; locked as long, for those who opened it before
 	created time.Time
 	size    atomic.Int64
 	frames  atomic.Int64
@@ -132,10 +133,7 @@ func newSegment(dir, node string, size int64, now time.Time) (*segment, error) {
 		return nil, errors.Join(err, s.remove())
 	}
 	s.size.Store(int64(len(segmentMagic)))
-	if d, err := os.Open(dir); err == nil { // the name itself must survive a power cut
-		_ = d.Sync()
-		_ = d.Close()
-	}
+	syncDir(dir)
 	return s, nil
 }
 
@@ -161,54 +159,61 @@ func (s *segment) remove() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, s.file.Close())
+	return errors.Join(err, s.close())
 }
 
-// adopt takes over the segment file of a process that is gone: it locks it, walks its frames and cuts what is torn.
-// It gives nil, nil when another process holds the file, and says how many bytes were cut.
-func adopt(path string) (s *segment, torn int64, err error) {
+// close lets go of the file.
+func (s *segment) close() error {
+	err := s.file.Close()
+	if s.before != nil {
+		err = errors.Join(err, s.before.Close())
+	}
+	return err
+}
+
+// adopt takes over the segment file of a process that is gone: it locks it, walks its frames and takes out what is torn or
+// damaged, which is kept beside it (keepTorn). It gives nil when another process holds the file. A file that a newer version
+// wrote, or that is no segment, stays as it is: the error says so.
+func adopt(path string) (s *segment, lost damage, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, 0, nil
+			return nil, lost, nil
 		}
-		return nil, 0, err
+		return nil, lost, err
 	}
 	ok, err := lock(f)
 	if err != nil || !ok {
-		return nil, 0, errors.Join(err, f.Close())
+		return nil, lost, errors.Join(err, f.Close())
 	}
 	base := strings.TrimSuffix(filepath.Base(path), segmentExt)
 	s = &segment{id: base[strings.LastIndex(base, "-")+1:], path: path, file: f}
 	info, err := f.Stat()
 	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
+		return nil, lost, errors.Join(err, f.Close())
 	}
 	s.created = info.ModTime()
 	b := make([]byte, info.Size())
 	if _, err := f.ReadAt(b, 0); err != nil && len(b) > 0 {
-		return nil, 0, errors.Join(err, f.Close())
+		return nil, lost, errors.Join(err, f.Close())
 	}
-	good := 0
-	if strings.HasPrefix(string(b[:min(len(b), len(segmentMagic))]), segmentMagic) {
-		good = len(segmentMagic)
-		for rest := b[good:]; len(rest) > 0; {
-			payload, next, err := nextFrame(rest)
-			if err != nil {
-				break
-			}
-			s.note(rest[:frameHead+len(payload)], int64(good))
-			good += frameHead + len(payload)
-			s.frames.Add(1)
-			rest = next
+	good, lost, err := salvage(b)
+	if err != nil {
+		return nil, damage{}, errors.Join(err, f.Close())
+	}
+	if err := s.mend(good, lost); err != nil {
+		return nil, damage{}, errors.Join(err, s.close())
+	}
+	for at := len(segmentMagic); at < len(good); {
+		payload, _, err := nextFrame(good[at:])
+		if err != nil {
+			return nil, damage{}, errors.Join(err, s.close())
 		}
+		end := at + frameHead + len(payload)
+		s.note(good[at:end], int64(at))
+		s.frames.Add(1)
+		at = end
 	}
-	torn = int64(len(b) - good)
-	if torn > 0 {
-		if err := f.Truncate(int64(good)); err != nil {
-			return nil, torn, errors.Join(err, f.Close())
-		}
-	}
-	s.size.Store(int64(max(good, len(segmentMagic))))
-	return s, torn, nil
+	s.size.Store(int64(max(len(good), len(segmentMagic))))
+	return s, lost, nil
 }

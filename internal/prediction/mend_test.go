@@ -1,0 +1,119 @@
+package prediction
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"keelson/internal/blob/blobtest"
+	"keelson/internal/db/dbtest"
+)
+
+// closedSegment leaves a segment with n records behind and gives its file, bytes, identifiers and where each frame begins.
+func closedSegment(t *testing.T, n int) (file string, data []byte, want []string, at []int) {
+	t.Helper()
+	dir := t.TempDir()
+	l := openLog(t, dir, nil)
+	for i := range n {
+		r := record("a", i)
+		if err := l.Append(context.Background(), &r, Group); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, r.ID)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file = withRecords(dir)[0]
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := len(segmentMagic); k < len(data); k += frameHead + int(binary.LittleEndian.Uint32(data[k:])) {
+		at = append(at, k)
+	}
+	return file, data, want, at
+}
+
+func TestDamageInTheMiddleCostsOneRecord(t *testing.T) {
+	for name, damage := range map[string]func(b []byte, at []int){
+		"a flipped bit in a payload": func(b []byte, at []int) { b[at[4]+100] ^= 1 },
+		"a flipped bit in a length":  func(b []byte, at []int) { b[at[4]+1] ^= 1 },
+		"a length beyond the file":   func(b []byte, at []int) { b[at[4]+3] = 0x7f },
+		"zeros":                      func(b []byte, at []int) { clear(b[at[4]:at[5]]) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, data, want, at := closedSegment(t, 10)
+			damaged := slices.Clone(data)
+			damage(damaged, at)
+			if err := os.WriteFile(file, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l := openLog(t, filepath.Dir(file), nil)
+			s := newService(t, dbtest.SQLite(t), l, blobtest.Dir(t))
+			left := slices.Delete(slices.Clone(want), 4, 5)
+			if got := ids(scan(t, t.Context(), s, Query{})); !slices.Equal(got, left) {
+				t.Errorf("%d records are left, want all but one", len(got))
+			}
+			if n := counted(t, l, "torn_bytes_total"); int(n) != at[5]-at[4] || counted(t, l, "damaged_total") != 1 {
+				t.Errorf("%v bytes are counted as lost, want %d", n, at[5]-at[4])
+			}
+			kept, err := os.ReadFile(file + tornExt)
+			if name != "zeros" && (err != nil || !bytes.Equal(kept, bytes.TrimRight(damaged[at[4]:at[5]], "\x00"))) {
+				t.Errorf("%d bytes of the damaged record are kept, %v", len(kept), err)
+			}
+			other := openLog(t, filepath.Dir(file), nil)
+			if all, _ := other.segments(); len(all) != 0 {
+				t.Error("another process takes the mended segment over at the same time")
+			}
+			if err := s.File(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := ids(scan(t, t.Context(), s, Query{})); !slices.Equal(got, left) || len(withRecords(filepath.Dir(file))) != 0 {
+				t.Errorf("%d records are filed, want all but one", len(got))
+			}
+		})
+	}
+}
+
+func TestWhatANewerVersionWroteStaysAsItIs(t *testing.T) {
+	newer := func(b []byte, at, end int) {
+		b[at+frameHead] = frameVersion + 1
+		binary.LittleEndian.PutUint32(b[at+4:], crc32.Checksum(b[at+frameHead:end], castagnoli))
+	}
+	for name, change := range map[string]func(b []byte, at []int){
+		"a frame":                 func(b []byte, at []int) { newer(b, at[2], at[3]) },
+		"a frame behind a damage": func(b []byte, at []int) { b[at[1]+50] ^= 1; newer(b, at[2], at[3]) },
+		"the whole file":          func(b []byte, _ []int) { copy(b, "KEELSEG2") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, data, want, at := closedSegment(t, 5)
+			changed := slices.Clone(data)
+			change(changed, at)
+			if err := os.WriteFile(file, changed, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l := openLog(t, filepath.Dir(file), nil)
+			if all, _ := l.segments(); len(all) != 0 || counted(t, l, "torn_bytes_total") != 0 {
+				t.Error("it was taken over")
+			}
+			if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, changed) {
+				t.Fatalf("it was changed: %d bytes instead of %d, %v", len(now), len(changed), err)
+			}
+			// The newer version is back.
+			if err := os.WriteFile(file, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l.Adopt()
+			s := newService(t, dbtest.SQLite(t), l, blobtest.Dir(t))
+			if got := ids(scan(t, t.Context(), s, Query{})); !slices.Equal(got, want) {
+				t.Errorf("%d records, want %d", len(got), len(want))
+			}
+		})
+	}
+}
