@@ -7,7 +7,12 @@
 // Any language that compiles to WebAssembly will do; the interface is in docs/how-to/monitors.md.
 package main
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+)
 
 // table is what the module is given: columns of equally many rows, null where a value is missing.
 type table struct {
@@ -74,4 +79,13 @@ func at(column []any, i int) any {
 	return nil
 }
 
-func main() {} // the module is called by its exports (export_wasip1.go)
+// main tries the metric on a table from standard input: go run . < table.json. The module is called by its exports
+// instead (export_wasip1.go).
+func main() {
+	text, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Printf("%s\n", answer(text))
+}

@@ -235,8 +235,8 @@ func (c calls) Callers(ctx context.Context, model string, version int, since tim
 	return out, err
 }
 
-// enough ends a scan that has found what it looked for.
-var enough = errors.New("enough")
+// errEnough ends a scan that has found what it looked for.
+var errEnough = errors.New("enough")
 
 // Rows asks for the records of all versions, so that the next look goes on behind those of the others too.
 func (c calls) Rows(ctx context.Context, endpoint string, version int, since time.Time, after string, most int64) (n int64, last string, err error) {
@@ -247,11 +247,11 @@ func (c calls) Rows(ctx context.Context, endpoint string, version int, since tim
 			n += int64(r.Rows)
 		}
 		if n >= most {
-			return enough
+			return errEnough
 		}
 		return nil
 	})
-	if errors.Is(err, enough) {
+	if errors.Is(err, errEnough) {
 		err = nil
 	}
 	return n, last, err

@@ -31,7 +31,7 @@ type attacked struct {
 	*app.App
 	outside, secret, marker string
 	tokens                  map[string]string
-	run, model, victim      string
+	run, victim             string
 	before                  string
 }
 

@@ -17,7 +17,6 @@ import (
 func TestTwoVersionsAreCompared(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		s, ctx := service(t, d), as("ada")
-		versions := []Version{}
 		for i, c := range []struct {
 			loss  float64
 			depth string
@@ -34,7 +33,7 @@ func TestTwoVersionsAreCompared(t *testing.T) {
 			if err := s.Runs.LogBatch(ctx, r.ID, tracking.Batch{Metrics: points, Params: []tracking.Pair{{Key: "depth", Value: c.depth}, {Key: "same", Value: "1"}}}); err != nil {
 				t.Fatal(err)
 			}
-			versions = append(versions, must[Version](t)(s.Register(ctx, Registration{Model: "m", MakeModel: true, Run: r.ID, Files: store(t, s, c.files), Tags: map[string]string{"n": c.depth}})))
+			must[Version](t)(s.Register(ctx, Registration{Model: "m", MakeModel: true, Run: r.ID, Files: store(t, s, c.files), Tags: map[string]string{"n": c.depth}}))
 		}
 		diff := must[Diff](t)(s.Compare(ctx, "m", 2, "m", 1))
 		if diff.Same || diff.SameContent || diff.Version != 2 || diff.With != 1 {

@@ -186,7 +186,7 @@ func TestACallerHasARateAndAQuota(t *testing.T) {
 		}
 		return err == nil
 	}
-	if !admitted("desk") || !admitted("desk") || admitted("desk") {
+	if first, second, third := admitted("desk"), admitted("desk"), admitted("desk"); !first || !second || third {
 		t.Error("two calls at once, not three")
 	}
 	if !admitted("branch") {

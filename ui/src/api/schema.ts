@@ -2327,7 +2327,7 @@ export interface paths {
         put?: never;
         /**
          * Try a policy on recorded requests; nothing is stored
-         * @description Needs the permission `policy.read`.
+         * @description Needs the permission `policy.write`.
          */
         post: operations["post-policies-name-try"];
         delete?: never;
@@ -3382,7 +3382,7 @@ export interface components {
             /** Format: date-time */
             at: string;
             detail: string;
-            /** @description suspend, rollback or retrain:PIPELINE */
+            /** @description suspend, rollback, retrain:PIPELINE, or propose for what came of the retraining */
             do: string;
             /** @description what came of it: a run */
             ref: string;
@@ -4430,6 +4430,18 @@ export interface components {
             password?: string;
             roles?: string[];
         };
+        IdentityHandled2: {
+            /**
+             * @description password: a new one was set; link: a one-time sign-in link was made
+             * @enum {string}
+             */
+            act: "password" | "link";
+            /** Format: date-time */
+            at: string;
+            by: string;
+            /** @description where it was done */
+            workspace: string;
+        };
         IdentityLink: {
             /** @description open /?link=… within a day */
             link: string;
@@ -4438,6 +4450,8 @@ export interface components {
             /** @enum {string} */
             auth: "on" | "off";
             display: string;
+            /** @description passwords and sign-in links of yours that others made, the last 90 days */
+            handled?: components["schemas"]["IdentityHandled2"][] | null;
             kind: string;
             name: string;
             permissions: string[] | null;
@@ -5081,6 +5095,8 @@ export interface components {
             /** Format: double */
             missing?: number;
             /** Format: double */
+            ndcg?: number;
+            /** Format: double */
             new?: number;
             /** Format: double */
             psi?: number;
@@ -5130,6 +5146,8 @@ export interface components {
             on_breach: components["schemas"]["MonitorOnBreach"];
             /** @description the reference holds for every version and is not replaced when a new one goes live */
             pinned: boolean;
+            /** @description set: the model ranks, and its result is NDCG */
+            ranking?: components["schemas"]["MonitorRanking"];
             /** @description training data of the newest version; an empty name means the first quiet window */
             reference: components["schemas"]["DatasetRef2"];
             /** @description data-quality rules, checked in every window */
@@ -5486,6 +5504,11 @@ export interface components {
             missing: number;
             /**
              * Format: double
+             * @description lowest NDCG of a model that ranks
+             */
+            ndcg?: number;
+            /**
+             * Format: double
              * @description share of values the reference does not know, 0..1
              */
             new: number;
@@ -5636,6 +5659,8 @@ export interface components {
             on_breach: components["schemas"]["MonitorOnBreach"];
             /** @description the reference holds for every version and is not replaced when a new one goes live */
             pinned: boolean;
+            /** @description set: the model ranks, and its result is NDCG */
+            ranking?: components["schemas"]["MonitorRanking"];
             /** @description training data of the newest version; an empty name means the first quiet window */
             reference: components["schemas"]["DatasetRef2"];
             /** @description data-quality rules, checked in every window */
@@ -5744,7 +5769,7 @@ export interface components {
                 [key: string]: components["schemas"]["ScoreInterval"];
             };
             /** @enum {string} */
-            kind: "binary" | "multiclass" | "regression";
+            kind: "binary" | "multiclass" | "regression" | "ranking";
             /**
              * Format: double
              * @description share of the window's rows with an outcome, 0..1
@@ -5768,6 +5793,17 @@ export interface components {
             why?: {
                 [key: string]: string;
             };
+        };
+        MonitorRanking: {
+            /**
+             * Format: int64
+             * @description how many items of a query count, 10 if empty
+             */
+            k?: number;
+            /** @description it no longer ranks */
+            off?: boolean;
+            /** @description input that names the query an item belongs to; empty: the rows of one call are one query */
+            query?: string;
         };
         MonitorReading2: {
             /**
@@ -7125,12 +7161,14 @@ export interface components {
             /** @description empty: all */
             features?: string[];
             indicators?: components["schemas"]["MonitorIndicator2"][];
-            /** @description what is left out stays as it is; an accuracy or rmse of 0 takes that limit away */
+            /** @description what is left out stays as it is; an accuracy, rmse or ndcg of 0 takes that limit away */
             limits?: components["schemas"]["LimitsStruct"];
             metrics?: components["schemas"]["MonitorMetric2"][];
             model?: string;
             /** @description an empty object: nothing */
             on_breach?: components["schemas"]["MonitorOnBreach"];
+            /** @description the model ranks, and its result is NDCG; off: it no longer does */
+            ranking?: components["schemas"]["MonitorRanking"];
             reference?: components["schemas"]["ReferenceStruct"];
             rules?: components["schemas"]["MonitorRule2"][];
             segments?: components["schemas"]["MonitorSegment2"][];
