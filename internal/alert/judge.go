@@ -143,10 +143,9 @@ func (d *document) note(m mark) bool {
 		return false
 	}
 	d.Marks = slices.Insert(d.Marks, i, m)
-	if n := len(d.Marks) - keptMarks; n > 0 {
-		d.Marks = slices.Delete(d.Marks, 0, n)
-	}
-	return true
+	n := max(len(d.Marks)-keptMarks, 0)
+	d.Marks = slices.Delete(d.Marks, 0, n)
+	return i >= n // one older than those that are kept may have been heard before
 }
 
 // badRun is the longest run of windows over the limit that a version ends with: with a canary two versions have windows

@@ -76,15 +76,15 @@ func (l *Log) Sequence(ctx context.Context) error {
 	if err := l.Open(); err != nil {
 		return err
 	}
-	first, last, since := int64(-1), Checkpoint{}, time.Now()
+	last, since := Checkpoint{}, time.Now() // last is not published yet, or empty
 	publish := func() error {
-		if first < 0 {
+		if last.Size == 0 {
 			return nil
 		}
-		if err := l.publish(ctx, first, last); err != nil {
+		if err := l.publish(ctx, last); err != nil {
 			return fmt.Errorf("publish checkpoint %d: %w", last.Size, err)
 		}
-		first, since = -1, time.Now()
+		last, since = Checkpoint{}, time.Now()
 		return nil
 	}
 	for {
@@ -94,16 +94,12 @@ func (l *Log) Sequence(ctx context.Context) error {
 		}); err != nil || !open {
 			return errors.Join(err, publish())
 		}
-		var from int64
 		var c Checkpoint
 		if err := l.DB.Write(ctx, func(tx db.Scope) (err error) {
-			from, c, err = l.sequence(tx)
+			c, err = l.sequence(tx)
 			return err
 		}); err != nil {
 			return errors.Join(fmt.Errorf("sequence audit entries: %w", err), publish())
-		}
-		if first < 0 {
-			first = from
 		}
 		last = c
 		if time.Since(since) > time.Second { // each publication syncs files, which the database's commits wait behind
@@ -114,15 +110,14 @@ func (l *Log) Sequence(ctx context.Context) error {
 	}
 }
 
-func (l *Log) sequence(tx db.Scope) (from int64, c Checkpoint, err error) {
+func (l *Log) sequence(tx db.Scope) (c Checkpoint, err error) {
 	c, err = latest(tx)
 	if err != nil {
-		return 0, c, err
+		return c, err
 	}
-	from = c.Size
 	entries, err := unsequenced(tx, sequenced)
 	if err != nil || len(entries) == 0 {
-		return from, c, err
+		return c, err
 	}
 	size := c.Size
 	reader := &pending{nodes: nodes{tx}, fresh: map[int64]tlog.Hash{}}
@@ -131,12 +126,12 @@ func (l *Log) sequence(tx db.Scope) (from int64, c Checkpoint, err error) {
 		raw, err := hex.DecodeString(e.Leaf)
 		var h tlog.Hash
 		if err != nil || len(raw) != len(h) {
-			return from, c, fmt.Errorf("leaf of audit entry %s is damaged", e.ID)
+			return c, fmt.Errorf("leaf of audit entry %s is damaged", e.ID)
 		}
 		copy(h[:], raw)
 		hashes, err := tlog.StoredHashesForRecordHash(size, h, reader)
 		if err != nil {
-			return from, c, err
+			return c, err
 		}
 		at := tlog.StoredHashIndex(0, size)
 		for i, node := range hashes {
@@ -147,19 +142,19 @@ func (l *Log) sequence(tx db.Scope) (from int64, c Checkpoint, err error) {
 		size++
 	}
 	if err := n.store(tx); err != nil {
-		return from, c, err
+		return c, err
 	}
 	root, err := tlog.TreeHash(size, reader)
 	if err != nil {
-		return from, c, err
+		return c, err
 	}
 	signed, err := note.Sign(&note.Note{Text: checkpointText(size, root)}, l.signer)
 	if err != nil {
-		return from, c, err
+		return c, err
 	}
 	c = Checkpoint{Size: size, Root: root.String(), Note: string(signed), At: time.Now()}
 	_, err = tx.Exec("INSERT INTO audit_checkpoint (size, note, at) VALUES ($1, $2, $3)", c.Size, c.Note, db.Micros(c.At))
-	return from, c, err
+	return c, err
 }
 
 // sequencing is what is written: nodes of the tree, and the leaf numbers of entries.
@@ -195,6 +190,17 @@ func (n *sequencing) store(tx db.Scope) error {
 
 // catchUp publishes what a process that ended suddenly had numbered and not published.
 func (l *Log) catchUp(ctx context.Context) error {
+	c, err := l.Latest(ctx)
+	if err != nil || c.Size == 0 {
+		return err
+	}
+	return l.publish(ctx, c)
+}
+
+// publish writes outside the database the tiles that became full since the checkpoint that is remembered there, and then
+// the checkpoint. One that is not behind stays: another process was faster, or the log was cut, which verification tells
+// by it. So it tells of one that somebody changed, which is an error here.
+func (l *Log) publish(ctx context.Context, c Checkpoint) error {
 	known, err := l.remembered(ctx)
 	if err != nil {
 		return err
@@ -203,19 +209,12 @@ func (l *Log) catchUp(ctx context.Context) error {
 	if known != "" {
 		t, err := parseCheckpoint(known, l.Verifier())
 		if err != nil {
-			return err // somebody changed it, which verification tells
+			return err
 		}
-		from = t.N
+		if from = t.N; from >= c.Size {
+			return nil
+		}
 	}
-	c, err := l.Latest(ctx)
-	if err != nil || c.Size <= from { // a smaller one means that the log was cut
-		return err
-	}
-	return l.publish(ctx, from, c)
-}
-
-// publish writes the tiles that became full and the checkpoint outside the database.
-func (l *Log) publish(ctx context.Context, from int64, c Checkpoint) error {
 	for _, t := range tlog.NewTiles(8, from, c.Size) {
 		if t.W != 1<<8 {
 			continue // partial tiles are made on export

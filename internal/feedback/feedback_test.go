@@ -109,6 +109,35 @@ func TestTheQueueGivesEachItemToOnePerson(t *testing.T) {
 	})
 }
 
+func TestNobodysWordsStandUnderAnotherName(t *testing.T) {
+	each(t, 1, func(t *testing.T, w *world) {
+		say := func(who, kind, value, reason string) (Item, error) {
+			i := Item{Prediction: w.ids[0], Kind: kind, Reason: reason}
+			if value != "" {
+				i.Value = json.RawMessage(value)
+			}
+			return w.Report(as(who), i)
+		}
+		for _, kind := range []string{Wrong, Contest} {
+			if _, err := say("mara", kind, "", "income was proven"); err != nil {
+				t.Fatal(err)
+			}
+			if i, err := say("oskar", kind, "", "I do not like him"); err != nil || i.Reports != 2 || i.By != "mara" || i.Reason != "income was proven" {
+				t.Errorf("%s: %+v %v", kind, i, err)
+			}
+			if i, err := say("mara", kind, "", "and the address, too"); err != nil || i.Reports != 3 || i.Reason != "and the address, too" {
+				t.Errorf("%s: %+v %v", kind, i, err)
+			}
+		}
+		if _, err := say("mara", Override, `"granted"`, "income was proven"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := say("oskar", Override, `"refused"`, "no"); problem.KindOf(err) != problem.Conflict {
+			t.Errorf("a second person overrode it: %v", err)
+		}
+	})
+}
+
 func TestAClaimRunsOut(t *testing.T) {
 	each(t, 1, func(t *testing.T, w *world) {
 		now := time.Now()

@@ -74,7 +74,8 @@ func (s *Service) tell(tx db.Scope, action, typ string, i *Item) error {
 }
 
 // Report takes what the caller says about a row of a prediction into the queue. Saying the same again while it waits
-// counts up and changes value and reason. NotFound for an unknown prediction.
+// counts up, and changes value and reason when the same person says it. NotFound for an unknown prediction, Conflict for a
+// second override by somebody else.
 func (s *Service) Report(ctx context.Context, i Item) (Item, error) {
 	if err := i.check(); err != nil {
 		return i, err
@@ -92,16 +93,21 @@ func (s *Service) Report(ctx context.Context, i Item) (Item, error) {
 		if err != nil {
 			return err
 		}
-		if found {
+		switch {
+		case found && old.By != by && i.Kind == Override:
+			return problem.New(problem.Conflict, "%s has overridden this row already, and that is not looked at yet; talk to each other, or say that it is wrong.", old.By).At("kind")
+		case found:
 			old.Reports++
-			if i.Value != nil {
-				old.Value = i.Value
-			}
-			if i.Reason != "" {
-				old.Reason = i.Reason
+			if old.By == by { // nobody's words stand under another name
+				if i.Value != nil {
+					old.Value = i.Value
+				}
+				if i.Reason != "" {
+					old.Reason = i.Reason
+				}
 			}
 			i = old
-		} else {
+		default:
 			i.ID, i.Prediction, i.Endpoint, i.Model, i.Version, i.By, i.At, i.Reports, i.State = db.NewID(), r.ID, r.Endpoint, r.Model, r.Version, by, now, 1, Queued
 		}
 		return errors.Join(put(tx, &i), s.tell(tx, "feedback."+i.Kind, Reported, &i))

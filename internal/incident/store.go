@@ -3,6 +3,7 @@ package incident
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"keelson/internal/db"
@@ -62,7 +63,7 @@ func (s store) get(tx db.Scope, id string) (Incident, error) {
 	if err != nil {
 		return i, err
 	}
-	err = tx.Each("SELECT at, actor, text FROM incident_line WHERE workspace = $1 AND incident = $2 ORDER BY at, id LIMIT 1000",
+	err = tx.Each("SELECT at, actor, text FROM incident_line WHERE workspace = $1 AND incident = $2 ORDER BY at DESC, id DESC LIMIT 1000",
 		[]any{tx.Workspace, id}, func(scan func(...any) error) error {
 			var l Line
 			var at int64
@@ -71,6 +72,7 @@ func (s store) get(tx db.Scope, id string) (Incident, error) {
 			i.Timeline = append(i.Timeline, l)
 			return err
 		})
+	slices.Reverse(i.Timeline) // the newest ones, oldest first
 	return i, err
 }
 

@@ -259,9 +259,11 @@ func (s *Service) Update(ctx context.Context, ref string, c Change) (Route, erro
 		return r, err
 	}
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
-		if _, err := get(tx, r.ID); err != nil {
+		now, err := get(tx, r.ID)
+		if err != nil {
 			return err
 		}
+		r.Muted = now.Muted // it may have been muted meanwhile
 		return errors.Join(put(tx, r), s.tell(tx, "notify.route-changed", r))
 	})
 	return s.shown(r), s.taken(err, r.Name)
