@@ -41,7 +41,7 @@ func TestADictionaryThatClaimsManyValuesIsRefusedBeforeItTakesMemory(t *testing.
 	} {
 		t.Run(name, func(t *testing.T) {
 			page := dictionaryPage(t, c.values, c.data)
-			ch := &chunk{col: &parquetColumn{physical: c.physical}, codec: format.Zstd, limits: Limits{}.filled()}
+			ch := &chunk{col: &parquetColumn{physical: c.physical}, codec: format.Zstd, limits: Limits{}.filled(), buffers: newBuffers()}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			err := ch.read(t.Context(), io.NewSectionReader(bytes.NewReader(page), 0, int64(len(page))), c.rows, func(*cell) error { return nil })

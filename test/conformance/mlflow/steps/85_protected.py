@@ -38,7 +38,12 @@ def _():
 
 @step("a model that only Python runs cannot be proposed while nothing here runs it, and the answer says why")
 def _():
-    if request("GET", f"/api/v1/models/{name}/versions/1").json()["deployable"]:
+    def runs():
+        return request("GET", f"/api/v1/models/{name}/versions/1").json()["deployable"]
+
+    if runs():
         return  # this server runs Python
     answer = request("POST", "/api/v1/approvals", body={"kind": "deploy", "model": name, "version": 1, "environment": "dev", "reason": "try it"})
+    if answer.status_code == 201 and runs():
+        return  # its environment was ready at this moment
     assert 400 <= answer.status_code < 500 and ("loaded with Python" in answer.text or "tested soon" in answer.text), (answer.status_code, answer.text)
