@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 
@@ -87,11 +88,12 @@ func Fit(scores []float64, predicted, truth []bool) (*CBPE, error) {
 	if len(scores) < 20 || positives == 0 || positives == len(truth) {
 		return nil, errors.New("an estimate needs a reference of at least 20 rows with outcomes of both kinds")
 	}
-	c := &CBPE{calibrated: improves(scores, outcomes, truth)}
+	order := byValue(scores)
+	c := &CBPE{calibrated: improves(order, scores, outcomes, truth)}
 	if c.calibrated {
-		c.knots = FitIsotonic(scores, outcomes)
+		c.knots = fitSorted(inOrder(order, scores, outcomes))
 	}
-	c.errors = spreads(scores, predicted, truth, positives)
+	c.errors = spreads(order, scores, predicted, truth, positives)
 	return c, nil
 }
 
@@ -110,8 +112,8 @@ func check(scores []float64, predicted []bool) error {
 const folds = 10
 
 // improves tells whether calibration lowers the calibration error of rows it was not fitted on: every tenth row of each
-// class is held out in turn.
-func improves(scores, outcomes []float64, truth []bool) bool {
+// class is held out in turn. order sorts the rows by their scores.
+func improves(order []int, scores, outcomes []float64, truth []bool) bool {
 	seen := [2]int{}
 	fold := make([]int, len(scores))
 	for i, t := range truth {
@@ -123,28 +125,31 @@ func improves(scores, outcomes []float64, truth []bool) bool {
 		seen[k]++
 	}
 	mapped := make([]float64, len(scores))
-	order := byValue(scores)
-	others := make([]int, 0, len(scores))
-	for f := range folds {
-		others = others[:0]
-		for _, i := range order {
-			if fold[i] != f {
-				others = append(others, i)
+	x, y := inOrder(order, scores, outcomes)
+	held := make([]int8, len(order))
+	for k, i := range order {
+		held[k] = int8(fold[i])
+	}
+	otherX, otherY := make([]float64, 0, len(x)), make([]float64, 0, len(x))
+	for f := range int8(folds) {
+		otherX, otherY = otherX[:0], otherY[:0]
+		for k := range held {
+			if held[k] != f {
+				otherX, otherY = append(otherX, x[k]), append(otherY, y[k])
 			}
 		}
-		m := fitSorted(others, scores, outcomes)
-		for i := range scores {
-			if fold[i] == f {
-				mapped[i] = m.At(scores[i])
+		m := fitSorted(otherX, otherY)
+		for k := range held { // one after another, neighbours fall between the same knots
+			if held[k] == f {
+				mapped[order[k]] = m.At(x[k])
 			}
 		}
 	}
-	return calibrationError(scores, outcomes) > calibrationError(mapped, outcomes)
+	return calibrationError(order, scores, outcomes) > calibrationError(byValue(mapped), mapped, outcomes)
 }
 
-// calibrationError is the expected calibration error over ten bins of equally many rows.
-func calibrationError(p, outcomes []float64) float64 {
-	order := byValue(p)
+// calibrationError is the expected calibration error over ten bins of equally many rows; order sorts them by p.
+func calibrationError(order []int, p, outcomes []float64) float64 {
 	n, total := len(p), 0.0
 	for b := range folds {
 		lo, hi := b*n/folds, (b+1)*n/folds
@@ -157,25 +162,43 @@ func calibrationError(p, outcomes []float64) float64 {
 	return total / float64(n)
 }
 
-// byValue orders rows by their value, equal ones as they stand.
+// byValue orders rows by their value, equal ones as they stand: by the bytes of the values from the lowest on, which for
+// many rows takes a fifth of the time of comparing them.
 func byValue(v []float64) []int {
 	type row struct {
-		value float64
-		at    int
+		key uint64
+		at  int
 	}
-	rows := make([]row, len(v))
+	rows, next := make([]row, len(v)), make([]row, len(v))
+	var count [8][256]int
 	for i, x := range v {
-		rows[i] = row{x, i}
-	}
-	slices.SortFunc(rows, func(a, b row) int {
-		switch {
-		case a.value < b.value:
-			return -1
-		case a.value > b.value:
-			return 1
+		key := math.Float64bits(x + 0) // no zero below zero
+		if key>>63 == 0 {
+			key |= 1 << 63
+		} else {
+			key = ^key
 		}
-		return a.at - b.at
-	})
+		rows[i] = row{key, i}
+		for b := range count {
+			count[b][byte(key>>(8*b))]++
+		}
+	}
+	for b := range count {
+		at, single := 0, false
+		for k, n := range count[b] {
+			single = single || n == len(v)
+			count[b][k], at = at, at+n
+		}
+		if single {
+			continue // all the same here
+		}
+		for _, r := range rows {
+			k := byte(r.key >> (8 * b))
+			next[count[b][k]] = r
+			count[b][k]++
+		}
+		rows, next = next, rows
+	}
 	order := make([]int, len(v))
 	for i, r := range rows {
 		order[i] = r.at
@@ -183,8 +206,8 @@ func byValue(v []float64) []int {
 	return order
 }
 
-// spreads gives, per metric, how much one relevant row of the reference varies.
-func spreads(scores []float64, predicted, truth []bool, positives int) map[string]spread {
+// spreads gives, per metric, how much one relevant row of the reference varies; order sorts the rows by their scores.
+func spreads(order []int, scores []float64, predicted, truth []bool, positives int) map[string]spread {
 	var c score.Confusion
 	for i := range truth {
 		c.Add(truth[i], predicted[i])
@@ -197,9 +220,9 @@ func spreads(scores []float64, predicted, truth []bool, positives int) map[strin
 		Specificity: coin(tn, fp, 1, n),
 		Accuracy:    coin(tp+tn, fp+fn, 1, n),
 		F1:          coin(tp, fp+fn, (tp+fp+fn)/math.Max(tp+(fp+fn)/2, 1e-300), n),
-		ROCAUC:      rankSpread(scores, truth, positives),
+		ROCAUC:      rankSpread(order, truth, positives),
 	}
-	out[AveragePrecision] = resampled(scores, truth)
+	out[AveragePrecision] = resampled(order, scores, truth)
 	return out
 }
 
@@ -214,11 +237,11 @@ func coin(hits, misses, height, n float64) spread {
 
 // rankSpread looks at ROC AUC as the mean over positives of the share of negatives ranked below each. With more
 // positives than negatives the roles are exchanged.
-func rankSpread(scores []float64, truth []bool, positives int) spread {
-	order := byValue(scores)
+func rankSpread(order []int, truth []bool, positives int) spread {
 	rare := true
 	if 2*positives > len(truth) {
 		rare, positives = false, len(truth)-positives
+		order = slices.Clone(order)
 		slices.Reverse(order)
 	}
 	others := float64(len(truth) - positives)
@@ -239,19 +262,17 @@ func rankSpread(scores []float64, truth []bool, positives int) spread {
 
 // resampled draws 50 samples of half the reference (at most 50,000 rows) and takes the spread of their average
 // precision as that of a sample of this size. The draw is the same every time.
-func resampled(scores []float64, truth []bool) spread {
+func resampled(order []int, scores []float64, truth []bool) spread {
 	const draws = 50
 	size := min(len(scores)/2, 50_000)
 	r := rand.New(rand.NewPCG(uint64(len(scores)), 50))
-	order := byValue(scores) // the rows are sorted once; a draw says how often each stands in the sample
-	drawn := make([]int32, len(scores))
+	s := newSample(order, scores, truth)
 	sum, squares, n := 0.0, 0.0, 0.0
 	for range draws {
-		clear(drawn)
 		for range size {
-			drawn[r.IntN(len(scores))]++
+			s.draw(r.IntN(len(scores)))
 		}
-		if v, ok := averagePrecision(order, drawn, scores, truth); ok {
+		if v, ok := s.averagePrecision(); ok {
 			sum, squares, n = sum+v, squares+v*v, n+1
 		}
 	}
@@ -262,35 +283,73 @@ func resampled(scores []float64, truth []bool) spread {
 	return spread{math.Sqrt(math.Max(0, squares/n-mean*mean)) * math.Sqrt(float64(size)), 1}
 }
 
-// averagePrecision is score.Binary's PRAUC of a sample that holds row i drawn[i] times; order sorts the rows by score,
-// ascending. ok is false without positives.
-func averagePrecision(order []int, drawn []int32, scores []float64, truth []bool) (v float64, ok bool) {
-	positives := 0.0
-	for i, n := range drawn {
-		if n > 0 && truth[i] {
-			positives += float64(n)
-		}
-	}
-	if positives == 0 {
-		return 0, false
-	}
-	tp, all, area := 0.0, 0.0, 0.0
-	for i := len(order) - 1; i >= 0; {
-		at, hits, rows := scores[order[i]], 0.0, 0.0
-		for ; i >= 0 && scores[order[i]] == at; i-- {
-			if n := float64(drawn[order[i]]); n > 0 {
-				rows += n
-				if truth[order[i]] {
-					hits += n
-				}
+// sample is rows drawn with replacement, kept in the order of their scores: a bit for each row that was drawn, so that
+// looking through a sample passes by the others.
+type sample struct {
+	place     []int32 // of a row in the order
+	level     []int32 // by place: grows with the score
+	positive  []bool  // by place
+	drawn     []uint16
+	seen      []uint64
+	positives float64
+}
+
+func newSample(order []int, scores []float64, truth []bool) *sample {
+	n := len(order)
+	s := &sample{place: make([]int32, n), level: make([]int32, n), positive: make([]bool, n), drawn: make([]uint16, n), seen: make([]uint64, (n+63)/64)}
+	for k, i := range order {
+		s.place[i], s.positive[k] = int32(k), truth[i]
+		if k > 0 {
+			s.level[k] = s.level[k-1]
+			if scores[order[k-1]] != scores[i] {
+				s.level[k]++
 			}
 		}
-		if rows > 0 {
-			tp, all = tp+hits, all+rows
-			area += hits / positives * tp / all
+	}
+	return s
+}
+
+func (s *sample) draw(row int) {
+	k := s.place[row]
+	s.drawn[k]++ // of 50,000 draws at most all
+	s.seen[k/64] |= 1 << (k % 64)
+	if s.positive[k] {
+		s.positives++
+	}
+}
+
+// averagePrecision is score.Binary's PRAUC of the sample, which is empty afterwards. ok is false without positives.
+func (s *sample) averagePrecision() (v float64, ok bool) {
+	tp, all, area, hits, some, level := 0.0, 0.0, 0.0, 0.0, 0.0, int32(-1)
+	step := func() {
+		if some > 0 {
+			tp, all = tp+hits, all+some
+			area += hits / s.positives * tp / all
+			hits, some = 0, 0
 		}
 	}
-	return area, true
+	for w := len(s.seen) - 1; w >= 0; w-- {
+		for left := s.seen[w]; left != 0; {
+			b := 63 - bits.LeadingZeros64(left)
+			left &^= 1 << b
+			k := w*64 + b
+			n := float64(s.drawn[k])
+			s.drawn[k] = 0
+			if s.level[k] != level {
+				step()
+				level = s.level[k]
+			}
+			some += n
+			if s.positive[k] {
+				hits += n
+			}
+		}
+		s.seen[w] = 0
+	}
+	step()
+	ok = s.positives > 0
+	s.positives = 0
+	return area, ok
 }
 
 // Estimate gives the expected metrics of rows whose outcomes are not known. It fails when scores and decisions do not

@@ -13,46 +13,42 @@ type Isotonic struct {
 //
 // Source: Barlow et al., Statistical Inference under Order Restrictions, 1972.
 func FitIsotonic(scores, outcomes []float64) Isotonic {
-	return fitSorted(byValue(scores), scores, outcomes)
+	return fitSorted(inOrder(byValue(scores), scores, outcomes))
 }
 
-// fitSorted is FitIsotonic of the rows of order, whose scores do not fall.
-func fitSorted(order []int, scores, outcomes []float64) Isotonic {
-	type point struct{ x, y, weight float64 }
-	points := make([]point, 0, len(order))
-	for _, i := range order {
-		if n := len(points); n > 0 && points[n-1].x == scores[i] {
-			p := &points[n-1]
-			p.weight++
-			p.y += (outcomes[i] - p.y) / p.weight
-			continue
-		}
-		points = append(points, point{scores[i], outcomes[i], 1})
+// inOrder lays two columns out in the order of rows.
+func inOrder(order []int, a, b []float64) (x, y []float64) {
+	x, y = make([]float64, len(order)), make([]float64, len(order))
+	for k, i := range order {
+		x[k], y[k] = a[i], b[i]
 	}
-	// Pools are runs of points that share one value.
-	type pool struct {
-		y, weight float64
-		upTo      int
-	}
+	return x, y
+}
+
+// fitSorted is FitIsotonic of scores that do not fall.
+func fitSorted(x, y []float64) Isotonic {
+	type pool struct{ y, weight, lo, hi float64 } // a run of points that share one value
 	var pools []pool
-	for i, p := range points {
-		next := pool{p.y, p.weight, i}
+	for i := 0; i < len(x); {
+		next := pool{y[i], 1, x[i], x[i]}
+		for i++; i < len(x) && x[i] == next.lo; i++ { // equal scores are one point
+			next.weight++
+			next.y += (y[i] - next.y) / next.weight
+		}
 		for n := len(pools); n > 0 && pools[n-1].y >= next.y; n = len(pools) {
 			last := pools[n-1]
 			w := last.weight + next.weight
-			next = pool{(last.y*last.weight + next.y*next.weight) / w, w, i}
+			next = pool{(last.y*last.weight + next.y*next.weight) / w, w, last.lo, next.hi}
 			pools = pools[:n-1]
 		}
 		pools = append(pools, next)
 	}
 	var f Isotonic
-	from := 0
 	for _, p := range pools { // only a pool's ends are needed
-		f.x, f.y = append(f.x, points[from].x), append(f.y, p.y)
-		if p.upTo > from {
-			f.x, f.y = append(f.x, points[p.upTo].x), append(f.y, p.y)
+		f.x, f.y = append(f.x, p.lo), append(f.y, p.y)
+		if p.hi > p.lo {
+			f.x, f.y = append(f.x, p.hi), append(f.y, p.y)
 		}
-		from = p.upTo + 1
 	}
 	return f
 }

@@ -70,11 +70,12 @@ func FitMulticlass(p [][]float64, predicted, truth []int) (*Multiclass, error) {
 				outcomes[i] = 1
 			}
 		}
-		c := &CBPE{calibrated: improves(p[k], outcomes, is)}
+		order := byValue(p[k])
+		c := &CBPE{calibrated: improves(order, p[k], outcomes, is)}
 		if c.calibrated {
-			c.knots = FitIsotonic(p[k], outcomes)
+			c.knots = fitSorted(inOrder(order, p[k], outcomes))
 		}
-		c.errors = spreads(p[k], said, is, seen[k])
+		c.errors = spreads(order, p[k], said, is, seen[k])
 		// Of several classes one row's part in F1 is its being a hit, without regard to its weight.
 		hits, misses := 0.0, 0.0
 		for i := range n {
