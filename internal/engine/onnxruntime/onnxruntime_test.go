@@ -267,6 +267,14 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
+// current is the process that a model has now.
+func current(m engine.Model) *process {
+	h := m.(*model).host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.p
+}
+
 func TestAProcessThatIsKilledIsOneFailureAndStartsAgain(t *testing.T) {
 	e := installed(t)
 	var log bytes.Buffer
@@ -281,9 +289,8 @@ func TestAProcessThatIsKilledIsOneFailureAndStartsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := m.(*model).host
 	kill := func() {
-		p := h.p
+		p := current(m)
 		if err := syscall.Kill(p.child.Pid, syscall.SIGSEGV); err != nil {
 			t.Fatal(err)
 		}
@@ -356,7 +363,7 @@ func TestADeadlineEndsTheWait(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	p := m.(*model).host.p
+	p := current(m)
 	if err := syscall.Kill(p.child.Pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
