@@ -2,7 +2,7 @@ import { NativeSelect } from "@mantine/core";
 import type { MonitorState, Window, WindowFeature } from "../../api/types";
 import { m } from "../../messages";
 import { Await } from "../../ui/Await";
-import { Chip, Empty, Panel, Time } from "../../ui/Bits";
+import { Empty, Panel, Time } from "../../ui/Bits";
 import { LineChart } from "../../ui/charts/LineChart";
 import { DataTable, type Column } from "../../ui/DataTable";
 import { absolute, count, fixed, percent } from "../../ui/format";
@@ -12,6 +12,8 @@ import { VerdictReasons } from "../../ui/Verdict";
 import { AlertTable } from "./Alerts";
 import { useAlerts, useMonitor, useMonitors, useWindow } from "./api";
 import { FeaturePanel } from "./FeaturePanel";
+import { Embeddings, Segments } from "./Segments";
+import { Shift } from "./Shift";
 import { Signs } from "./Signs";
 import { WindowsLine } from "./WindowsLine";
 
@@ -56,6 +58,8 @@ function WatchBody({ endpoint, state }: { endpoint: string; state: MonitorState 
         <>
           <Panel title={m.monitor.windows(windows.length)} id="windows"><WindowsLine model={mon.model} endpoint={endpoint} windows={windows} current={at.id} /></Panel>
           <WindowDetail endpoint={endpoint} model={mon.model} at={at} />
+          <Segments at={at} />
+          <Embeddings at={at} />
           <Performance windows={windows} endpoint={endpoint} limit={mon.limits?.accuracy} />
         </>
       )}
@@ -90,12 +94,6 @@ function WindowDetail({ endpoint, model, at }: { endpoint: string; model: string
       </Panel>
     </div>
   );
-}
-
-function Shift({ shift }: { shift: WindowFeature["shift"] }) {
-  if (shift === "moved") return <Chip tone="warn">{m.monitor.moved}</Chip>;
-  if (shift === "slight") return <Chip tone="info" glyph="△">{m.monitor.slight}</Chip>;
-  return shift === "none" ? <Chip tone="ok">{m.monitor.steady}</Chip> : <Chip>{m.verdict.unknown}</Chip>;
 }
 
 /** A further metric of a window's outcomes; the server sends a number or null. */

@@ -41,6 +41,21 @@ it("links an alert to the rows it was computed from", async () => {
   expect(within(table).getByRole("link", { name: /^The data of screening moved/ }).getAttribute("href")).toContain("window=w2");
 });
 
+it("shows how segments fare: the worst one, an expected result as one, what moved most in them, and vectors", async () => {
+  const part = { rows: 200, share: 0.5, labelled: 60, metric: "accuracy", overall: 0.9 };
+  serve(routes([win("w2", true, {
+    segments: [{ ...part, name: "age < 40", value: 0.95 }, { ...part, name: "age >= 40", value: 0.71, estimated: true }],
+    segment_drift: [{ name: "age >= 40", rows: 200, reference_rows: 100, share: 0.5, compared: 2, moved: 1, shift: "moved", features: [feature({ name: "income", shift: "moved", psi: 0.4 })] }],
+    worst_segment: { ...part, name: "age >= 40", value: 0.71 },
+    embeddings: [{ name: "meaning", columns: 384, rows: 400, reference_rows: 400, limit: 0.02, shift: "moved", mmd: 0.07, p_value: 0.01, cosine: 0.1, euclidean: 1 }] as unknown as Window["embeddings"],
+  })]));
+  show(<ModelMonitoring model="screening" />);
+  const segments = within(await screen.findByRole("table", { name: "Segments of this window" })).getAllByRole("row").slice(1);
+  expect(segments.map((r) => within(r).getAllByRole("cell").map((c) => c.textContent).join(" | "))).toEqual(["age < 40 | 200 (50 %) | 95.0 % all: 90.0 % | – | –", expect.stringMatching(/^age >= 40.*worst \| 200 \(50 %\) \| .*71\.0 %.*all: 90\.0 % \| .*moved \| income PSI 0\.400$/)]);
+  expect(within(screen.getByRole("table", { name: "Vectors of this window" })).getByText("0.070")).toBeTruthy();
+  expect(await findings()).toEqual([]);
+});
+
 it("opens the window of the address", async () => {
   history.replaceState(null, "", "/models/screening/monitoring?window=w1");
   serve(routes([win("w2", true), win("w1", false)]));
