@@ -301,7 +301,11 @@ func TestAKilledPythonProcessCostsItsOwnCallsAlone(t *testing.T) {
 			break
 		}
 	}
-	if last := w.resident(); last > flat*1.15+32 {
+	last := w.resident() // filing a segment of the log takes a hundred megabytes for a moment: what comes back is no growth
+	for end := time.Now().Add(time.Minute); last > flat*1.15+32 && time.Now().Before(end); last = min(last, w.resident()) {
+		until(ctx, time.Now().Add(time.Second))
+	}
+	if last > flat*1.15+32 {
 		t.Errorf("memory grew from %.0f to %.0f MB", flat, last)
 	}
 }
