@@ -345,11 +345,15 @@ func TestTheNextSegmentIsReadyBeforeItIsNeeded(t *testing.T) {
 	spare := func() *segment { l.mu.Lock(); defer l.mu.Unlock(); return l.spare }
 	for range 3 {
 		fill(12 << 10)
-		for end := time.Now().Add(10 * time.Second); spare() == nil; time.Sleep(time.Millisecond) { // the disk's time
-			if time.Now().After(end) {
+		tick, limit := time.NewTicker(time.Millisecond), time.After(10*time.Second)
+		for spare() == nil {
+			select {
+			case <-tick.C:
+			case <-limit:
 				t.Fatal("no segment is made in advance")
 			}
 		}
+		tick.Stop()
 		ready, before := spare(), l.active
 		for l.active == before {
 			add()

@@ -29,12 +29,9 @@ func (l *Log) tally(s *segment, workspace string, f func(useKey, useCount)) erro
 	if t.uses == nil {
 		t.upTo, t.uses = int64(len(segmentMagic)), map[string]map[useKey]useCount{}
 	}
-	to := s.size.Load()
-	b := make([]byte, max(to-t.upTo, 0))
-	if len(b) > 0 {
-		if _, err := s.file.ReadAt(b, t.upTo); err != nil {
-			return fmt.Errorf("read segment %s: %w", s.id, err)
-		}
+	b, err := s.bytes(t.upTo, s.size.Load())
+	if err != nil {
+		return err
 	}
 	for n := 1; len(b) > 0; n++ {
 		payload, rest, err := nextFrame(b)
