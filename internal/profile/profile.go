@@ -78,6 +78,7 @@ func (c *Column) Add(v float64) {
 		c.Infinite++
 		return
 	}
+	v += 0 // -0 is 0: which of the two came first must not show
 	if c.Valid == 0 || v < c.Min {
 		c.Min = v
 	}
@@ -113,7 +114,7 @@ func (c *Column) addAll(values []float64) {
 			highest = v
 		}
 	}
-	other := Column{Valid: int64(len(values)), Min: lowest, Max: highest}
+	other := Column{Valid: int64(len(values)), Min: lowest + 0, Max: highest + 0} // -0 is 0, as in Add
 	if other.Moments.Huge = max(highest, -lowest) > 1e150; !other.Moments.Huge {
 		other.Moments.Mean, other.Moments.M2 = moments(values)
 	}

@@ -77,6 +77,22 @@ func TestHalvesMergeIntoTheWhole(t *testing.T) {
 	})
 }
 
+func TestZeroHasNoSign(t *testing.T) {
+	minus := math.Copysign(0, -1)
+	for _, values := range [][]float64{{0, minus}, {minus, 0}, {minus}} {
+		one, all := New("x", Number, 16), New("x", Number, 16)
+		for _, v := range values {
+			one.Add(v)
+		}
+		all.addAll(values)
+		for _, c := range []*Column{one, all} {
+			if math.Signbit(c.Min) || math.Signbit(c.Max) {
+				t.Errorf("%v give the range %v to %v", values, c.Min, c.Max)
+			}
+		}
+	}
+}
+
 func TestASketchKeepsItsWord(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for name, draw := range map[string]func() float64{

@@ -56,7 +56,7 @@ func TestMixturesOfTwoRowsAnswerAsRowsDo(t *testing.T) {
 				e.Add(rows, got, n)
 				a := testing.AllocsPerRun(5, func() { e.Add(rows, got, n) })
 				debug.SetGCPercent(gc)
-				if a > 0 {
+				if a > 0 && !raced {
 					t.Errorf("an evaluation of %d rows allocates %v times, want none", n, a)
 				}
 			}
