@@ -39,6 +39,7 @@ import (
 
 	celgo "cel.dev/cel-go/cel"
 	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
 
@@ -143,7 +144,7 @@ func compile(ctx context.Context, doc *document) (*model, error) {
 	if err != nil {
 		return nil, invalid("an input has a name that CEL keeps for itself").Because(err)
 	}
-	room := budget{text: maxTexts, regex: maxRegex}
+	room := budget{text: maxTexts, pairs: maxPairs, regex: maxRegex}
 	for i, r := range doc.Rules {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("compile rule %s: %w", r.ID, err)
@@ -187,21 +188,27 @@ func compile(ctx context.Context, doc *document) (*model, error) {
 	return m, m.checkExamples()
 }
 
-// budget is what the expressions of one document may still take. A compiled expression holds some hundred bytes for each of
-// its text, and a short pattern may stand for a very large program.
-type budget struct{ text, regex int }
+// budget is what the expressions of one document may still take. A compiled expression holds up to 130 bytes for each of its
+// text, what is let go while it is compiled is up to 2,000 for each; the typing of an expression takes about 50 bytes for each
+// pair of a part of it and a type in it that is left open (an empty list, a comparison of anything with anything), and a short
+// pattern may stand for a very large program.
+type budget struct{ text, pairs, regex int }
 
 // expression compiles text, which must give a value of the wanted type; a whole number may stand for a double.
 func expression(env *celgo.Env, room *budget, text string, want *celgo.Type) (celgo.Program, error) {
 	if room.text -= len(text); room.text < 0 {
 		return nil, fmt.Errorf("the expressions up to it have more than %d bytes together", maxTexts)
 	}
-	ast, issues := env.Compile(text)
-	if issues.Err() != nil {
-		if list := issues.Errors(); len(list) > 0 {
-			return nil, fmt.Errorf("column %d: %s", max(list[0].Location.Column()+1, 1), list[0].Message)
-		}
-		return nil, issues.Err()
+	ast, issues := env.Parse(text)
+	if err := first(issues); err != nil {
+		return nil, err
+	}
+	parts, open := typed(ast)
+	if room.pairs -= parts * open; room.pairs < 0 {
+		return nil, fmt.Errorf("the expressions up to it compare too often within one expression to be typed; write an alternative of many values as `x in [...]`, or several rules")
+	}
+	if ast, issues = env.Check(ast); issues.Err() != nil {
+		return nil, first(issues)
 	}
 	got := ast.OutputType()
 	if want == celgo.DoubleType && got.IsExactType(celgo.IntType) {
@@ -216,6 +223,36 @@ func expression(env *celgo.Env, room *budget, text string, want *celgo.Type) (ce
 		}
 	}
 	return env.Program(ast, celgo.CostLimit(costLimit), celgo.InterruptCheckFrequency(checkEvery), celgo.EvalOptions(celgo.OptOptimize))
+}
+
+// first is the first issue, with its column from 1; nil when there is none.
+func first(issues *celgo.Issues) error {
+	if issues.Err() == nil {
+		return nil
+	}
+	if list := issues.Errors(); len(list) > 0 {
+		return fmt.Errorf("column %d: %s", max(list[0].Location.Column()+1, 1), list[0].Message)
+	}
+	return issues.Err()
+}
+
+// typed counts the parts of a parsed expression, and those of them whose type is left open: lists, maps and calls, of which
+// some are of anything. The checker copies what it knows of open types at each part.
+func typed(ast *celgo.Ast) (parts, open int) {
+	celast.PostOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		parts++
+		switch e.Kind() {
+		case celast.ListKind, celast.MapKind:
+			open++
+		case celast.CallKind:
+			switch e.AsCall().FunctionName() {
+			case operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
+			default:
+				open++
+			}
+		}
+	}))
+	return parts, open
 }
 
 // patternSize is about how many steps the program of a literal pattern has, which is compiled when the model is loaded. It

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -202,15 +203,13 @@ func TestFilesThatStandForMuchMemoryAreRefused(t *testing.T) {
 		"one pattern that stands for many letters":   {rules(1, `x.matches("`+strings.Repeat(`\\pL{500}`, 40)+`")`), "steps together"},
 		"patterns that are large together":           {rules(500, `x.matches("a{1000}")`), "steps together"},
 		"a pattern behind others within a condition": {rules(1, `n > 1.0 && (x == "a" || ["a"].exists(e, e.matches("((\\pL{10}){10}){9}")))`), "steps together"},
-		"a condition of a mebibyte in all":           {rules(120, strings.Repeat("n > 1.0 || ", 900)+"true"), "bytes together"},
+		"conditions that are long together":          {rules(120, strings.Repeat("n > 1.0 || ", 900)+"true"), "bytes together"},
+		"lists of nothing in a list":                 {rules(10, "1 in ["+strings.Repeat("[],", 3000)+"1]"), "compare too often"},
+		"many comparisons in each condition":         {rules(100, strings.Repeat(`x == "a" || `, 300)+"true"), "compare too often"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			each := 2048
-			if c.says == "bytes together" { // a mebibyte of it is compiled before
-				each = 1200
-			}
-			enginetest.Frugal(t, len(c.text), each, 1<<20, func() { _, err = load(t, c.text) })
+			enginetest.Frugal(t, len(c.text), 2048, 1<<20, func() { _, err = load(t, c.text) })
 			if problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v, want a refusal that says %q", err, c.says)
 			}
@@ -218,6 +217,41 @@ func TestFilesThatStandForMuchMemoryAreRefused(t *testing.T) {
 	}
 	if _, err := load(t, rules(10, `x.matches("^[A-Z]{2}[0-9]{2,30}$")`)); err != nil {
 		t.Errorf("patterns as people write them: %v", err)
+	}
+}
+
+// TestWhatALoadedModelHoldsIsBounded measures models that take all that their bounds allow.
+func TestWhatALoadedModelHoldsIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Log("measured where memory is as in the binary")
+		return
+	}
+	for name, when := range map[string]string{
+		"comparisons":         strings.Repeat("n>n||", 1600) + "true",
+		"conditions of words": `n >= 0.5 && x != "hospice"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b strings.Builder
+			b.WriteString("inputs: [{name: x, type: string}, {name: n, type: double}]\noutputs: [{name: y, type: int, default: 0}]\nrules:\n")
+			for i := range min(maxTexts/len(when), maxRules) {
+				fmt.Fprintf(&b, "  - {id: r%d, when: '%s', then: {y: 1}}\n", i, when)
+			}
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			m, err := load(t, b.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			held := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+			t.Logf("%d bytes of rules hold %d", b.Len(), held)
+			if held > 48<<20 {
+				t.Errorf("%d bytes of rules hold %d bytes, 48 MiB are possible", b.Len(), held)
+			}
+			runtime.KeepAlive(m)
+		})
 	}
 }
 

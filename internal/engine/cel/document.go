@@ -18,10 +18,11 @@ import (
 const (
 	maxFields   = 1000
 	maxRules    = 5000
-	maxText     = 16 << 10 // bytes of one expression
-	maxTexts    = 1 << 20  // bytes of all expressions
-	maxRegex    = 20_000   // steps of the programs of all patterns, with the ranges of letters in them
-	costLimit   = 100_000  // of one expression on one row, in CEL's units
+	maxText     = 16 << 10  // bytes of one expression
+	maxTexts    = 256 << 10 // bytes of all expressions
+	maxPairs    = 1 << 20   // parts of an expression times its parts of open type, over all expressions
+	maxRegex    = 20_000    // steps of the programs of all patterns, with the ranges of letters in them
+	costLimit   = 100_000   // of one expression on one row, in CEL's units
 	nestingDeep = 60
 	checkEvery  = 100 // loop steps between looks at the context
 )

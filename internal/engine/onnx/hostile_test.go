@@ -299,23 +299,6 @@ func TestBadRequestsNameWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestACallAllocatesItsAnswerOnly(t *testing.T) {
-	for _, r := range read(t, "testdata/models.json") {
-		if r.Name != "dense" && r.Name != "logistic_plain" && r.Name != "forest_multi" {
-			continue
-		}
-		m, err := r.load(t)
-		if err != nil {
-			t.Fatal(err)
-		}
-		in := r.Calls[1].Inputs
-		ctx := context.Background()
-		if n := testing.AllocsPerRun(100, func() { _, _ = m.Predict(ctx, in) }); n > 12 {
-			t.Errorf("%s: a call of one row allocates %v times", r.Name, n)
-		}
-	}
-}
-
 func BenchmarkOneRow(b *testing.B) {
 	for _, r := range read(b, "testdata/models.json") {
 		if r.Name != "dense" && r.Name != "logistic" && r.Name != "forest_multi" && r.Name != "columns" {

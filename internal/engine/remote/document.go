@@ -72,7 +72,35 @@ type contract struct {
 	pointers [][]string
 }
 
+// mostValues is how many values a document may hold, and mostObjects how many of them may be objects: two bytes of text can
+// stand for two hundred of memory.
+const (
+	mostValues  = 16 << 10
+	mostObjects = 2 << 10
+)
+
+// crowded tells whether data holds more than that, by its commas and braces outside of texts.
+func crowded(data []byte) bool {
+	values, objects, text := 1, 0, false
+	for i := 0; i < len(data); i++ {
+		switch b := data[i]; {
+		case text && b == '\\':
+			i++
+		case b == '"':
+			text = !text
+		case !text && b == ',':
+			values++
+		case !text && b == '{':
+			objects++
+		}
+	}
+	return values > mostValues || objects > mostObjects
+}
+
 func parse(data []byte) (*contract, error) {
+	if crowded(data) {
+		return nil, broken("it holds more than %d values or %d objects; keep the probes few and short", mostValues, mostObjects)
+	}
 	c := &contract{timeout: 5 * time.Second, retries: 1, failures: 5, pause: 10 * time.Second}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()

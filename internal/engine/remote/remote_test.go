@@ -351,6 +351,51 @@ func TestDocumentsThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
+func TestReadingADocumentTakesNoMoreThanItIsWorth(t *testing.T) {
+	good := plainHTTP("https://example.com")
+	headers := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"x-%d":"",`, i)
+		}
+		return strings.Replace(good, "{", `{"headers":{`+b.String()+`"b":""},`, 1)
+	}
+	for name, c := range map[string]struct {
+		text string
+		good bool
+	}{
+		"as many headers as values are possible": {headers(mostValues - 50), true},
+		"more headers than values are possible":  {headers(mostValues), false},
+		"inputs without end":                     {`{"signature":{"inputs":[` + strings.Repeat("{},", 30000) + `{}]}}`, false},
+		"as many inputs as objects are possible": {`{"signature":{"inputs":[` + strings.Repeat("{},", mostObjects-10) + `{}]}}`, false},
+		"a shape without end":                    {`{"signature":{"inputs":[{"shape":[` + strings.Repeat("1,", 100000) + `1]}]}}`, false},
+		"a shape as long as values are possible": {`{"signature":{"inputs":[{"shape":[` + strings.Repeat("1,", mostValues-10) + `1]}]}}`, false},
+		"commas and braces in a text":            {strings.Replace(good, "{", `{"description":"`+strings.Repeat(`,{\"`, 40000)+`",`, 1), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var err error
+			enginetest.Frugal(t, len(c.text), 16, 1280<<10, func() { _, err = parse([]byte(c.text)) })
+			if (err == nil) != c.good || err != nil && problem.KindOf(err) != problem.Invalid {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// Whatever a document says: no panic, a refusal that is the caller's, and no more memory than it is worth.
+func FuzzDocument(f *testing.F) {
+	f.Add([]byte(plainHTTP("https://example.com")))
+	f.Add([]byte(oip("https://example.com", "")))
+	f.Add([]byte(`{"format":"keelson-remote-1","signature":{"inputs":[{},{"shape":[1,1]}]},"headers":{"a":"b"},"request":[[{"$rows":1}]]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var err error
+		enginetest.Frugal(t, len(b), 16, 1280<<10, func() { _, err = parse(b) })
+		if err != nil && problem.KindOf(err) != problem.Invalid && problem.KindOf(err) != problem.Unsupported {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range []string{`{"predictions":[{"score":1,"class":"a"}]}`, `{"predictions":[[1,2],null]}`, `[]`, `{"predictions":{"score":1e999}}`, `{"outputs":[{"name":"y","datatype":"FP32","shape":[1,1],"data":[1]}]}`} {
 		f.Add([]byte(seed))
