@@ -280,6 +280,9 @@ func (c *cli) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 		}
 	}
 	if errors.As(err, &e) { // also when a failure wraps it
+		if last := e.Field[strings.LastIndex(e.Field, ".")+1:]; last != "" && !strings.Contains(why, last) {
+			why += " (" + e.Field + ")"
+		}
 		for i, x := range e.Errors {
 			if i == 20 {
 				why += fmt.Sprintf("\n  … and %d more", len(e.Errors)-20)

@@ -27,6 +27,7 @@ import (
 	"strings"
 	"time"
 
+	"keelson/internal/explain"
 	"keelson/internal/incident"
 	"keelson/internal/problem"
 )
@@ -153,7 +154,7 @@ func columnText(c incident.Column, kind string) string {
 	if name == "" {
 		name = map[string]string{Result: "the result", Operation: "calls", Crash: "the engine"}[kind]
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s (%s %.3g, limit %.3g)", name, measure(c.Metric), c.Value, c.Limit))
+	return strings.TrimSpace(fmt.Sprintf("%s (%s %s, limit %s)", name, measure(c.Metric), explain.Number(c.Value), explain.Number(c.Limit)))
 }
 
 // list names the weightiest columns and counts the rest.

@@ -207,7 +207,7 @@ func compareAll(columns []series, p *profile, k *lore, only []string) []Feature 
 	}
 	for _, s := range chosen {
 		if p == nil {
-			out = append(out, Feature{Name: s.name, Kind: kindOfSeries(s), Shift: "unknown", Limit: l.PSI, Why: "there is no reference yet; the first quiet window becomes it"})
+			out = append(out, Feature{Name: s.name, Kind: kindOfSeries(s), Shift: "unknown", Limit: l.PSI, Why: becomesReference})
 			continue
 		}
 		c := p.find(s.name)

@@ -12,6 +12,7 @@ import (
 	"keelson/internal/dataset"
 	"keelson/internal/estimate"
 	"keelson/internal/evaluation"
+	"keelson/internal/explain"
 	"keelson/internal/problem"
 	"keelson/internal/score"
 )
@@ -108,15 +109,15 @@ func (e *estimator) learnScores(all []labelled) error {
 			continue
 		}
 		if !(s >= 0 && s <= 1) {
-			return fmt.Errorf("an answer is %.3g, and only probabilities between 0 and 1 can be estimated", s)
+			return fmt.Errorf("an answer is %s, and only probabilities between 0 and 1 can be estimated", explain.Number(s))
 		}
-		scores, predicted, truth = append(scores, s), append(predicted, s >= 0.5), append(truth, y == 1)
+		scores, predicted, truth = append(scores, s), append(predicted, positive(r.outputs)), append(truth, y == 1)
 	}
 	c, err := estimate.Fit(scores, predicted, truth)
 	if err != nil {
 		return err
 	}
-	b, err := score.NewBinary(truth, scores, 0.5)
+	b, err := score.NewBinary(truth, scores, cut(all))
 	if err != nil {
 		return err
 	}
@@ -253,8 +254,8 @@ func (e *estimator) expect(w *rows, l Limits) (out *Estimate, why string) {
 		var scores []float64
 		var predicted []bool
 		for i := range w.n {
-			if s := scoreOf(w.answer(i)); s >= 0 && s <= 1 {
-				scores, predicted = append(scores, s), append(predicted, s >= 0.5)
+			if a := w.answer(i); scoreOf(a) >= 0 && scoreOf(a) <= 1 {
+				scores, predicted = append(scores, scoreOf(a)), append(predicted, positive(a))
 			}
 		}
 		if len(scores) == 0 {
@@ -362,9 +363,9 @@ func (e *Estimate) text() string {
 	if !m.Value.OK() {
 		return ""
 	}
-	out := fmt.Sprintf("; estimated %s %.3g", measureName(e.Metric), m.Value.V)
+	out := fmt.Sprintf("; estimated %s %s", measureName(e.Metric), explain.Number(m.Value.V))
 	if m.Reference != nil {
-		out += fmt.Sprintf(" (%.3g %s)", *m.Reference, map[string]string{"training": "at training", "evaluation": "when it was judged", "outcomes": "by the outcomes of earlier windows"}[e.Basis])
+		out += fmt.Sprintf(" (%s %s)", explain.Number(*m.Reference), map[string]string{"training": "at training", "evaluation": "when it was judged", "outcomes": "by the outcomes of earlier windows"}[e.Basis])
 	}
 	return out
 }
@@ -402,8 +403,9 @@ func (e *estimator) losses(w *rows) []float64 {
 	}
 	for i := range out {
 		out[i] = nan
-		if s := scoreOf(w.answer(i)); s >= 0 && s <= 1 {
-			if out[i] = e.CBPE.Probability(s); s >= 0.5 {
+		a := w.answer(i)
+		if s := scoreOf(a); s >= 0 && s <= 1 {
+			if out[i] = e.CBPE.Probability(s); positive(a) {
 				out[i] = 1 - out[i]
 			}
 		}

@@ -78,6 +78,7 @@ type rows struct {
 	outputs  []series
 	outcomes []any             // by row, nil where none is known; or nil
 	types    map[string]string // of a data set's columns
+	laid     *layout           // of the answers; made when it is asked for
 }
 
 // at is row i as expressions see it; only columns that the text names are there.
@@ -227,7 +228,7 @@ func (m *Metric) cause(v Measured) *Cause {
 			return nil
 		}
 	}
-	return outside(Cause{Kind: kind, Feature: m.Name, Metric: m.Aggregate}, v.Value, m.Min, m.Max)
+	return outside(Cause{Kind: kind, Feature: m.Name, Metric: m.Aggregate, Unit: m.Unit}, v.Value, m.Min, m.Max)
 }
 
 // outside holds a value against limits.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"keelson/internal/dataset"
+	"keelson/internal/explain"
 	"keelson/internal/score"
 )
 
@@ -87,6 +88,7 @@ type Cause struct {
 	Rule        string    `json:"rule,omitempty" doc:"the data-quality rule that was broken"`
 	Segment     string    `json:"segment,omitempty" doc:"the segment it holds for; empty: all rows"`
 	Estimated   bool      `json:"estimated,omitempty" doc:"expected from the inputs and not confirmed by outcomes"`
+	Unit        string    `json:"unit,omitempty" doc:"of value and limit, where a custom metric has one"`
 }
 
 // Key tells causes apart: the same key in two windows is the same trouble.
@@ -128,15 +130,31 @@ func (c Cause) Text() string {
 		name += " in " + c.Segment
 	}
 	if c.Rule != "" {
-		return fmt.Sprintf("%s breaks the rule %s (%s %.3g, limit %.3g)", name, c.Rule, measureName(c.Metric), c.Value, c.Limit)
+		return fmt.Sprintf("%s breaks the rule %s (%s)", name, c.Rule, c.figures())
 	}
 	if c.Direction != "" {
 		name += " " + c.Direction
 	}
 	if c.Estimated {
-		return fmt.Sprintf("%s (estimated %s %.3g, limit %.3g)", name, measureName(c.Metric), c.Value, c.Limit)
+		return fmt.Sprintf("%s (estimated %s)", name, c.figures())
 	}
-	return fmt.Sprintf("%s (%s %.3g, limit %.3g)", name, measureName(c.Metric), c.Value, c.Limit)
+	return fmt.Sprintf("%s (%s)", name, c.figures())
+}
+
+// figures writes the measure with its value and limit: "PSI 0.31, limit 0.25", "missing values 34 %, limit 10 %".
+func (c Cause) figures() string {
+	return fmt.Sprintf("%s %s, limit %s", measureName(c.Metric), figure(c.Metric, c.Value, c.Unit), figure(c.Metric, c.Limit, c.Unit))
+}
+
+// figure writes a value of a measure for people; shares of rows in percent.
+func figure(metric string, v float64, unit string) string {
+	switch {
+	case unit != "":
+		return explain.Number(v) + " " + unit
+	case metric == "missing" || metric == "new" || metric == "share":
+		return explain.Number(100*v) + " %"
+	}
+	return explain.Number(v)
 }
 
 // follow counts on from the causes of the window before: since when each is there, and in how many windows in a row.
@@ -174,6 +192,8 @@ type Findings struct {
 	Early      []Early          `json:"early,omitempty" doc:"what the online detectors noticed within the window"`
 	Separation *Separation      `json:"separation,omitempty" doc:"whether a classifier can tell the rows from the reference; on demand and once a day"`
 	TooFew     string           `json:"too_few,omitempty" doc:"why a window of time was not judged"`
+	Blind      bool             `json:"blind,omitempty" doc:"no input could be compared with the reference"`
+	Uncompared string           `json:"not_compared,omitempty" doc:"which inputs could not be compared, and why"`
 	Late       int              `json:"late_rows,omitempty" doc:"rows whose time lies before the window; they are counted in it"`
 }
 

@@ -13,6 +13,7 @@ import (
 	"keelson/internal/audit"
 	"keelson/internal/caller"
 	"keelson/internal/db"
+	"keelson/internal/explain"
 	"keelson/internal/problem"
 )
 
@@ -158,12 +159,12 @@ func (v *Verdict) add(all []Standing, now time.Time) {
 			unit = " " + k.Unit
 		}
 		if k.OK {
-			v.Reasons = append(v.Reasons, fmt.Sprintf("%s is %.4g%s.", k.Name, *k.Value, unit))
+			v.Reasons = append(v.Reasons, fmt.Sprintf("%s is %s%s.", k.Name, explain.Number(*k.Value), unit))
 			continue
 		}
 		c := outside(Cause{}, k.Value, k.Min, k.Max)
 		side := map[string]string{"down": "below", "up": "above"}[c.Direction]
-		v.Reasons = append(v.Reasons, fmt.Sprintf("%s is %.4g%s since %s, %s its limit of %.4g.", k.Name, *k.Value, unit, day(*k.At), side, c.Limit))
+		v.Reasons = append(v.Reasons, fmt.Sprintf("%s is %s%s since %s, %s its limit of %s.", k.Name, explain.Number(*k.Value), unit, day(*k.At), side, explain.Number(c.Limit)))
 		if v.Verdict == "yes" || v.Verdict == "unknown" {
 			v.Verdict = "watch"
 		}

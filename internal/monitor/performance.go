@@ -3,8 +3,10 @@ package monitor
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
+	"keelson/internal/explain"
 	"keelson/internal/score"
 )
 
@@ -32,12 +34,13 @@ type outputValue struct {
 	name   string
 	number float64 // NaN when it is a word
 	word   string
+	class  bool // it is the class that was answered, beside probabilities
 }
 
 // evaluate measures the predictions of a window; nil without any outcome. What is measured follows from
 // the outcomes: 0/1 or true/false with a first output that is a number or truth value is a two-class model
-// whose score that output is (of two outputs that add up to 1 it is the second); words are classes; other
-// numbers are a regression. Rows whose outcome does not fit the others are left out.
+// whose score that output is (of two outputs that add up to 1 it is the second); words that name the classes of two
+// probabilities are such a model's too (see rows.labelled), other words are classes; other numbers are a regression. Rows whose outcome does not fit the others are left out.
 func evaluate(rows []labelled, all int) *Performance {
 	if len(rows) == 0 {
 		return nil
@@ -142,6 +145,8 @@ func kindOf(rows []labelled) string {
 // nil when they do not add up to 1.
 func chances(outputs []outputValue) []outputValue {
 	switch {
+	case len(outputs) > 2 && outputs[0].class && isDistribution(outputs[1:]):
+		return outputs[1:]
 	case len(outputs) > 1 && isDistribution(outputs):
 		return outputs
 	case len(outputs) > 2 && isDistribution(outputs[1:]):
@@ -174,7 +179,7 @@ func (p *Performance) binary(rows []labelled) {
 		truth, scores = append(truth, y == 1), append(scores, s)
 	}
 	p.N = len(truth)
-	b, err := score.NewBinary(truth, scores, 0.5)
+	b, err := score.NewBinary(truth, scores, cut(rows))
 	if err != nil { // NaN and infinity were left out above
 		p.Metrics = map[string]score.Value{"accuracy": score.Undefined(err.Error())}
 		return
@@ -198,6 +203,10 @@ func (p *Performance) multiclass(rows []labelled) {
 		truth, predicted = append(truth, y), append(predicted, guess)
 	}
 	p.N = len(truth)
+	if why := strangers(truth, predicted); why != "" {
+		p.Metrics = map[string]score.Value{"accuracy": score.Undefined(why)}
+		return
+	}
 	m, err := score.NewMulticlass(truth, predicted)
 	if err != nil {
 		p.Metrics = map[string]score.Value{"accuracy": score.Undefined(err.Error())}
@@ -329,6 +338,17 @@ func classRowsOf(rows []labelled) (c classRows, ok bool) {
 func namesOf(rows []labelled, k int) []string {
 	names := make([]string, k)
 	if p := chances(rows[0].outputs); len(p) < len(rows[0].outputs) { // the first output says the class
+		own := map[string]int{}
+		for i := range p {
+			own[p[i].name] = i
+		}
+		strange := func(r labelled) bool { _, ok := own[r.outputs[0].word]; return !ok }
+		if len(own) == k && !slices.ContainsFunc(rows, strange) {
+			for i := range p {
+				names[i] = p[i].name
+			}
+			return names
+		}
 		for _, r := range rows {
 			if p := chances(r.outputs); len(p) == k && len(p) < len(r.outputs) {
 				_, guess := r.classes()
@@ -459,9 +479,9 @@ func (p *Performance) worse(l Limits, y *yardstick) *Cause {
 func (p *Performance) text() string {
 	metric, value, _ := p.measure()
 	if p.AUC != nil && p.Kind == "binary" {
-		return fmt.Sprintf("%s %.3f, AUC %.3f on %d rows", metric, value, *p.AUC, p.N)
+		return fmt.Sprintf("%s %.3f, ROC AUC %.3f on %d rows", measureName(metric), value, *p.AUC, p.N)
 	}
-	return fmt.Sprintf("%s %.4g on %d rows", metric, value, p.N)
+	return fmt.Sprintf("%s %s on %d rows", measureName(metric), explain.Number(value), p.N)
 }
 
 var nan = math.NaN()

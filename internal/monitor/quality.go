@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"keelson/internal/dataset"
+	"keelson/internal/explain"
 )
 
 // cell is one value of a series: its number, NaN when it is none, its text, and whether it is missing.
@@ -48,7 +49,7 @@ func (r *Rule) checkWindow(w *rows, from, to time.Time) RuleCheck {
 			}
 			out.OK = out.OK && !l.bad
 		}
-		out.Detail = fmt.Sprintf("The window has %.4g %s.", v, what)
+		out.Detail = fmt.Sprintf("The window has %s %s.", explain.Number(v), what)
 		return out
 	}
 	var s *series
@@ -84,7 +85,7 @@ func (r *Rule) checkWindow(w *rows, from, to time.Time) RuleCheck {
 		limit = *r.MaxShare
 	}
 	out.Value, out.Limit, out.OK = &share, &limit, share <= limit
-	out.Detail = fmt.Sprintf("%d of %d values break it (%.3g %%, %.3g %% are allowed).", out.Broken, valid, 100*share, 100*limit)
+	out.Detail = fmt.Sprintf("%d of %d values break it (%s %%, %s %% are allowed).", out.Broken, valid, explain.Number(100*share), explain.Number(100*limit))
 	if valid == 0 {
 		out.Detail = "No row of the window has a value."
 	}

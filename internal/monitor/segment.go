@@ -35,51 +35,24 @@ func fares(w *rows, e *estimator) judged {
 	all := w.labelled()
 	kind := ""
 	if len(all) > 0 {
-		all = alike(all)
-		kind = kindOf(all)
+		kind = kindOf(alike(all))
 	}
 	if kind == "regression" {
 		j.metric = "rmse"
 	}
+	next := 0
 	for i := range j.loss {
 		j.loss[i] = nan
 		if i >= len(w.outcomes) || w.outcomes[i] == nil {
 			continue
 		}
-		one := labelled{outputs: w.answer(i), truth: w.outcomes[i]}
-		j.loss[i] = one.loss(kind)
+		j.loss[i] = all[next].loss(kind)
+		next++
 		if !math.IsNaN(j.loss[i]) {
 			j.labelled++
 		}
 	}
 	return j
-}
-
-// answer takes the outputs of one row.
-func (w *rows) answer(i int) []outputValue {
-	out := make([]outputValue, 0, len(w.outputs))
-	for k := range w.outputs {
-		s := &w.outputs[k]
-		v := outputValue{name: s.name, number: nan}
-		switch {
-		case s.words != nil && i < len(s.words):
-			v.word = s.words[i]
-		case s.words == nil && i < len(s.numbers):
-			v.number = s.numbers[i]
-		}
-		out = append(out, v)
-	}
-	return out
-}
-
-// labelled lists the rows whose outcome is known.
-func (w *rows) labelled() (out []labelled) {
-	for i, truth := range w.outcomes {
-		if truth != nil {
-			out = append(out, labelled{outputs: w.answer(i), truth: truth})
-		}
-	}
-	return out
 }
 
 // loss of one row: 1 when the answer is wrong and 0 when it is right, or the squared error; NaN when they do not fit.
@@ -91,7 +64,7 @@ func (l labelled) loss(kind string) float64 {
 		if !finite(y) || !finite(s) {
 			return nan
 		}
-		right = (s >= 0.5) == (y == 1)
+		right = positive(l.outputs) == (y == 1)
 	case "multiclass":
 		if len(l.outputs) == 0 {
 			return nan

@@ -236,6 +236,11 @@ func (s *Service) Put(ctx context.Context, endpoint string, c Change) (m Monitor
 		if err := m.Check(); err != nil {
 			return err
 		}
+		if c.Against != nil {
+			if err := m.comparable(tx, known); err != nil {
+				return err
+			}
+		}
 		if err := m.pin(tx); err != nil {
 			return err
 		}
@@ -244,6 +249,23 @@ func (s *Service) Put(ctx context.Context, endpoint string, c Change) (m Monitor
 			"window": m.Window, "limits": m.Limits, "features": m.Features, "plan": m.Plan, "on_breach": m.OnBreach}))
 	})
 	return m, err
+}
+
+// comparable refuses to compare with a window or a version that the monitor does not have.
+func (m *Monitor) comparable(tx db.Scope, known map[int]*versionState) error {
+	switch a := m.Against; a.Kind {
+	case "window":
+		_, err := window(tx, m.Endpoint, a.Window)
+		if problem.Is(err, problem.NotFound) {
+			return invalid("against.window", "The monitor of %q has no window %q to compare with; keelson monitor windows lists them.", m.Endpoint, clip(a.Window))
+		}
+		return err
+	case "version":
+		if known[a.Version] == nil && len(known) > 0 {
+			return invalid("against.version", "Version %d was never watched at %q, so there is nothing to compare with.", a.Version, m.Endpoint)
+		}
+	}
+	return nil
 }
 
 // plan sets what is given of a plan.

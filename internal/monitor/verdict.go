@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"keelson/internal/explain"
 )
 
 // Verdict answers whether a model works the way it should.
@@ -77,6 +79,8 @@ func (r *Result) causes(m *Monitor, worse *Cause) []Cause {
 // settle draws the window's own verdict from its measures. before is the window of the same version before it, nil if there
 // is none.
 func (r *Result) settle(m *Monitor, y *yardstick, before *Result) {
+	n, text := r.uncompared()
+	r.Blind, r.Uncompared = n > 0 && n == len(r.Features), text
 	r.Causes = r.causes(m, r.Performance.worse(m.Limits, y))
 	r.follow(before)
 	r.Breached = len(r.Causes) > 0
@@ -129,14 +133,23 @@ func judge(windows []Result, now time.Time) Verdict {
 		}
 		reasons = append(reasons, fmt.Sprintf("%s since %s: %s%s.", what, day(since), strings.Join(names, ", "), more))
 	}
-	if !moved {
+	switch {
+	case moved:
+	case w.Blind:
+		reasons = append(reasons, "No input could be compared with the reference, so whether the data moved is not known.")
+	default:
 		reasons = append(reasons, "Neither the data nor the predictions moved.")
+	}
+	if w.Uncompared != "" {
+		reasons = append(reasons, w.Uncompared)
+	}
+	if !moved {
 		if w.Together != nil && w.Together.Moved {
 			reasons = append(reasons, "The columns move together otherwise than in the reference, although none of them moved by itself.")
 		}
 	}
 	if len(w.Early) > 0 {
-		reasons = append(reasons, fmt.Sprintf("An early sign: the mean of the %ss went from %.3g to %.3g within the newest window.", w.Early[0].Signal, w.Early[0].Before, w.Early[0].After))
+		reasons = append(reasons, fmt.Sprintf("An early sign: the mean of the %ss went from %s to %s within the newest window.", w.Early[0].Signal, explain.Number(w.Early[0].Before), explain.Number(w.Early[0].After)))
 	}
 	for _, old := range windows {
 		if old.Version != w.Version {
@@ -161,8 +174,11 @@ func judge(windows []Result, now time.Time) Verdict {
 		if old.ID != w.ID && w.Estimate != nil {
 			reasons = append(reasons, fmt.Sprintf("The newest window is not confirmed yet (%s)%s.", labels(w.Performance), w.Estimate.text()))
 		}
-		if moved || estimatedWorse(&w) {
+		switch {
+		case moved || estimatedWorse(&w):
 			return Verdict{"watch", reasons}
+		case w.Blind:
+			return Verdict{"unknown", reasons}
 		}
 		return Verdict{"yes", reasons}
 	}
@@ -178,6 +194,35 @@ func judge(windows []Result, now time.Time) Verdict {
 		return Verdict{"watch", reasons}
 	}
 	return Verdict{"unknown", reasons}
+}
+
+// becomesReference is said of the columns of a first window without a reference, which need not be compared with themselves.
+const becomesReference = "there is no reference yet; the first quiet window becomes it"
+
+// uncompared counts the inputs that could not be compared and names the first, with why.
+func (r *Result) uncompared() (n int, text string) {
+	var names []string
+	for i := range r.Features {
+		f := &r.Features[i]
+		if f.Shift != "unknown" || f.Why == becomesReference {
+			continue
+		}
+		if n++; n > 3 {
+			continue
+		}
+		name := f.Name
+		if f.Why != "" {
+			name += " (" + f.Why + ")"
+		}
+		names = append(names, name)
+	}
+	switch {
+	case n == 0:
+		return 0, ""
+	case n > 3:
+		return n, fmt.Sprintf("Not compared: %s and %d more.", strings.Join(names, ", "), n-3)
+	}
+	return n, "Not compared: " + strings.Join(names, ", ") + "."
 }
 
 func estimatedWorse(w *Result) bool {
@@ -197,7 +242,7 @@ func worseText(w *Result, c Cause) string {
 	if c.Segment != "" {
 		what += " of " + c.Segment
 	}
-	return fmt.Sprintf("The result got worse: %s %.3g, limit %.3g, by outcomes of %d rows up to %s.", what, c.Value, c.Limit, n, day(w.To))
+	return fmt.Sprintf("The result got worse: %s %s, limit %s, by outcomes of %d rows up to %s.", what, figure(c.Metric, c.Value, c.Unit), figure(c.Metric, c.Limit, c.Unit), n, day(w.To))
 }
 
 // worstText names the slice where the result is worst.
@@ -205,7 +250,7 @@ func worstText(p *Part) []string {
 	if p == nil || p.Value == nil || p.Overall == nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("It is worst where %s: %s %.3g on %d rows, over all rows %.3g.", p.Name, measureName(p.Metric), *p.Value, p.Labelled, *p.Overall)}
+	return []string{fmt.Sprintf("It is worst where %s: %s %s on %d rows, over all rows %s.", p.Name, measureName(p.Metric), explain.Number(*p.Value), p.Labelled, explain.Number(*p.Overall))}
 }
 
 // labels says how many outcomes there are, in a word.
@@ -219,6 +264,9 @@ func labels(p *Performance) string {
 func coverage(p *Performance) string {
 	if p == nil {
 		return "no outcome has arrived"
+	}
+	if _, ok, why := p.Metrics["accuracy"].Get(); !ok && p.Kind != "regression" && p.Kind != "ranking" {
+		return fmt.Sprintf("outcomes of %d rows (%.0f %%) have arrived, but %s", p.N, 100*p.Coverage, why)
 	}
 	return fmt.Sprintf("outcomes of %d rows (%.0f %%) have arrived, %d are needed", p.N, 100*p.Coverage, enoughLabels)
 }
