@@ -31,8 +31,8 @@ func (c cell) missing() bool {
 
 // csvRows reads the rows of a CSV body.
 func csvRows(b []byte, limits tensor.Limits) (*frame, error) {
-	if !utf8.Valid(b) {
-		return nil, invalid("The CSV is not UTF-8 text.")
+	if at := notUTF8(b); at >= 0 {
+		return nil, invalid("The CSV is not UTF-8 text at byte %d.", at)
 	}
 	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\ufeff"))))
 	columns, err := r.Read()
@@ -59,6 +59,21 @@ func csvRows(b []byte, limits tensor.Limits) (*frame, error) {
 			row[i] = cell(v)
 		}
 		f.Data = append(f.Data, row)
+	}
+}
+
+// notUTF8 is where b ceases to be UTF-8, counted from 0; -1 when it is UTF-8 to its end.
+func notUTF8(b []byte) int {
+	if utf8.Valid(b) {
+		return -1
+	}
+	i := 0
+	for {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n < 2 {
+			return i
+		}
+		i += n
 	}
 }
 

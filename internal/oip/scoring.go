@@ -109,6 +109,9 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 }
 
 func decodeScoring(b []byte) (*scoring, error) {
+	if at := notUTF8(b); at >= 0 { // the decoder would put another character in its place
+		return nil, invalid("The JSON is not UTF-8 text at byte %d.", at)
+	}
 	body := new(scoring)
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
@@ -347,7 +350,9 @@ func missing(column string) error {
 	return invalid("The column %q is missing; send null for a missing value.", clip(column)).At(column)
 }
 
-// places says where in a row the columns of a matrix are.
+// places says where in a row the columns of a matrix are. A matrix of a fixed width without names takes as many columns in
+// their order, whatever they are called; of one of any width they are called by their places, as pandas does, for
+// nothing else tells a column that is meant from one that is not.
 func (f *frame) places(spec engine.Spec) ([]int, error) {
 	places := make([]int, 0, len(spec.Columns))
 	if f.Columns != nil && len(spec.Columns) > 0 {
@@ -363,6 +368,13 @@ func (f *frame) places(spec engine.Spec) ([]int, error) {
 			places = append(places, i)
 		}
 		return places, nil
+	}
+	if spec.Shape[1] < 0 && !(len(f.Columns) == 1 && f.Columns[0] == spec.Name) {
+		for i, c := range f.Columns {
+			if c != strconv.Itoa(i) {
+				return nil, invalid("The column %q is not known: the model takes a matrix %q of any width whose columns have no names. Name them 0, 1, 2 and so on, or send rows without names.", clip(c), clip(spec.Name)).At(clip(c))
+			}
+		}
 	}
 	for i := range f.Data[0] {
 		places = append(places, i)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"keelson/internal/engine"
 	"keelson/internal/problem"
 	"keelson/internal/tensor"
 )
@@ -101,7 +102,7 @@ func TestMLflowsScoringCall(t *testing.T) {
 		{"a CSV with an open quote", "text/csv", "a,b\n\"1,2\n", "malformed", 400},
 		{"a CSV with a column twice", "text/csv", "a,a\n1,2\n", "twice", 400},
 		{"a CSV with a word for a number", "text/csv", strings.Join(c.Columns, ",") + "\n1,2,x,4,5,6\n", "Row 0", 400},
-		{"a CSV that is no text", "text/csv", "a\n\xff\n", "UTF-8", 400},
+		{"a CSV that is no text", "text/csv", "a\nü\xff\n", "UTF-8 text at byte 4", 400},
 		{"a CSV in another character set", "text/csv; charset=latin1", "a\n1\n", "Content-Type", 415},
 		{"XML", "application/xml", "<a/>", "Content-Type", 415},
 	} {
@@ -134,6 +135,8 @@ func TestMLflowsScoringCall(t *testing.T) {
 		{"mixed rows", "scores", `{"instances":[[1,2,3,4,5,6],7]}`, "Row 1"},
 		{"columns of different lengths", "rules", `{"inputs":{"age":[1,2],"score":[1]}}`, "1 values, others have 2"},
 		{"a parameter that is no text", "scores", `{"instances":[[1,2,3,4,5,6]],"params":{"subject":4}}`, "subject"},
+		{"text that is no UTF-8", "rules", "{\"dataframe_records\":[{\"score\":1,\"age\":3,\"ward\":\"\xff\"}]}", "not UTF-8 text at byte 49"},
+		{"text that ends in half a letter", "rules", "{\"instances\":[[\"\xc3", "not UTF-8 text at byte 16"},
 		{"nesting without end", "scores", `{"instances":` + strings.Repeat("[", 60000), "malformed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -141,6 +144,28 @@ func TestMLflowsScoringCall(t *testing.T) {
 			var doc map[string]string
 			if json.Unmarshal(got.body, &doc) != nil || got.status != 400 || !strings.Contains(doc["error"], c.want) {
 				t.Fatalf("%d %s, want 400 and %q", got.status, got.body, c.want)
+			}
+		})
+	}
+}
+
+// A matrix of any width whose columns have no names is what a model over texts takes.
+func TestColumnsOfAMatrixWithoutNamesAreCalledByTheirPlaces(t *testing.T) {
+	sig := engine.Signature{Inputs: []engine.Spec{{Name: "x", Datatype: "BYTES", Shape: []int{-1, -1}}}}
+	for _, c := range []struct{ name, csv, want string }{
+		{"by their places", "0,1\na,b\n", ""},
+		{"one, by the name of the input", "x\na\n", ""},
+		{"by a name that nobody knows", "no such column\n1\n", `The column "no such column" is not known`},
+		{"from one", "1,2\na,b\n", `The column "1" is not known`},
+		{"a line of JSON", `{"instances":[["a"]]}` + "\n1\n", `malformed`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := csvRows([]byte(c.csv), tensor.DefaultLimits)
+			if err == nil {
+				_, err = f.tensors(sig, tensor.DefaultLimits)
+			}
+			if (err == nil) != (c.want == "") || err != nil && (problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}
