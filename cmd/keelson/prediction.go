@@ -13,7 +13,7 @@ import (
 var (
 	purgedColumns    = columns("endpoint", "files", "predictions", "outcomes", "bytes", "kept", "hold")
 	retentionColumns = columns("endpoint", "days", "by", "at")
-	erasedColumns    = columns("subject_hash", "predictions", "outcomes", "files", "kept", "hold")
+	erasedColumns    = columns("subject_hash", "predictions", "outcomes", "files", "damaged_files", "kept", "hold")
 )
 
 // exportPredictions streams the log to a file.

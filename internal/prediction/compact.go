@@ -38,6 +38,9 @@ func (s *Service) Run(ctx context.Context) error {
 		if s.Now().Sub(looked) > 10*time.Second {
 			looked = s.Now()
 			s.Log.Adopt()
+			if err := s.dropTorn(ctx); err != nil && ctx.Err() == nil {
+				s.Logger.WarnContext(ctx, "what was kept of damaged segments could not be removed", "error", err)
+			}
 		}
 		if err := errors.Join(s.Log.Rotate(s.fileAfter()), s.fileAll(ctx)); err != nil && ctx.Err() == nil {
 			s.Logger.ErrorContext(ctx, "the prediction log could not be filed; it stays in its segments", "error", err)
@@ -108,8 +111,17 @@ func (s *Service) fileSegment(ctx context.Context, seg *segment) error {
 		return err
 	}
 	groups := map[place][][]byte{}
+	var lost damage
 	for len(b) > 0 {
 		payload, rest, err := nextFrame(b)
+		if errors.Is(err, errFrame) && lost.bytes == 0 { // the disk gives back something else than what was written
+			good, what, err := salvage(slices.Concat([]byte(segmentMagic), b))
+			if err != nil {
+				return err
+			}
+			lost, b = what, good[min(len(segmentMagic), len(good)):]
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -135,7 +147,23 @@ func (s *Service) fileSegment(ctx context.Context, seg *segment) error {
 			return err
 		}
 	}
+	if err := s.Log.tear(seg, lost); err != nil {
+		return err
+	}
 	return s.Log.drop(seg)
+}
+
+// dropTorn removes what was kept of damaged segments for too long, or since before the last erasure on any process.
+func (s *Service) dropTorn(ctx context.Context) error {
+	var below string
+	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
+		below, err = s.store.erasedBelow(tx.In(caller.DefaultWorkspace))
+		return err
+	}); err != nil {
+		return err
+	}
+	_, err := dropTorn(s.Log.o.Dir, below)
+	return err
 }
 
 // cover widens what is known of a file to one more record.

@@ -13,6 +13,7 @@ import (
 
 	"keelson/internal/audit"
 	"keelson/internal/blob"
+	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/problem"
 )
@@ -29,12 +30,14 @@ type Erased struct {
 	Predictions int64  `json:"predictions"`
 	Outcomes    int64  `json:"outcomes"`
 	Files       int    `json:"files" doc:"files that were written again without the person"`
+	Damaged     int    `json:"damaged_files" doc:"files of damaged parts of the log that were removed whole, for nothing tells whom they are about"`
 	Kept        int    `json:"kept" doc:"predictions that stay because of a hold"`
 	Hold        string `json:"hold,omitempty" doc:"why they stay"`
 }
 
 // Erase removes every prediction about a subject, with its outcomes: the files that hold any are written again without
-// it, and the audit log gets the digest before and after. Counts of calls stay. It can be broken off and repeated; what
+// it, and the audit log gets the digest before and after. What was kept of damaged segments goes whole, here at once and
+// on other processes at their next look. Counts of calls stay. It can be broken off and repeated; what
 // another process has not filed yet is erased by repeating it once that is filed. It fails with problem.Unavailable, having
 // erased what it reached, when this process cannot file all it has.
 func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, error) {
@@ -73,7 +76,7 @@ func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, er
 			return out, err
 		case len(page) < pageFiles:
 			s.count(out.Predictions)
-			err = s.sweep(ctx)
+			err = errors.Join(s.sweep(ctx), s.eraseTorn(ctx, reason, &out))
 			if err == nil && unfiled != nil {
 				err = problem.New(problem.Unavailable, "%d predictions about the subject were erased, but some predictions cannot be filed now, among which may be more; the server's log says why. Erase again once that is mended.",
 					out.Predictions).Because(unfiled)
@@ -83,6 +86,26 @@ func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, er
 			from = page[len(page)-1].First
 		}
 	}
+}
+
+// eraseTorn removes what was kept of damaged segments and has the other processes do so.
+func (s *Service) eraseTorn(ctx context.Context, reason string, out *Erased) error {
+	var names []string
+	if s.Log != nil {
+		names = tornFiles(s.Log.o.Dir)
+	}
+	below := db.NewID() // above the segments that there are
+	if err := s.DB.Write(ctx, func(tx db.Scope) error {
+		if err := s.store.markErased(tx.In(caller.DefaultWorkspace), below); err != nil || len(names) == 0 {
+			return err
+		}
+		return audit.Record(tx, "prediction.erased", "prediction-segments", map[string]any{"subject": out.Subject, "why": reason, "damaged_files": len(names)})
+	}); err != nil || len(names) == 0 {
+		return err
+	}
+	var err error
+	out.Damaged, err = dropTorn(s.Log.o.Dir, below)
+	return err
 }
 
 // errChanged says that another process removed a file or wrote it again since its row was read.

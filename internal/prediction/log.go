@@ -101,8 +101,8 @@ func OpenLog(o Options) (*Log, error) {
 	l.appended = counter("records_total", "Predictions written to the log.")
 	l.failed = counter("failures_total", "Predictions that could not be written.")
 	l.dropped = counter("dropped_total", "Predictions dropped by durability async because the queue was full.")
-	l.torn = counter("torn_bytes_total", "Bytes taken out of segments of processes that died because they are torn or damaged.")
-	l.damaged = counter("damaged_total", "Places in segments of processes that died where bytes were torn or damaged.")
+	l.torn = counter("torn_bytes_total", "Bytes taken out of segments because they are torn or damaged.")
+	l.damaged = counter("damaged_total", "Places in segments where bytes were torn or damaged.")
 	l.replayed = counter("replayed_total", "Predictions taken over from processes that died.")
 	l.Adopt()
 	l.done.Add(2)
@@ -117,7 +117,6 @@ func (l *Log) Adopt() {
 	if err != nil {
 		return
 	}
-	dropTorn(l.o.Dir)
 	slices.Sort(names)
 	for _, name := range names {
 		if l.holds(name) {
@@ -558,6 +557,20 @@ func (l *Log) readOf(s *segment, workspace, endpoint, after string) ([]byte, err
 		rest = rest[p.size:]
 	}
 	return out, nil
+}
+
+// tear keeps and counts what is damaged in a segment of this process.
+func (l *Log) tear(s *segment, lost damage) error {
+	if lost.bytes == 0 {
+		return nil
+	}
+	if err := keepTorn(s.path+tornExt, lost.parts); err != nil {
+		return fmt.Errorf("keep what is damaged in %s: %w", filepath.Base(s.path), err)
+	}
+	l.torn.Add(float64(lost.bytes))
+	l.damaged.Add(float64(len(lost.parts)))
+	l.o.Logger.Error("a segment of the prediction log is damaged; what can be read of it is filed", "segment", s.id, "torn_bytes", lost.bytes, "damaged_places", len(lost.parts))
+	return nil
 }
 
 // drop removes a segment that has been filed.

@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -161,14 +163,32 @@ func keepTorn(path string, parts [][]byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// dropTorn removes what was kept of damaged segments longer than tornFor: it may be about people.
-func dropTorn(dir string) {
-	names, _ := filepath.Glob(filepath.Join(dir, "*"+segmentExt+tornExt))
-	for _, n := range names {
-		if info, err := os.Stat(n); err == nil && time.Since(info.ModTime()) > tornFor {
-			_ = os.Remove(n) // the next look tries again
+// dropTorn removes what was kept of damaged segments longer than tornFor, and whatever was kept of those made before the
+// last erasure, whose identifiers are below a mark: it may be about the person, and nothing tells. It gives how many went.
+func dropTorn(dir, below string) (gone int, err error) {
+	for _, n := range tornFiles(dir) {
+		info, e := os.Stat(n)
+		if e != nil || segmentOf(n) >= below && time.Since(info.ModTime()) <= tornFor {
+			continue
 		}
+		if e := os.Remove(n); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e) // the next look tries again
+			continue
+		}
+		gone++
 	}
+	return gone, err
+}
+
+func tornFiles(dir string) []string {
+	names, _ := filepath.Glob(filepath.Join(dir, "*"+segmentExt+tornExt)) // fails on a bad pattern only
+	return names
+}
+
+// segmentOf is the identifier of the segment that a file belongs to.
+func segmentOf(path string) string {
+	base, _, _ := strings.Cut(filepath.Base(path), segmentExt)
+	return base[strings.LastIndexByte(base, '-')+1:]
 }
 
 // syncDir makes names in a folder survive a power cut, where the file system can.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"keelson/internal/blob/blobtest"
+	"keelson/internal/db"
 	"keelson/internal/db/dbtest"
 )
 
@@ -116,4 +117,67 @@ func TestWhatANewerVersionWroteStaysAsItIs(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestDamageInASegmentOfOnesOwnCostsOneRecordToo(t *testing.T) {
+	dir := t.TempDir()
+	l := openLog(t, dir, nil)
+	s := newService(t, dbtest.SQLite(t), l, blobtest.Dir(t))
+	var want []string
+	for i := range 10 {
+		r := record("a", i)
+		if err := l.Append(t.Context(), &r, Group); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, r.ID)
+	}
+	all, _ := l.segments()
+	damaged := (*all[0].extents[string(extentKey(nil, []byte("default"), []byte("a")))])[4]
+	if _, err := all[0].file.WriteAt([]byte("something else"), damaged.at+60); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.File(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := ids(scan(t, t.Context(), s, Query{})); !slices.Equal(got, slices.Delete(want, 4, 5)) || len(withRecords(dir)) != 0 {
+		t.Errorf("%d records are filed, want all but one", len(got))
+	}
+	if n := counted(t, l, "torn_bytes_total"); int32(n) != damaged.size || counted(t, l, "damaged_total") != 1 {
+		t.Errorf("%v bytes are counted as lost, want %d", n, damaged.size)
+	}
+	if kept := tornFiles(dir); len(kept) != 1 {
+		t.Errorf("%v", kept)
+	}
+}
+
+func TestAnErasureRemovesWhatWasKeptOfDamagedSegments(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		e := newEra(t, d)
+		e.answer(t, "a", "a", "p-1")
+		here, elsewhere := e.Log.o.Dir, t.TempDir()
+		torn := func(dir, segment string) string {
+			name := filepath.Join(dir, "n-"+segment+segmentExt+tornExt)
+			if err := keepTorn(name, [][]byte{[]byte("half a frame about p-1")}); err != nil {
+				t.Fatal(err)
+			}
+			return name
+		}
+		torn(here, db.NewID())
+		old := torn(elsewhere, db.NewID())
+		other := newService(t, d, openLog(t, elsewhere, nil), blobtest.Dir(t)) // another process of the installation
+		if err := other.dropTorn(e.ctx); err != nil || len(tornFiles(elsewhere)) != 1 {
+			t.Fatalf("before an erasure: %v, %v", tornFiles(elsewhere), err)
+		}
+		got, err := e.Erase(e.ctx, "p-1", "request 17")
+		if err != nil || got.Damaged != 1 || len(tornFiles(here)) != 0 || e.entries(t, "prediction.erased") != 2 {
+			t.Errorf("%+v, %v, left %v, %d entries", got, err, tornFiles(here), e.entries(t, "prediction.erased"))
+		}
+		young := torn(elsewhere, db.NewID())
+		if err := other.dropTorn(e.ctx); err != nil || !slices.Equal(tornFiles(elsewhere), []string{young}) {
+			t.Errorf("elsewhere: %v, %v; want %s gone", tornFiles(elsewhere), err, old)
+		}
+		if got, err := e.Erase(e.ctx, "p-1", "request 17"); err != nil || got.Damaged != 0 || e.entries(t, "prediction.erased") != 2 {
+			t.Errorf("again: %+v, %v", got, err)
+		}
+	})
 }

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -186,8 +185,7 @@ func adopt(path string) (s *segment, lost damage, err error) {
 	if err != nil || !ok {
 		return nil, lost, errors.Join(err, f.Close())
 	}
-	base := strings.TrimSuffix(filepath.Base(path), segmentExt)
-	s = &segment{id: base[strings.LastIndex(base, "-")+1:], path: path, file: f}
+	s = &segment{id: segmentOf(path), path: path, file: f}
 	info, err := f.Stat()
 	if err != nil {
 		return nil, lost, errors.Join(err, f.Close())

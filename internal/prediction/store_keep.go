@@ -42,6 +42,22 @@ func (store) dropRetention(tx db.Scope, endpoint string) (bool, error) {
 	return n > 0, err
 }
 
+// markErased notes that a person was erased, so that no damaged part of a segment made before is kept. Segments are of all
+// workspaces, so the row is the default one's.
+func (store) markErased(tx db.Scope, below string) error {
+	_, err := tx.Exec(`INSERT INTO prediction_erasure (workspace, below) VALUES ($1, $2) ON CONFLICT (workspace) DO UPDATE SET below = excluded.below`, tx.Workspace, below)
+	return err
+}
+
+// erasedBelow is what markErased noted last, "" when nobody was erased.
+func (store) erasedBelow(tx db.Scope) (below string, err error) {
+	list, err := texts(tx, `SELECT below FROM prediction_erasure WHERE workspace = $1`, tx.Workspace)
+	if len(list) > 0 {
+		below = list[0]
+	}
+	return below, err
+}
+
 // workspaces lists those that have files or bytes to delete. It is the one statement here over all workspaces, for the
 // job that then works in each.
 func (store) workspaces(tx db.Scope) ([]string, error) {
