@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"keelson/internal/problem"
@@ -96,45 +97,92 @@ type Column struct {
 // [n,1] is one column of its own name; a matrix [n,k] becomes k columns named by the signature, or f0, f1, … where the
 // signature has no names, NAME_0, NAME_1, … where there are several matrices. Tensors of higher rank are flattened per row. The zero Signature is allowed.
 func (s Signature) Columns(in []tensor.Tensor) []Column {
-	var out []Column
+	c := Columns{Of: s}
+	return c.Take(in)
+}
+
+// Columns does for many calls of one signature, one after the other, what Signature.Columns does for one: in the memory of
+// the call before, and with names that are made once for calls of one form.
+type Columns struct {
+	Of   Signature
+	like []form // of the tensors that list has names for
+	list []Column
+}
+
+// form is what a tensor's columns are named by.
+type form struct {
+	name  string
+	width int
+}
+
+// Take takes the tensors of a call apart. The next call of Take overwrites what it gives.
+func (c *Columns) Take(in []tensor.Tensor) []Column {
+	same := len(in) == len(c.like)
+	for i := 0; same && i < len(in); i++ {
+		same = c.like[i].width == in[i].Width() && c.like[i].name == in[i].Name
+	}
+	if !same {
+		c.name(in)
+	}
+	at := 0
+	for i := range in {
+		t := &in[i]
+		n, w := t.Rows(), t.Width()
+		for k := range w {
+			o := &c.list[at]
+			at++
+			if t.Type == tensor.Bytes {
+				o.Numbers, o.Texts = nil, slices.Grow(o.Texts[:0], n)[:n]
+				for r := range n {
+					o.Texts[r] = t.S[r*w+k]
+				}
+				continue
+			}
+			o.Numbers, o.Texts = slices.Grow(o.Numbers[:0], n)[:n], nil
+			if t.F32 != nil {
+				for r := range n {
+					o.Numbers[r] = float64(t.F32[r*w+k])
+				}
+				continue
+			}
+			for r := range n {
+				o.Numbers[r] = t.Float64(r*w + k)
+			}
+		}
+	}
+	return c.list
+}
+
+// name makes columns with their names for tensors of a new form.
+func (c *Columns) name(in []tensor.Tensor) {
+	c.like, c.list = nil, nil
 	wide := 0
 	for i := range in {
+		c.like = append(c.like, form{in[i].Name, in[i].Width()})
 		if in[i].Width() > 1 {
 			wide++
 		}
 	}
 	for i := range in {
 		t := &in[i]
-		n, w := t.Rows(), t.Width()
+		w := t.Width()
 		var names []string
-		for _, spec := range s.Inputs {
-			if spec.Name == t.Name || len(s.Inputs) == 1 && len(in) == 1 {
+		for _, spec := range c.Of.Inputs {
+			if spec.Name == t.Name || len(c.Of.Inputs) == 1 && len(in) == 1 {
 				names = spec.Columns
 			}
 		}
 		for k := range w {
-			c := Column{Name: t.Name}
+			o := Column{Name: t.Name}
 			switch {
 			case k < len(names) && len(names) == w:
-				c.Name = names[k]
+				o.Name = names[k]
 			case w > 1 && wide > 1: // two matrices without names would both have f0
-				c.Name = fmt.Sprintf("%s_%d", t.Name, k)
+				o.Name = fmt.Sprintf("%s_%d", t.Name, k)
 			case w > 1:
-				c.Name = fmt.Sprintf("f%d", k)
+				o.Name = fmt.Sprintf("f%d", k)
 			}
-			if t.Type == tensor.Bytes {
-				c.Texts = make([]string, n)
-				for r := range n {
-					c.Texts[r] = t.S[r*w+k]
-				}
-			} else {
-				c.Numbers = make([]float64, n)
-				for r := range n {
-					c.Numbers[r] = t.Float64(r*w + k)
-				}
-			}
-			out = append(out, c)
+			c.list = append(c.list, o)
 		}
 	}
-	return out
 }

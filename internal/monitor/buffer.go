@@ -109,7 +109,10 @@ func (f *frame) add(columns []engine.Column, rows int) {
 	}
 	for i := range columns {
 		c := &columns[i]
-		k, ok := f.at[c.Name]
+		k, ok := i, i < len(f.columns) && f.columns[i].name == c.Name // mostly calls have the same columns
+		if !ok {
+			k, ok = f.at[c.Name]
+		}
 		if !ok {
 			if len(f.columns) >= maxFeatures {
 				continue

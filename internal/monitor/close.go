@@ -62,10 +62,10 @@ func (s *Service) close(ctx context.Context, m *Monitor, t *tail, version int) e
 				return err
 			}
 		}
-		same, err := windows(tx, m.Endpoint, version, "", 1)
+		same, err := brief(tx, m.Endpoint, version, "", 1)
 		before := same
 		if err == nil && len(before) == 0 { // what the version before had is over with the first window of this one
-			before, err = windows(tx, m.Endpoint, anyVersion, "", 1)
+			before, err = brief(tx, m.Endpoint, anyVersion, "", 1)
 		}
 		if err != nil {
 			return err

@@ -181,7 +181,7 @@ func (s *Service) Accept(ctx context.Context, endpoint, id, reason string) (m Mo
 			return err
 		}
 		if id == "" {
-			newest, err := brief(tx, endpoint, 1)
+			newest, err := brief(tx, endpoint, anyVersion, "", 1)
 			if err != nil {
 				return err
 			}

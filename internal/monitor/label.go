@@ -177,7 +177,7 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 		now.settle(m, yard, last)
 		begun := gone(now.Causes, old)
 		var over []Cause
-		if newest, err := windows(tx, m.Endpoint, r.Version, "", 1); err != nil {
+		if newest, err := brief(tx, m.Endpoint, r.Version, "", 1); err != nil {
 			return err
 		} else if len(newest) == 1 && newest[0].ID == r.ID {
 			over = gone(old, now.Causes)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -25,21 +26,39 @@ type Predictions struct {
 
 var _ Log = (*Predictions)(nil)
 
+// reader takes the calls of one version apart.
+type reader struct {
+	model           string
+	version         int
+	inputs, outputs engine.Columns
+}
+
 // Scan is described at Log.
 func (p *Predictions) Scan(ctx context.Context, endpoint, after string, limit int, fn func(*Call) error) error {
-	return p.Service.Scan(ctx, prediction.Query{Endpoint: endpoint, After: after, Limit: limit}, func(r prediction.Record) error {
-		c := &Call{ID: r.ID, At: r.At, Model: r.Model, Version: r.Version}
+	var c Call
+	var readers []*reader // few: an endpoint serves one version, or some
+	var by *reader
+	return p.Service.Each(ctx, prediction.Query{Endpoint: endpoint, After: after, Limit: limit}, func(r *prediction.Record) error {
+		c = Call{ID: r.ID, At: r.At, Model: r.Model, Version: r.Version}
 		if r.Error != "" || r.Slot == prediction.SlotShadow {
-			return fn(c)
+			return fn(&c)
 		}
-		sig, err := p.signature(ctx, r.Model, r.Version)
-		if err != nil {
-			return err
+		if by == nil || by.version != r.Version || by.model != r.Model {
+			at := slices.IndexFunc(readers, func(o *reader) bool { return o.version == r.Version && o.model == r.Model })
+			if at < 0 {
+				sig, err := p.signature(ctx, r.Model, r.Version)
+				if err != nil {
+					return err
+				}
+				at = len(readers)
+				readers = append(readers, &reader{r.Model, r.Version, engine.Columns{Of: sig}, engine.Columns{Of: engine.Signature{Inputs: sig.Outputs}}})
+			}
+			by = readers[at]
 		}
 		c.Rows = r.Rows
-		c.Inputs = r.Columns(sig, r.Inputs)
-		c.Outputs = r.Columns(engine.Signature{Inputs: sig.Outputs}, r.Outputs)
-		return fn(c)
+		c.Inputs = r.ColumnsBy(&by.inputs, r.Inputs)
+		c.Outputs = r.ColumnsBy(&by.outputs, r.Outputs)
+		return fn(&c)
 	})
 }
 

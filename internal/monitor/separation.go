@@ -118,7 +118,7 @@ func narrow(was, have *series) boost.Column {
 func (s *Service) Nightly(ctx context.Context) error {
 	return s.every(ctx, func(ctx context.Context, at [2]string) error {
 		var some []Result
-		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { some, err = brief(tx, at[1], shown); return err }); err != nil {
+		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { some, err = brief(tx, at[1], anyVersion, "", shown); return err }); err != nil {
 			return err
 		}
 		due := len(some) > 0 && some[0].TooFew == "" && some[0].Reference.Dataset != ""

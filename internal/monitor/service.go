@@ -23,7 +23,8 @@ import (
 type Log interface {
 	// Scan calls fn for the calls of an endpoint behind a place ("" is the beginning), in the order of
 	// arrival, up to limit of them (0: all). Calls that do not count – failed ones, copies for a shadow –
-	// have no rows. An error of fn ends it and is returned.
+	// have no rows. An error of fn ends it and is returned. fn must not keep the call or its columns; their texts
+	// it may.
 	Scan(ctx context.Context, endpoint, after string, limit int, fn func(*Call) error) error
 	// Outcomes returns what is known of the given predictions, by prediction and row.
 	Outcomes(ctx context.Context, predictions []string) (map[string]map[int]any, error)
@@ -318,7 +319,7 @@ func (s *Service) Verdict(ctx context.Context, endpoint string) (v Verdict, err 
 
 // verdict judges by the newest windows.
 func verdict(tx db.Scope, endpoint string, now time.Time) (Verdict, error) {
-	all, err := brief(tx, endpoint, shown)
+	all, err := brief(tx, endpoint, anyVersion, "", shown)
 	if err != nil {
 		return Verdict{}, err
 	}

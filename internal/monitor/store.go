@@ -275,23 +275,31 @@ func scanWindow(scan func(...any) error, more ...any) (r Result, err error) {
 	return r, err
 }
 
-// brief reads up to limit windows of an endpoint, newest first, without their features.
-func brief(tx db.Scope, endpoint string, limit int) (out []Result, err error) {
-	err = tx.Each("SELECT "+briefColumns+" FROM monitor_window WHERE workspace = $1 AND endpoint = $2 ORDER BY id DESC LIMIT $3", []any{tx.Workspace, endpoint, limit},
-		func(scan func(...any) error) error {
-			r, err := scanBrief(scan)
-			out = append(out, r)
-			return err
-		})
-	return out, err
-}
-
 // anyVersion asks windows for those of every version.
 const anyVersion = -1
 
 // windows reads up to limit windows of an endpoint, newest first, below an id; a version narrows it unless it is anyVersion.
 func windows(tx db.Scope, endpoint string, version int, below string, limit int) (out []Result, err error) {
-	q, args := "SELECT "+windowColumns+" FROM monitor_window WHERE workspace = $1 AND endpoint = $2", []any{tx.Workspace, endpoint, limit}
+	err = newest(tx, windowColumns, endpoint, version, below, limit, func(scan func(...any) error) error {
+		r, err := scanWindow(scan)
+		out = append(out, r)
+		return err
+	})
+	return out, err
+}
+
+// brief is windows without their features.
+func brief(tx db.Scope, endpoint string, version int, below string, limit int) (out []Result, err error) {
+	err = newest(tx, briefColumns, endpoint, version, below, limit, func(scan func(...any) error) error {
+		r, err := scanBrief(scan)
+		out = append(out, r)
+		return err
+	})
+	return out, err
+}
+
+func newest(tx db.Scope, columns, endpoint string, version int, below string, limit int, each func(func(...any) error) error) error {
+	q, args := "SELECT "+columns+" FROM monitor_window WHERE workspace = $1 AND endpoint = $2", []any{tx.Workspace, endpoint, limit}
 	if below != "" {
 		q, args = q+" AND id < $4", append(args, below)
 	}
@@ -299,12 +307,7 @@ func windows(tx db.Scope, endpoint string, version int, below string, limit int)
 		args = append(args, version)
 		q += map[int]string{4: " AND version = $4", 5: " AND version = $5"}[len(args)]
 	}
-	err = tx.Each(q+" ORDER BY id DESC LIMIT $3", args, func(scan func(...any) error) error {
-		r, err := scanWindow(scan)
-		out = append(out, r)
-		return err
-	})
-	return out, err
+	return tx.Each(q+" ORDER BY id DESC LIMIT $3", args, each)
 }
 
 // window reads one window with its histograms; NotFound when there is none.
@@ -361,9 +364,9 @@ func firstSeen(tx db.Scope, endpoint string, version int) error {
 	return err
 }
 
-// previous is the window of the same version before r; nil when r is its first.
+// previous is the window of the same version before r, without its features; nil when r is its first.
 func previous(tx db.Scope, endpoint string, r *Result) (*Result, error) {
-	before, err := windows(tx, endpoint, r.Version, r.ID, 1)
+	before, err := brief(tx, endpoint, r.Version, r.ID, 1)
 	if err != nil || len(before) == 0 {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type tail struct {
 }
 
 const (
-	batch   = 500
+	batch   = 500            // calls between two looks at the clock
 	openFor = 24 * time.Hour // a window with at least MinRows rows is closed after that
 	// settle is how long after its end a window of time waits for rows that other processes are still filing.
 	settle = 15 * time.Second
@@ -38,6 +38,9 @@ const (
 	// most is the largest window, whatever cuts it.
 	most = 100_000
 )
+
+// errPatience ends a look that takes too long.
+var errPatience = errors.New("the others wait")
 
 // errMoved says that another worker has stored what this one was about to.
 var errMoved = errors.New("another worker was faster")
@@ -137,43 +140,40 @@ func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
 	if m.Window.byRows() {
 		full = m.Window.Rows
 	}
-	for {
-		n := 0
-		err := s.Calls.Scan(ctx, m.Endpoint, t.scanned, batch, func(c *Call) error {
-			n++
-			before := t.scanned
-			v := t.versions[c.Version]
-			if c.Rows == 0 || v != nil && c.ID <= v.place {
-				t.scanned = c.ID
-				return nil
-			}
-			b := t.pending[c.Version]
-			if b != nil && !b.end.IsZero() && !c.At.Before(b.end) && b.rows > 0 { // the row begins the next window of time
-				if err := s.close(ctx, m, t, c.Version); err != nil {
-					return err
-				}
-				b = nil
-			}
+	n := 0
+	err := s.Calls.Scan(ctx, m.Endpoint, t.scanned, 0, func(c *Call) error {
+		if n++; n%batch == 0 && time.Since(begun) > patience {
+			return errPatience // before the call was looked at
+		}
+		before := t.scanned
+		v := t.versions[c.Version]
+		if c.Rows == 0 || v != nil && c.ID <= v.place {
 			t.scanned = c.ID
-			if b == nil {
-				b = t.open(m, c, s.now())
+			return nil
+		}
+		b := t.pending[c.Version]
+		if b != nil && !b.end.IsZero() && !c.At.Before(b.end) && b.rows > 0 { // the row begins the next window of time
+			if err := s.close(ctx, m, t, c.Version); err != nil {
+				return err
 			}
-			b.add(c, before)
-			t.watch(c, b)
-			if b.rows < full {
-				return nil
-			}
-			return s.close(ctx, m, t, c.Version)
-		})
-		if err != nil {
-			return err
+			b = nil
 		}
-		if n < batch {
-			break
+		t.scanned = c.ID
+		if b == nil {
+			b = t.open(m, c, s.now())
 		}
-		if time.Since(begun) > patience {
-			return nil // the rest is read at the next look
+		b.add(c, before)
+		t.watch(c, b)
+		if b.rows < full {
+			return nil
 		}
+		return s.close(ctx, m, t, c.Version)
+	})
+	if errors.Is(err, errPatience) {
+		return nil // the rest is read at the next look
+	}
+	if err != nil {
+		return err
 	}
 	if err := s.countOutcomes(ctx, m, t); err != nil {
 		return err

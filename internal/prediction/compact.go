@@ -205,28 +205,26 @@ func (s *Service) fileGroups(ctx context.Context, seg *segment, places []place, 
 		slices.SortStableFunc(payloads, func(a, b []byte) int { return bytes.Compare(a[1:1+idLen], b[1:1+idLen]) })
 		f := file{ID: db.NewID(), Endpoint: p.endpoint, Name: p.name(seg.id), Segment: seg.id, Predictions: int64(len(payloads)), Created: s.Now()}
 		uses[i] = map[useKey]useCount{}
-		var last Record
+		var r Record // each one's, in the same memory
 		began := time.Now()
-		data, digest, chunks, err := writeParquet(len(payloads), func(k int) (Record, error) {
+		data, digest, chunks, err := writeParquet(len(payloads), func(k int) (*Record, error) {
 			switch {
 			case k > 0 && k%chunkRecords == 0: // a row group was written: calls to models come first, at least half of the time
 				select {
 				case <-ctx.Done():
-					return Record{}, ctx.Err()
+					return nil, ctx.Err()
 				case <-time.After(min(time.Since(began), 100*time.Millisecond)):
 				}
 				began = time.Now()
 			case k%politeness == 0:
 				runtime.Gosched()
 			}
-			r, err := decodeLike(payloads[k], true, &last)
-			if err != nil {
-				return r, err
+			if err := decodeOver(payloads[k], true, &r); err != nil {
+				return nil, err
 			}
-			last = r
 			f.cover(&r, k == 0)
 			count(uses[i], &r)
-			return r, nil
+			return &r, nil
 		})
 		if err != nil {
 			return err

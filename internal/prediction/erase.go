@@ -220,12 +220,12 @@ func (s *Service) without(ctx context.Context, f file, gone []string) (file, err
 		return next, nil
 	}
 	next.Name = f.Name[:strings.LastIndexByte(f.Name, '/')+1] + next.ID + ".parquet"
-	data, digest, chunks, err := writeParquet(len(keep), func(i int) (Record, error) {
+	data, digest, chunks, err := writeParquet(len(keep), func(i int) (*Record, error) {
 		r, err := keep[i].record()
 		if err == nil {
 			next.cover(&r, i == 0)
 		}
-		return r, err
+		return &r, err
 	})
 	if err != nil {
 		return file{}, err

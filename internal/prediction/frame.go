@@ -116,35 +116,37 @@ func field(b []byte) (value, rest []byte, err error) {
 
 // decode reads a payload. Without tensors Inputs and Outputs stay empty.
 func decode(payload []byte, tensors bool) (r Record, err error) {
-	return decodeLike(payload, tensors, &Record{})
+	err = decodeOver(payload, tensors, &r)
+	return r, err
 }
 
-// decodeLike is decode that shares the texts of another record where they are the same.
-func decodeLike(payload []byte, tensors bool, like *Record) (r Record, err error) {
-	r.ID = string(payload[1 : 1+idLen])
+// decodeOver is decode into an older record: texts that are the same stay, and its tensors' memory is used again.
+func decodeOver(payload []byte, tensors bool, r *Record) (err error) {
+	if id := payload[1 : 1+idLen]; r.ID != string(id) {
+		r.ID = string(id)
+	}
 	r.At = time.UnixMicro(int64(binary.LittleEndian.Uint64(payload[1+idLen:]))).UTC()
 	b := payload[bodyAt-frameHead:]
-	have := [...]string{like.Workspace, like.Endpoint, like.Model, like.Environment, like.Slot, like.Caller, like.Application, like.Purpose, like.Subject, like.Request, like.Error, like.Trace, like.Segment, like.Override}
-	for i, p := range [...]*string{&r.Workspace, &r.Endpoint, &r.Model, &r.Environment, &r.Slot, &r.Caller, &r.Application, &r.Purpose, &r.Subject, &r.Request, &r.Error, &r.Trace, &r.Segment, &r.Override} {
+	for _, p := range [...]*string{&r.Workspace, &r.Endpoint, &r.Model, &r.Environment, &r.Slot, &r.Caller, &r.Application, &r.Purpose, &r.Subject, &r.Request, &r.Error, &r.Trace, &r.Segment, &r.Override} {
 		var v []byte
 		if v, b, err = field(b); err != nil {
-			return r, err
+			return err
 		}
-		if *p = have[i]; *p != string(v) {
+		if *p != string(v) {
 			*p = string(v)
 		}
 	}
 	var fired []byte
 	if fired, b, err = field(b); err != nil {
-		return r, err
+		return err
 	}
-	if len(fired) > 0 {
+	if r.Fired, r.Redacted = nil, nil; len(fired) > 0 {
 		r.Fired = append([]byte(nil), fired...)
 	}
 	if payload[0] > 1 {
 		var redacted []byte
 		if redacted, b, err = field(b); err != nil {
-			return r, err
+			return err
 		}
 		if len(redacted) > 0 {
 			r.Redacted = append([]byte(nil), redacted...)
@@ -154,18 +156,19 @@ func decodeLike(payload []byte, tensors bool, like *Record) (r Record, err error
 	for i := range n {
 		v, w := binary.Uvarint(b)
 		if w <= 0 {
-			return r, errFrame
+			return errFrame
 		}
 		n[i], b = int64(v), b[w:]
 	}
 	r.Version, r.Rows = int(n[0]), int(n[1])
 	r.Latency, r.Compute = time.Duration(n[2])*time.Microsecond, time.Duration(n[3])*time.Microsecond
 	if !tensors {
-		return r, nil
+		r.Inputs, r.Outputs = nil, nil
+		return nil
 	}
-	if r.Inputs, b, err = tensor.ReadFrame(b); err != nil {
-		return r, err
+	if r.Inputs, b, err = tensor.ReadFrameOver(r.Inputs, b); err != nil {
+		return err
 	}
-	r.Outputs, _, err = tensor.ReadFrame(b)
-	return r, err
+	r.Outputs, _, err = tensor.ReadFrameOver(r.Outputs, b)
+	return err
 }

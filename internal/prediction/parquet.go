@@ -109,9 +109,9 @@ type chunk struct {
 	Records int    `json:"n"`
 }
 
-// writeParquet writes records, given by next in the order of their identifiers, and gives the file with its digest and
+// writeParquet writes records, given by next in the order of their identifiers and each done with when the next one is asked for, and gives the file with its digest and
 // row groups.
-func writeParquet(records int, next func(i int) (Record, error)) (file []byte, digest string, chunks []chunk, err error) {
+func writeParquet(records int, next func(i int) (*Record, error)) (file []byte, digest string, chunks []chunk, err error) {
 	var b bytes.Buffer
 	w := parquet.NewGenericWriter[row](&b, parquet.Compression(&parquet.Zstd), parquet.CreatedBy("keelson", "1", ""),
 		parquet.KeyValueMetadata("keelson.format", "prediction/1"))
@@ -125,7 +125,7 @@ func writeParquet(records int, next func(i int) (Record, error)) (file []byte, d
 				return nil, "", nil, err
 			}
 			var out row
-			out, scratch = toRow(&r, scratch)
+			out, scratch = toRow(r, scratch)
 			batch = append(batch, out)
 		}
 		if _, err := w.Write(batch); err != nil {

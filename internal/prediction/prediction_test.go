@@ -154,7 +154,7 @@ func TestARecordIsTheSameBeforeAndAfterFiling(t *testing.T) {
 func TestTheFileHasEveryColumnFromTheFirstVersionOn(t *testing.T) {
 	r := record("a", 1)
 	r.ID = floorID(time.Now())
-	data, _, _, err := writeParquet(1, func(int) (Record, error) { return r, nil })
+	data, _, _, err := writeParquet(1, func(int) (*Record, error) { return &r, nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ type source struct {
 	count int
 	at    int
 	id    func(i int) string
-	get   func(i int) (Record, error)
+	get   func(i int, into *Record) error // over what was read before
 }
 
 type sources struct {
@@ -60,15 +60,17 @@ type reading struct {
 	above, below string // exclusive, empty is open
 }
 
-// order says in which direction to read, and before which identifier an ascending reading ends.
+// order says in which direction to read, before which identifier an ascending reading ends, and whether one record's
+// memory is used for all of them.
 type order struct {
 	newestFirst bool
 	below       string
+	again       bool
 }
 
 // read calls fn for every record that q selects until fn gives false. Filed and unfiled records are merged; one that is
-// seen in both, because its segment was filed meanwhile, is given once.
-func (s *Service) read(ctx context.Context, q Query, o order, fn func(Record) (bool, error)) error {
+// seen in both, because its segment was filed meanwhile, is given once. fn may keep what it gets unless o says again.
+func (s *Service) read(ctx context.Context, q Query, o order, fn func(*Record) (bool, error)) error {
 	r := &reading{s: s, ctx: ctx, workspace: caller.Workspace(ctx), q: q, descending: o.newestFirst, below: o.below}
 	if r.descending {
 		r.below = q.After
@@ -88,6 +90,7 @@ func (s *Service) read(ctx context.Context, q Query, o order, fn func(Record) (b
 	h.list = append(unfiled, r.page("", true))
 	heap.Init(h)
 	last, given := "", 0
+	var rec Record
 	for h.Len() > 0 {
 		top := h.list[0]
 		if top.open != nil {
@@ -110,12 +113,14 @@ func (s *Service) read(ctx context.Context, q Query, o order, fn func(Record) (b
 		id := top.key
 		if id != last {
 			last = id
-			rec, err := top.get(top.at)
-			if err != nil {
+			if !o.again {
+				rec.Inputs, rec.Outputs = nil, nil
+			}
+			if err := top.get(top.at, &rec); err != nil {
 				return err
 			}
 			if q.matches(&rec) {
-				if goOn, err := fn(rec); err != nil || !goOn {
+				if goOn, err := fn(&rec); err != nil || !goOn {
 					return err
 				}
 			}
@@ -130,8 +135,8 @@ func (s *Service) read(ctx context.Context, q Query, o order, fn func(Record) (b
 	return nil
 }
 
-// politeness is how many records are worked on before others get the processor.
-const politeness = 32
+// politeness is how many records are worked on before others get the processor: some hundred microseconds.
+const politeness = 128
 
 // clockSkew is how far a record's time may lie after its arrival.
 const clockSkew = 5 * time.Minute
@@ -186,16 +191,34 @@ func (r *reading) unfiled() ([]*source, error) {
 		if r.descending {
 			slices.Reverse(kept)
 		}
-		var last Record // its neighbour has mostly the same texts
-		src := &source{count: len(kept), id: func(i int) string { return string(kept[i][1 : 1+idLen]) }, get: func(i int) (Record, error) {
-			rec, err := decodeLike(kept[i], true, &last)
-			last = rec
-			return rec, err
-		}}
+		src := &source{count: len(kept), id: identifiers(kept)}
+		src.get = func(i int, into *Record) error {
+			into.ID = src.id(i)
+			return decodeOver(kept[i], true, into)
+		}
 		src.key = src.id(0)
 		out = append(out, src)
 	}
 	return out, nil
+}
+
+// identifiers gives those of payloads by place. They are cut out of one text for many, for readers that go from one to the
+// next.
+func identifiers(payloads [][]byte) func(i int) string {
+	const many = 128
+	text, from := "", -1
+	room := make([]byte, 0, min(many, len(payloads))*idLen)
+	return func(i int) string {
+		if part := i / many; part != from {
+			room, from = room[:0], part
+			for _, p := range payloads[part*many : min((part+1)*many, len(payloads))] {
+				room = append(room, p[1:1+idLen]...)
+			}
+			text = string(room)
+		}
+		at := i % many * idLen
+		return text[at : at+idLen]
+	}
 }
 
 // compact lets go of the bytes that kept was found in where most of them were not wanted.
@@ -284,7 +307,10 @@ func (r *reading) chunk(f file, i int) *source {
 			return nil, nil
 		}
 		sort.SliceStable(rows, func(a, b int) bool { return r.order(rows[a].PredictionID, rows[b].PredictionID) < 0 })
-		out := &source{count: len(rows), id: func(i int) string { return rows[i].PredictionID }, get: func(i int) (Record, error) { return rows[i].record() }}
+		out := &source{count: len(rows), id: func(i int) string { return rows[i].PredictionID }, get: func(i int, into *Record) (err error) {
+			*into, err = rows[i].record()
+			return err
+		}}
 		out.key = out.id(0)
 		return []*source{out}, nil
 	}

@@ -268,12 +268,17 @@ func (r *Record) Left() Redacted {
 
 // Columns gives the features of tensors of r without those that were left out, so that nobody takes them for missing.
 func (r *Record) Columns(sig engine.Signature, in []tensor.Tensor) []engine.Column {
-	list := sig.Columns(in)
+	return r.ColumnsBy(&engine.Columns{Of: sig}, in)
+}
+
+// ColumnsBy is Columns for many records of one signature: what it gives holds until by is used again.
+func (r *Record) ColumnsBy(by *engine.Columns, in []tensor.Tensor) []engine.Column {
+	list := by.Take(in)
 	if len(r.Redacted) == 0 {
 		return list
 	}
 	left := r.Left().Columns
-	return slices.DeleteFunc(list, func(c engine.Column) bool { return slices.Contains(left, c.Name) })
+	return slices.DeleteFunc(slices.Clone(list), func(c engine.Column) bool { return slices.Contains(left, c.Name) })
 }
 
 // HashKey is the key of hashes of one workspace, made of the installation's.

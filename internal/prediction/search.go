@@ -47,14 +47,14 @@ func (s *Service) Search(ctx context.Context, q Query, text string, limit int) (
 		return nil, "", err
 	}
 	looked, last := 0, ""
-	err = s.read(ctx, q, order{newestFirst: true}, func(r Record) (bool, error) {
+	err = s.read(ctx, q, order{newestFirst: true}, func(r *Record) (bool, error) {
 		if len(out) == limit || looked == maxLooked {
 			next = last
 			return false, nil
 		}
 		looked, last = looked+1, r.ID
-		if holds == nil || holds(&r) {
-			out = append(out, r)
+		if holds == nil || holds(r) {
+			out = append(out, *r)
 		}
 		return true, nil
 	})

@@ -69,8 +69,17 @@ type Service struct {
 // goes on behind q.After and ends after q.Limit records, at the end of the log or with fn's error. The end is before the
 // first async record that waits to be written, so that whoever goes on behind the last record misses none.
 func (s *Service) Scan(ctx context.Context, q Query, fn func(Record) error) error {
+	return s.scan(ctx, q, order{}, func(r *Record) error { return fn(*r) })
+}
+
+// Each is Scan for readers of very many records: fn gets the same record each time, read over the one before, and may keep
+// its texts, but neither it nor its tensors.
+func (s *Service) Each(ctx context.Context, q Query, fn func(*Record) error) error {
+	return s.scan(ctx, q, order{again: true}, fn)
+}
+
+func (s *Service) scan(ctx context.Context, q Query, o order, fn func(*Record) error) error {
 	n := 0
-	var o order
 	if s.Log != nil {
 		o.below = s.Log.bound()
 	}
@@ -79,7 +88,7 @@ func (s *Service) Scan(ctx context.Context, q Query, fn func(Record) error) erro
 			o.below = settled
 		}
 	}
-	return s.read(ctx, q, o, func(r Record) (bool, error) {
+	return s.read(ctx, q, o, func(r *Record) (bool, error) {
 		n++
 		return n != q.Limit, fn(r)
 	})
@@ -91,8 +100,8 @@ func (s *Service) List(ctx context.Context, q Query) ([]Record, error) {
 		q.Limit = 100
 	}
 	var out []Record
-	err := s.read(ctx, q, order{newestFirst: true}, func(r Record) (bool, error) {
-		out = append(out, r)
+	err := s.read(ctx, q, order{newestFirst: true}, func(r *Record) (bool, error) {
+		out = append(out, *r)
 		return len(out) < q.Limit, nil
 	})
 	return out, err
@@ -102,9 +111,10 @@ func (s *Service) List(ctx context.Context, q Query) ([]Record, error) {
 func (s *Service) Get(ctx context.Context, id string) (Record, error) {
 	var found *Record
 	if _, ok := idTime(id); ok {
-		err := s.read(ctx, Query{After: before(id)}, order{below: id + "~"}, func(rec Record) (bool, error) {
+		err := s.read(ctx, Query{After: before(id)}, order{below: id + "~"}, func(rec *Record) (bool, error) {
 			if rec.ID == id {
-				found = &rec
+				one := *rec
+				found = &one
 			}
 			return rec.ID < id, nil
 		})
@@ -481,7 +491,7 @@ func (s *Service) reserve(ctx context.Context, endpoint string, list []Record, i
 	if len(pending) == 0 {
 		return nil
 	}
-	return s.read(ctx, Query{Endpoint: endpoint, Slot: SlotExternal, After: floorID(oldest.Add(-time.Second))}, order{}, func(r Record) (bool, error) {
+	return s.read(ctx, Query{Endpoint: endpoint, Slot: SlotExternal, After: floorID(oldest.Add(-time.Second))}, order{again: true}, func(r *Record) (bool, error) {
 		if i, ok := pending[r.Request]; ok {
 			ids[i] = r.ID
 		}

@@ -38,17 +38,16 @@ func (l *Log) tally(s *segment, workspace string, f func(useKey, useCount)) erro
 		if err != nil {
 			return fmt.Errorf("segment %s: %w", s.id, err)
 		}
-		r, err := decodeLike(payload, false, &t.last)
-		if err != nil {
+		if err := decodeOver(payload, false, &t.last); err != nil {
 			return err
 		}
+		r := &t.last
 		of := t.uses[r.Workspace]
 		if of == nil {
 			of = map[useKey]useCount{}
 			t.uses[r.Workspace] = of
 		}
-		count(of, &r)
-		t.last = r
+		count(of, r)
 		t.upTo += int64(len(b) - len(rest))
 		b = rest
 		if n%politeness == 0 {

@@ -3,6 +3,7 @@ package tensor
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -257,6 +258,23 @@ func FuzzSkip(f *testing.F) {
 	})
 }
 
+func TestAListReadOverAnotherIsTheListItself(t *testing.T) {
+	lists := [][]Tensor{samples(), {FP32s("a", []int{1, 3}, []float32{1, 2, 3})}, {FP32s("a", []int{1, 2}, []float32{4, 5})}, {FP64s("a", []int{2, 1}, []float64{6, 7})},
+		{FP32s("b", []int{2, 4}, make([]float32, 8)), Strings("a", []int{1}, []string{"x"})}, {}, {FP64s("b", []int{1}, []float64{8}), FP32s("a", []int{0, 3}, []float32{})}, samples()}
+	var over []Tensor
+	for n, want := range slices.Concat(lists, lists) {
+		var err error
+		if over, _, err = ReadFrameOver(over, AppendFrame(nil, want)); err != nil || len(over) != len(want) {
+			t.Fatalf("list %d: %d tensors, %v", n, len(over), err)
+		}
+		for i := range want {
+			if !over[i].Equal(&want[i]) {
+				t.Errorf("list %d, tensor %d: got %+v, want %+v", n, i, over[i], want[i])
+			}
+		}
+	}
+}
+
 func FuzzReadFrame(f *testing.F) {
 	f.Add(AppendFrame(nil, samples()))
 	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
@@ -269,8 +287,15 @@ func FuzzReadFrame(f *testing.F) {
 		if err != nil || len(rest) != 0 || len(again) != len(list) {
 			t.Fatalf("a list that was read cannot be read again: %v", err)
 		}
+		over, _, err := ReadFrame(AppendFrame(nil, samples()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if over, _, err = ReadFrameOver(over, b); err != nil || len(over) != len(list) {
+			t.Fatalf("read over another list: %d tensors, %v", len(over), err)
+		}
 		for i := range list {
-			if !again[i].Equal(&list[i]) {
+			if !again[i].Equal(&list[i]) || !over[i].Equal(&list[i]) {
 				t.Fatalf("tensor %d changed", i)
 			}
 		}
