@@ -220,9 +220,9 @@ func (a *Alert) words() string {
 	var out string
 	switch a.Kind {
 	case Data:
-		out = fmt.Sprintf("%s is asked about other cases than it was made for: %s %s, %s.", a.Endpoint, count(len(a.Columns), "input"), moved(len(a.Columns)), span)
+		out = fmt.Sprintf("%s is asked about other cases than it was made for: %s, %s.", a.Endpoint, a.shifted("input"), span)
 	case Prediction:
-		out = fmt.Sprintf("%s answers differently than before: %s %s, %s.", a.Endpoint, count(len(a.Columns), "output"), moved(len(a.Columns)), span)
+		out = fmt.Sprintf("%s answers differently than before: %s, %s.", a.Endpoint, a.shifted("output"), span)
 	case Result:
 		if a.estimated() {
 			out = fmt.Sprintf("By what is known of its inputs, the answers of %s are wrong more often or by more than allowed, %s. This is an estimate; outcomes have not confirmed it yet.", a.Endpoint, span)
@@ -243,7 +243,9 @@ func (a *Alert) words() string {
 	out += " Above all: " + a.list(3) + "."
 	if a.Kind == Data || a.Kind == Prediction || a.Kind == Quality {
 		switch {
-		case a.Severity == Critical:
+		case a.Severity == Critical && strings.HasSuffix(a.doc.Loss, ": act."):
+			out += " " + a.doc.Loss
+		case a.Severity == Critical: // it was known of an earlier window
 			out += " The result is worse as well, or expected to be: act."
 		case a.doc.Loss != "":
 			out += " " + a.doc.Loss
@@ -252,6 +254,28 @@ func (a *Alert) words() string {
 		}
 	}
 	return out
+}
+
+// ofMetrics are the measures that custom metrics have, and columns do not.
+var ofMetrics = []string{"mean", "sum", "min", "max", "count", "p50", "p90", "p95", "p99"}
+
+// shifted counts what moved: columns, and custom metrics that left their limits.
+func (a *Alert) shifted(noun string) string {
+	own := 0
+	for _, c := range a.Columns {
+		if slices.Contains(ofMetrics, c.Metric) {
+			own++
+		}
+	}
+	n := len(a.Columns) - own
+	left := count(own, "metric") + " of its monitor left the limits"
+	switch {
+	case own == 0:
+		return count(n, noun) + " " + moved(n)
+	case n == 0:
+		return left
+	}
+	return count(n, noun) + " " + moved(n) + " and " + left
 }
 
 func count(n int, noun string) string {

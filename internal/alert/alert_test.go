@@ -275,7 +275,7 @@ func TestALossMakesAWarningCriticalAndLateLabelsOpenTheirOwn(t *testing.T) {
 		}
 		w.window(1, 3, radius) // no label yet, but the loss is known
 		a, err := w.Service.Get(w.ctx, open[1].ID)
-		if err != nil || a.Severity != Critical || w.acts(Worse) != 1 || !strings.HasSuffix(a.Words, "The result is worse as well, or expected to be: act.") {
+		if err != nil || a.Severity != Critical || w.acts(Worse) != 1 || !strings.HasSuffix(a.Words, openLoss) {
 			t.Fatalf("%+v %v", a, err)
 		}
 		if i, _ := w.cases.Get(w.ctx, a.Incident); i.Severity != incident.High {
@@ -767,4 +767,18 @@ func TestSuspectsAreWhatChangedBeforeItBegan(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
 		}
 	})
+}
+
+func TestAnAlertCountsColumnsAndMetricsForThemselvesAndSaysWhatIsKnownOfTheResult(t *testing.T) {
+	a := Alert{Kind: Data, Endpoint: "churn", Severity: Critical, Windows: 2}
+	a.Columns = []incident.Column{{Name: "income", Metric: "psi", Words: "income down"}, {Name: "expected loss", Metric: "mean", Words: "expected loss up"}}
+	a.doc.Loss = expectedLoss
+	if got := a.words(); !strings.Contains(got, "made for: one input has moved and one metric of its monitor left the limits, since") || !strings.HasSuffix(got, "which outcomes have not confirmed yet: act.") {
+		t.Error(got)
+	}
+	a.Columns = a.Columns[1:]
+	a.doc.Loss = "The result still holds, so this is a warning." // of the newest window; an earlier one was worse
+	if got := a.words(); !strings.Contains(got, "made for: one metric of its monitor left the limits, since") || !strings.HasSuffix(got, "The result is worse as well, or expected to be: act.") {
+		t.Error(got)
+	}
 }

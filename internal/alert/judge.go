@@ -32,6 +32,13 @@ type mark struct {
 	Rows    int    `json:"n,omitempty"`
 }
 
+// What is known of the result beside data or predictions that moved, where it makes a warning critical.
+const (
+	realisedLoss = "The result is worse as well: act."
+	expectedLoss = "The result is expected to be worse as well, which outcomes have not confirmed yet: act."
+	openLoss     = "An alert about the result is open as well: act."
+)
+
 // keptMarks is how many windows an alert remembers.
 const keptMarks = 50
 
@@ -78,6 +85,12 @@ func judged(r *monitor.Result, closing bool, p Policy, importance map[string]flo
 	}
 	loss := len(byKind[Result]) > 0
 	word := ""
+	if loss {
+		word = realisedLoss
+		if !slices.ContainsFunc(byKind[Result], func(c incident.Column) bool { return !c.Estimated }) {
+			word = expectedLoss
+		}
+	}
 	if p := r.Performance; !loss && p != nil && p.Accuracy != nil {
 		word = "The result still holds, so this is a warning."
 	}

@@ -242,6 +242,9 @@ func (s *Service) hearIn(tx db.Scope, endpoint, model string, people People, p P
 		if grave, err = losing(tx, endpoint); err != nil {
 			return err
 		}
+		if grave {
+			a.doc.Loss = openLoss
+		}
 	}
 	rose := f.bad && grave && a.Severity != Critical
 	if rose {

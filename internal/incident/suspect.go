@@ -122,10 +122,36 @@ func (s *Service) suspects(ctx context.Context, i Incident) ([]Suspect, error) {
 			out = append(out, x)
 		}
 	}
+	out = together(out)
 	slices.SortStableFunc(out, func(a, b Suspect) int {
 		return cmp.Or(cmp.Compare(b.Score, a.Score), b.At.Compare(a.At))
 	})
 	return out[:min(len(out), 10)], nil
+}
+
+// together keeps, of changes that read alike, the likeliest, and says how many they were.
+func together(all []Suspect) (out []Suspect) {
+	at, times := map[string]int{}, map[string]int{}
+	out = []Suspect{}
+	for _, x := range all {
+		key := x.By + "\x00" + x.Action + "\x00" + x.Object + "\x00" + x.Text
+		times[key]++
+		i, known := at[key]
+		if !known {
+			at[key] = len(out)
+			out = append(out, x)
+			continue
+		}
+		if x.Score > out[i].Score {
+			out[i] = x
+		}
+	}
+	for key, i := range at {
+		if n := times[key]; n > 1 {
+			out[i].Text = fmt.Sprintf("%s, %d times.", strings.TrimSuffix(out[i].Text, "."), n)
+		}
+	}
+	return out
 }
 
 // columns says how the columns of a data version differ from those of the version before, where an entry is about one.
