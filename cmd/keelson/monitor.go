@@ -39,10 +39,11 @@ type monitorWindow struct {
 		Metrics                     map[string]struct{ Value, Lower, Upper, Reference, Realised *float64 }
 	}
 	Segments []struct {
-		Name  string
-		Rows  int
-		Value *float64
-		Why   string
+		Name   string
+		Metric string
+		Rows   int
+		Value  *float64
+		Why    string
 	}
 	Regions []struct {
 		Name, Shift, Why string
@@ -65,11 +66,94 @@ type monitorWindow struct {
 		Rule, Detail string
 		OK           bool
 	}
-	Worst *struct {
-		Name, Metric   string
-		Labelled       int
-		Value, Overall *float64
-	} `json:"worst_segment"`
+	Worst      *foundPart   `json:"worst_segment"`
+	Found      []foundPart  `json:"found_segments"`
+	FoundDrift []foundDrift `json:"found_drift"`
+}
+
+// foundDrift is the slice in which a column moved most.
+type foundDrift struct {
+	Segment, Kind, Feature, Metric, Direction string
+	Value, Limit                              float64
+	Overall                                   *float64
+	Slice                                     *struct{ Rows int }
+}
+
+// foundPart is a slice whose result is worse than that of the others.
+type foundPart struct {
+	Name, Metric   string
+	Rows, Labelled int
+	Estimated      bool
+	Value          *float64
+	Slice          *struct {
+		Rest, Gap float64
+		Lower     float64 `json:"gap_lower"`
+		Upper     float64 `json:"gap_upper"`
+		Looked    int     `json:"looked_at"`
+	}
+}
+
+// segmentLine is one line of what is known of a segment, declared or found.
+type segmentLine struct {
+	Segment  string   `json:"segment"`
+	Origin   string   `json:"origin"`
+	Rows     int      `json:"rows"`
+	Metric   string   `json:"metric"`
+	Value    *float64 `json:"value"`
+	Rest     *float64 `json:"rest"`
+	GapLower *float64 `json:"gap_lower"`
+	GapUpper *float64 `json:"gap_upper"`
+	Moved    string   `json:"moved"`
+	Why      string   `json:"why,omitempty"`
+}
+
+// segmentLines are the declared segments of a window and the slices that were found in it: of results first, the worst first.
+func (w *monitorWindow) segmentLines() (out []segmentLine) {
+	at := map[string]int{}
+	put := func(name, origin string, rows int) *segmentLine {
+		if i, ok := at[name]; ok {
+			return &out[i]
+		}
+		at[name] = len(out)
+		out = append(out, segmentLine{Segment: name, Origin: origin, Rows: rows})
+		return &out[len(out)-1]
+	}
+	found := w.Found
+	if found == nil && w.Worst != nil { // stored before more than one was looked for
+		found = []foundPart{*w.Worst}
+	}
+	for _, p := range found {
+		line := put(p.Name, "found", p.Rows)
+		line.Metric, line.Value = p.Metric, p.Value
+		if p.Estimated {
+			line.Metric = "estimated " + p.Metric
+		}
+		if s := p.Slice; s != nil {
+			line.Rest, line.GapLower, line.GapUpper = &s.Rest, &s.Lower, &s.Upper
+		}
+	}
+	for _, s := range w.FoundDrift {
+		rows := 0
+		if s.Slice != nil {
+			rows = s.Slice.Rows
+		}
+		line := put(s.Segment, "found", rows)
+		line.Moved = strings.TrimSpace(fmt.Sprintf("%s %s", s.Feature, s.Direction)) + fmt.Sprintf(" (%s %.3g, limit %.3g)", s.Metric, s.Value, s.Limit)
+	}
+	for _, s := range w.Segments {
+		line := put(s.Name, "declared", s.Rows)
+		line.Metric, line.Value, line.Why = s.Metric, s.Value, s.Why
+	}
+	for _, s := range w.Regions {
+		line := put(s.Name, "declared", s.Rows)
+		for _, f := range slices.Concat(s.Features, s.Predictions) {
+			if f.Shift == "moved" && line.Moved == "" {
+				line.Moved = strings.TrimSpace(f.Name+" "+f.Direction) + fmt.Sprintf(" (%s %.3g, limit %.3g)", f.Metric, f.Value, f.Limit)
+			}
+		}
+		line.Why = cmp.Or(line.Why, s.Why)
+	}
+	return out
 }
 
 // regionColumn is a column of a segment.
@@ -89,6 +173,23 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 		return c.list(slices.Concat(w.Features, w.Predictions), columns("name", "shift", "direction", "psi", "ks", "js", "missing", "new", "limit", "why"), "name")
 	})
 	driftCmd.Flags().StringVar(&window, "window", "", "id of a window (default: the newest)")
+
+	segments := verb("segments ENDPOINT", "List how the segments of the newest window fare, the declared ones and those that were found to be worst", "keelson monitor segments screening\nkeelson monitor segments screening --window 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a\nkeelson monitor segments screening --json", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
+		w, err := c.window(cmd.Context(), args[0], window)
+		if err != nil {
+			return err
+		}
+		var raw []json.RawMessage
+		for _, l := range w.segmentLines() {
+			text, err := json.Marshal(l)
+			if err != nil {
+				return err
+			}
+			raw = append(raw, text)
+		}
+		return c.list(raw, columns("segment", "origin", "rows", "metric", "value", "rest", "gap_lower", "gap_upper", "moved", "why"), "segment")
+	})
+	segments.Flags().StringVar(&window, "window", "", "id of a window (default: the newest)")
 
 	report := verb("report ENDPOINT", "Write what a monitor found as Markdown", "keelson monitor report screening\nkeelson monitor report screening --window 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a\nkeelson monitor report screening > report.md", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
 		cl, err := c.dial()
@@ -178,7 +279,7 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 	live := verb("live ENDPOINT", "Count what has arrived since the last window", "keelson monitor live screening\nkeelson monitor live screening --json\nkeelson monitor live screening -o yaml", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
 		return c.printOne(cmd.Context(), "/api/v1/monitors/"+escape(args[0])+"/live", columns("endpoint", "at", "open", "backlog"), "endpoint")
 	})
-	return []*cobra.Command{c.moduleCmd(), driftCmd, report, accept, create, backfill, live}
+	return []*cobra.Command{c.moduleCmd(), driftCmd, segments, report, accept, create, backfill, live}
 }
 
 // moduleCmd are the commands for the WebAssembly modules of custom metrics.
@@ -328,13 +429,17 @@ func monitorReport(endpoint, model string, v client.Health, w monitorWindow) str
 		table(fmt.Sprintf("Result by outcomes of %d rows (%.0f %%)", p.N, 100*p.Coverage), []string{"measure", "value"}, rows)
 	}
 	rows = nil
-	for _, s := range w.Segments {
-		rows = append(rows, []string{s.Name, fmt.Sprint(s.Rows), number(s.Value), s.Why})
+	for _, l := range w.segmentLines() {
+		if l.Value == nil && l.Why == "" && l.Moved == "" {
+			continue
+		}
+		rest := number(l.Rest)
+		if l.GapLower != nil {
+			rest += fmt.Sprintf(" (worse by %.2g to %.2g)", *l.GapLower, *l.GapUpper)
+		}
+		rows = append(rows, []string{l.Segment, l.Origin, fmt.Sprint(l.Rows), strings.TrimSpace(l.Metric + " " + number(l.Value)), rest, cmp.Or(l.Moved, l.Why)})
 	}
-	if p := w.Worst; p != nil {
-		rows = append(rows, []string{"worst: " + p.Name, fmt.Sprint(p.Labelled), number(p.Value), "over all rows " + number(p.Overall)})
-	}
-	table("Segments", []string{"segment", "rows", "value", ""}, rows)
+	table("Segments", []string{"segment", "", "rows", "result", "other rows", "what moved"}, rows)
 	rows = nil
 	for _, s := range w.Regions {
 		what := s.Why

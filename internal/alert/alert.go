@@ -108,7 +108,8 @@ type document struct {
 	Began   time.Time         `json:"began"`
 	Rows    int               `json:"rows,omitempty"`
 	Level   int               `json:"level,omitempty"`
-	Loss    string            `json:"loss,omitempty"` // what is known of the result, in words
+	Loss    string            `json:"loss,omitempty"`  // what is known of the result, in words
+	Where   string            `json:"where,omitempty"` // the slice where it is worst, in a sentence
 }
 
 // Act is one thing that the policy did by itself.
@@ -241,6 +242,9 @@ func (a *Alert) words() string {
 		return fmt.Sprintf("The engine of %s broke down %s since %s. The last time: %s", a.Endpoint, times, since, a.list(1))
 	}
 	out += " Above all: " + a.list(3) + "."
+	if a.doc.Where != "" {
+		out += " " + a.doc.Where
+	}
 	if a.Kind == Data || a.Kind == Prediction || a.Kind == Quality {
 		switch {
 		case a.Severity == Critical && strings.HasSuffix(a.doc.Loss, ": act."):

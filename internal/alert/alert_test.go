@@ -28,6 +28,7 @@ import (
 
 // world is an alert service whose clock is turned by hand, with incidents that are real and windows that a test lays out.
 type world struct {
+	found monitor.Findings // of the windows that follow
 	*Service
 	t     *testing.T
 	ctx   context.Context
@@ -106,7 +107,7 @@ func (w *world) hear(typ string, v, n int, p *monitor.Performance, causes ...mon
 	w.t.Helper()
 	steady := []monitor.Feature{{Name: "mean_radius", Shift: "none"}}
 	at := cmp.Or(w.at, "screening")
-	r := monitor.Result{ID: fmt.Sprintf("w%03d", n), Endpoint: at, Model: "screening", Version: v, From: w.clock.Add(-time.Hour), To: w.clock, Rows: 400, Causes: causes,
+	r := monitor.Result{Findings: w.found, ID: fmt.Sprintf("w%03d", n), Endpoint: at, Model: "screening", Version: v, From: w.clock.Add(-time.Hour), To: w.clock, Rows: 400, Causes: causes,
 		Features: steady, Predictions: steady, Performance: p}
 	w.laid[at+"/"+r.ID] = r
 	data, err := json.Marshal(monitor.News{Endpoint: at, Model: "screening", Version: v, Window: r.ID})
@@ -214,6 +215,32 @@ func TestAllColumnsThatMoveInTheSameWindowsAreOneAlertAndOneIncident(t *testing.
 		w.window(1, 7, radius)
 		if all := w.list("active"); len(all) != 1 || all[0].ID == a.ID || all[0].FirstWindow != "w006" {
 			t.Errorf("the cause came back: %+v", all)
+		}
+	})
+}
+
+func TestAnAlertNamesTheSliceWhereItIsWorst(t *testing.T) {
+	each(t, func(w *world) {
+		value, overall, was := 0.71, 0.88, 0.03
+		w.found = monitor.Findings{
+			Worst:      &monitor.Part{Name: "region is north and age is above 60", Metric: "accuracy", Labelled: 120, Value: &value, Overall: &overall, Slice: &monitor.Slice{Rest: 0.9, Gap: 0.19, Lower: 0.11, Upper: 0.28}},
+			FoundDrift: []monitor.Drifted{{Kind: "data", Segment: "region is south", Feature: "mean_radius", Metric: "psi", Value: 0.9, Limit: 0.4, Overall: &was, Direction: "up", Slice: &monitor.DriftedSlice{Rows: 90}}},
+		}
+		for n := range 2 {
+			w.window(1, n+1, radius)
+			w.hear(monitor.Labelled, 1, n+1, &monitor.Performance{N: 200}, radius, result)
+		}
+		words := map[string]string{}
+		for _, a := range w.list(Open) {
+			words[a.Kind] = a.Words
+		}
+		for kind, want := range map[string]string{
+			Result: "It is worst where region is north and age is above 60: accuracy 0.71 on 120 rows against 0.9 on the others (worse by 0.11 to 0.28).",
+			Data:   "mean_radius moved up most where region is south: PSI 0.9 on 90 rows, over all rows 0.03.",
+		} {
+			if !strings.Contains(words[kind], want) {
+				t.Errorf("%s: %q lacks %q", kind, words[kind], want)
+			}
 		}
 	})
 }

@@ -22,6 +22,7 @@ type finding struct {
 	columns  []incident.Column
 	loss     bool   // the window knows of a loss, realised or estimated
 	word     string // what the window knows of the result, for a warning
+	where    string // the slice where it is worst, in a sentence
 }
 
 // mark is a window that a kind was judged in.
@@ -108,7 +109,7 @@ func judged(r *monitor.Result, closing bool, p Policy, importance map[string]flo
 		cols := byKind[kind]
 		slices.SortStableFunc(cols, func(a, b incident.Column) int { return cmp.Compare(weightOf(b), weightOf(a)) })
 		out = append(out, finding{kind: kind, window: r.ID, version: r.Version, rows: r.Rows, from: r.From, to: r.To, columns: cols,
-			bad: len(cols) > 0 && enough(cols, importance, p.MinImportance), loss: loss, word: word})
+			bad: len(cols) > 0 && enough(cols, importance, p.MinImportance), loss: loss, word: word, where: r.Where(kind)})
 	}
 	return out
 }

@@ -222,7 +222,7 @@ func (s *Service) hearIn(tx db.Scope, endpoint, model string, people People, p P
 	fresh := a.doc.note(mark{f.window, f.version, f.bad, f.rows})
 	if f.bad && f.window >= a.last {
 		a.Version, a.Window, a.From, a.To, a.last = f.version, f.window, f.from, f.to, f.window
-		a.doc.Loss = f.word
+		a.doc.Loss, a.doc.Where = f.word, f.where
 	}
 	if f.bad {
 		a.doc.merge(f.columns, fresh)

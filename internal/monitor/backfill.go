@@ -178,7 +178,7 @@ func (s *Service) restudy(ctx context.Context, m *Monitor, state *versionState, 
 		}
 		w := &rows{n: rowsAgain.rows, inputs: named(rowsAgain.inputs.columns, inputs), outputs: rowsAgain.outputs.columns, outcomes: rowsAgain.outcomes(known)}
 		if fresh.Performance = m.evaluate(w, rowsAgain.calls); fresh.Performance != nil {
-			fresh.judgeRows(m, w, &lore{estimator: state.estimator, run: s.runner(ctx)})
+			fresh.judgeRows(m, w, &lore{estimator: state.estimator, inputs: inputs, run: s.runner(ctx)})
 		}
 	}
 	yard := state.baseline.Yardstick

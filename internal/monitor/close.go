@@ -124,11 +124,11 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 		r.settle(m, base.Yardstick, nil)
 		return false, nil
 	}
-	plain, embedded := m.without(columns), m.embeddings(columns)
-	if err := s.learnParts(ctx, m, state, r, embedded); err != nil {
+	plain, embedded, read := m.without(columns), m.embeddings(columns), s.readOnce()
+	if err := s.learnParts(ctx, m, state, r, embedded, plain, read); err != nil {
 		return false, err
 	}
-	if err := s.learnReference(ctx, m, state, r.Reference, plain); err != nil {
+	if err := s.learnReference(ctx, m, state, r.Reference, plain, read); err != nil {
 		return false, err
 	}
 	trained := state.ref
@@ -140,7 +140,7 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 			return false, err
 		}
 	}
-	k.estimator, k.together = state.estimator, state.together
+	k.estimator, k.together, k.inputs = state.estimator, state.together, inputs
 	if k.limits.By == FromReference {
 		k.usual = state.usual
 	}
@@ -149,6 +149,7 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 	if state.parts != nil {
 		r.Regions, r.Embeddings = state.parts.compareRegions(m, &rows{n: w.n, inputs: plain, outputs: w.outputs}, k.limits), state.parts.compareEmbeddings(m, embedded, w)
 		r.Furthest = r.furthest()
+		r.FoundDrift = state.parts.foundDrift(&rows{n: w.n, inputs: plain, outputs: w.outputs}, k.limits)
 	}
 	r.study(m, w, k, b.where)
 	r.settle(m, base.Yardstick, nil)
@@ -169,11 +170,11 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 
 // learnReference learns from the reference's rows what is kept in memory: how whole rows lie and how far its chunks vary. It
 // is learnt once per reference and size of window, again after a restart, with equal results.
-func (s *Service) learnReference(ctx context.Context, m *Monitor, state *versionState, ref dataset.Ref, inputs []series) error {
+func (s *Service) learnReference(ctx context.Context, m *Monitor, state *versionState, ref dataset.Ref, inputs []series, read reading) error {
 	if ref.Dataset == "" || state.together != nil && state.learnt == ref && state.chunk == m.Window.Rows {
 		return nil
 	}
-	all, types, err := s.tableOf(ctx, ref)
+	all, types, err := read(ctx, ref)
 	if err != nil {
 		switch problem.KindOf(err) {
 		case problem.NotFound, problem.Conflict, problem.Invalid, problem.TooLarge:

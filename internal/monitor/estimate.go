@@ -385,9 +385,12 @@ func (e *Estimate) confirm(p *Performance) {
 	}
 }
 
+// rates reports whether the expected losses of rows are known.
+func (e *estimator) rates() bool { return e != nil && e.Method == methodCBPE }
+
 // losses are the expected losses of the rows of a classifier; nil without one.
 func (e *estimator) losses(w *rows) []float64 {
-	if e == nil || e.Method != methodCBPE {
+	if !e.rates() {
 		return nil
 	}
 	out := make([]float64, w.n)

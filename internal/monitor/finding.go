@@ -8,6 +8,7 @@ import (
 	"keelson/internal/dataset"
 	"keelson/internal/explain"
 	"keelson/internal/score"
+	"keelson/internal/subgroup"
 )
 
 // Result is one window and what was found in it.
@@ -182,7 +183,9 @@ type Findings struct {
 	Estimate   *Estimate        `json:"estimate" doc:"the result as expected without outcomes; null where none can be given, estimate_why says why"`
 	Why        string           `json:"estimate_why,omitempty" doc:"why there is no estimate"`
 	Segments   []Part           `json:"segments,omitempty" doc:"the declared segments"`
-	Worst      *Part            `json:"worst_segment,omitempty" doc:"the slice, of one column or two, where the result is worst, if it is worse than chance explains"`
+	Worst      *Part            `json:"worst_segment,omitempty" doc:"the slice, of one column or two, where the result is worst, if it is worse than chance explains; the first of found_segments"`
+	Found      []Part           `json:"found_segments,omitempty" doc:"slices that nobody declared and whose result is worse than that of the other rows by more than chance explains, the worst first, up to 5"`
+	FoundDrift []Drifted        `json:"found_drift,omitempty" doc:"of the inputs and of the outputs: the slice that nobody declared in which one moved furthest beyond what it moved over all rows"`
 	Regions    []Region         `json:"segment_drift,omitempty" doc:"how far the columns of the declared segments moved"`
 	Furthest   *Drifted         `json:"worst_drift,omitempty" doc:"the segment that moved furthest for its limit, if one moved"`
 	Embeddings []EmbeddingShift `json:"embeddings,omitempty" doc:"vectors among the inputs, compared as a whole"`
@@ -233,6 +236,20 @@ type Part struct {
 	Prediction *float64        `json:"prediction_mean,omitempty" doc:"mean of the first output"`
 	Limit      *float64        `json:"limit,omitempty"`
 	Why        string          `json:"why,omitempty" doc:"why something is undefined"`
+	Slice      *Slice          `json:"slice,omitempty" doc:"of one that was found"`
+}
+
+// Slice says what is known of a part of a window beside its own numbers, when nobody declared it and it was found.
+type Slice struct {
+	Conditions []subgroup.Condition `json:"conditions" doc:"all of them hold"`
+	Rest       float64              `json:"rest" doc:"the measure over the other rows"`
+	Gap        float64              `json:"gap" doc:"by how much it is worse than there"`
+	Lower      float64              `json:"gap_lower" doc:"95 % interval of the gap, for this slice by itself"`
+	Upper      float64              `json:"gap_upper"`
+	AtLeast    float64              `json:"gap_at_least" doc:"the gap is at least this, with regard to all slices that were looked at"`
+	P          float64              `json:"p_value" doc:"probability that chance gives this much in any of them"`
+	Looked     int                  `json:"looked_at" doc:"slices that were large enough"`
+	Rows       int                  `json:"rows" doc:"rows of the window that were looked at: those with an outcome, or all of an estimate; a sample of more than 50,000"`
 }
 
 // Measured is the value of a custom metric in a window.

@@ -145,7 +145,7 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 	}
 	told := *r
 	told.Performance = p
-	told.judgeRows(m, w, &lore{estimator: state.estimator, run: s.runner(ctx)})
+	told.judgeRows(m, w, &lore{estimator: state.estimator, inputs: inputs, run: s.runner(ctx)})
 	var learnt *estimator
 	if m.Ranking == nil && (state.estimator == nil || state.estimator.Method == "") { // no data to rehearse on: outcomes will do
 		if e := learn(w, "outcomes", dataset.Ref{}); e.Method != "" {
@@ -158,7 +158,7 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 			return err
 		}
 		old := now.Causes
-		now.Performance, now.Metrics, now.Segments, now.Worst, now.Early = p, told.Metrics, told.Segments, told.Worst, told.Early
+		now.Performance, now.Metrics, now.Segments, now.Found, now.Worst, now.Early = p, told.Metrics, told.Segments, told.Found, told.Worst, told.Early
 		now.Estimate.confirm(p)
 		if first {
 			if err := setBaseline(tx, m.Endpoint, r.Version, base); err != nil {

@@ -142,15 +142,20 @@ func TestTheWorstSliceIsFoundAndNothingIsFoundInNoise(t *testing.T) {
 	}
 	w := make(1, true)
 	j := fares(w, nil)
-	p := j.worst(w)
-	if p == nil || !strings.Contains(p.Name, "ward is south") || !strings.Contains(p.Name, "age is above") || *p.Value > 0.6 || *p.Overall < 0.8 || p.Interval == nil {
-		t.Fatalf("%+v", p)
+	all := j.worst(w, w.inputs, nil)
+	if len(all) == 0 {
+		t.Fatal("no slice was found")
+	}
+	p := &all[0]
+	if !strings.Contains(p.Name, "ward is south") || !strings.Contains(p.Name, "age is above") || *p.Value > 0.6 || *p.Overall < 0.8 || p.Interval == nil ||
+		p.Slice.Rest < 0.85 || p.Slice.AtLeast <= 0 || p.Slice.AtLeast >= p.Slice.Gap || p.Slice.P > 0.01 || p.Rows != p.Labelled {
+		t.Fatalf("%+v %+v", p, p.Slice)
 	}
 	found := 0
 	for seed := range uint64(100) {
 		w := make(seed+10, false)
 		j := fares(w, nil)
-		if j.worst(w) != nil {
+		if j.worst(w, w.inputs, nil) != nil {
 			found++
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"keelson/internal/db"
 	"keelson/internal/problem"
+	"keelson/internal/subgroup"
 )
 
 // Region is how far the columns of a declared segment moved against the rows of the same segment in the reference.
@@ -35,6 +36,18 @@ type Drifted struct {
 	Limit     float64  `json:"limit"`
 	Overall   *float64 `json:"overall" doc:"the same measure over all rows; null where it is undefined"`
 	Direction string   `json:"direction,omitempty" enum:"up,down"`
+
+	Slice *DriftedSlice `json:"slice,omitempty" doc:"of one that was found"`
+}
+
+// DriftedSlice says what else is known of a slice that nobody declared and that was found.
+type DriftedSlice struct {
+	Condition     subgroup.Condition `json:"condition"`
+	Rows          int                `json:"rows" doc:"of the window; of a sample, where it has more than 20,000"`
+	ReferenceRows int                `json:"reference_rows"`
+	Share         float64            `json:"share" doc:"of the window's rows, 0..1"`
+	ShareWas      float64            `json:"share_reference"`
+	Looked        int                `json:"looked_at" doc:"pairs of a slice and a column that were large enough"`
 }
 
 const (
@@ -50,6 +63,8 @@ type parts struct {
 	why     string // why the rows of the reference are not known
 	regions map[string]region
 	clouds  map[string]cloud
+	inputs  *crossing // of its inputs with each other
+	answers *crossing // of its inputs with its outputs
 }
 
 // region is a segment of the reference.
@@ -59,18 +74,16 @@ type region struct {
 	why             string
 }
 
-// learnParts reads the rows of the reference once and sums up its segments and embeddings.
-func (s *Service) learnParts(ctx context.Context, m *Monitor, state *versionState, r *Result, embedded []Embedding) error {
-	if len(m.Segments) == 0 && len(embedded) == 0 {
-		state.parts = nil
-		return nil
-	}
-	key := db.ToJSON(map[string]any{"reference": r.Reference, "against": m.Against, "quiet": state.baseline.Window, "segments": m.Segments, "embeddings": embedded})
+// learnParts reads the rows of the reference once and sums up its segments and embeddings, and how its columns go together.
+// plain are the columns of a window that are compared one by one.
+func (s *Service) learnParts(ctx context.Context, m *Monitor, state *versionState, r *Result, embedded []Embedding, plain []series, read reading) error {
+	plain = m.crossed(plain)
+	key := db.ToJSON(map[string]any{"reference": r.Reference, "against": m.Against, "quiet": state.baseline.Window, "segments": m.Segments, "embeddings": embedded, "columns": columnNames(plain)})
 	if state.parts != nil && state.parts.key == key {
 		return nil
 	}
 	p := &parts{key: key, regions: map[string]region{}, clouds: map[string]cloud{}}
-	inputs, answers, err := s.referenceRows(ctx, m, state, r)
+	inputs, answers, err := s.referenceRows(ctx, m, state, r, read)
 	switch problem.KindOf(err) {
 	case problem.NotFound, problem.Conflict, problem.Invalid, problem.TooLarge:
 		p.why = "the rows of the reference cannot be read"
@@ -90,6 +103,12 @@ func (s *Service) learnParts(ctx context.Context, m *Monitor, state *versionStat
 	for i := range embedded {
 		p.clouds[embedded[i].Name] = embedded[i].learn(inputs)
 	}
+	if common := shared(inputs.inputs, plain); len(common) > 0 {
+		p.inputs = cross(common, nil, inputs.n)
+		if answers != nil {
+			p.answers = cross(shared(answers.inputs, plain), answers.outputs, answers.n)
+		}
+	}
 	state.parts = p
 	return nil
 }
@@ -97,7 +116,7 @@ func (s *Service) learnParts(ctx context.Context, m *Monitor, state *versionStat
 // referenceRows are the rows that a window is compared with: those of the data set for inputs, those of the version's first
 // quiet window for outputs, or those of the window that was named for both. answers has inputs too, by which its segments are
 // known. Both are nil while there is no reference.
-func (s *Service) referenceRows(ctx context.Context, m *Monitor, state *versionState, r *Result) (inputs, answers *rows, err error) {
+func (s *Service) referenceRows(ctx context.Context, m *Monitor, state *versionState, r *Result, read reading) (inputs, answers *rows, err error) {
 	quiet := state.baseline.Window
 	switch m.Against.Kind {
 	case "window":
@@ -119,7 +138,7 @@ func (s *Service) referenceRows(ctx context.Context, m *Monitor, state *versionS
 	if r.Reference.Dataset == "" {
 		return answers, answers, nil
 	}
-	all, types, err := s.tableOf(ctx, r.Reference)
+	all, types, err := read(ctx, r.Reference)
 	if err != nil {
 		return nil, nil, err
 	}

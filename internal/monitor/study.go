@@ -118,6 +118,7 @@ type lore struct {
 	estimator *estimator
 	together  *together
 	usual     map[string]usual
+	inputs    *profile                      // of the reference; nil while there is none
 	run       func(*Metric, *rows) Measured // computes metrics by modules
 }
 
@@ -152,9 +153,12 @@ func (r *Result) judgeRows(m *Monitor, w *rows, k *lore) {
 		}
 		r.Metrics = append(r.Metrics, m.Metrics[i].measure(w))
 	}
-	if m.Ranking == nil && (len(m.Segments) > 0 || w.outcomes != nil) {
+	if m.Ranking == nil && (len(m.Segments) > 0 || w.outcomes != nil || k.estimator.rates()) {
 		j := fares(w, k.estimator)
-		r.Segments, r.Worst = m.parts(w, &j), j.worst(w)
+		r.Segments, r.Found, r.Worst = m.parts(w, &j), j.worst(w, m.without(w.inputs), k.inputs), nil
+		if len(r.Found) > 0 {
+			r.Worst = &r.Found[0]
+		}
 		if w.outcomes != nil {
 			r.Early = append(slices.DeleteFunc(r.Early, func(e Early) bool { return e.Signal == "error" }), j.early()...)
 		}
@@ -217,6 +221,25 @@ func (w *watcher) see(v float64, row int) {
 // adwinDelta is how often ADWIN may see a change that is none; the library's default, 0.002, sees one in many windows of a
 // busy endpoint.
 const adwinDelta = 1e-4
+
+// reading reads the columns of a data version.
+type reading func(ctx context.Context, ref dataset.Ref) ([]series, map[string]string, error)
+
+// readOnce is tableOf that keeps what it has read last.
+func (s *Service) readOnce() reading {
+	var last dataset.Ref
+	var all []series
+	var types map[string]string
+	return func(ctx context.Context, ref dataset.Ref) ([]series, map[string]string, error) {
+		if all != nil && ref == last {
+			return all, types, nil
+		}
+		var err error
+		all, types, err = s.tableOf(ctx, ref)
+		last = ref
+		return all, types, err
+	}
+}
 
 // tableOf reads the columns of a data version that a model may take.
 func (s *Service) tableOf(ctx context.Context, ref dataset.Ref) ([]series, map[string]string, error) {

@@ -148,6 +148,9 @@ func judge(windows []Result, now time.Time) Verdict {
 			reasons = append(reasons, "The columns move together otherwise than in the reference, although none of them moved by itself.")
 		}
 	}
+	for _, d := range w.FoundDrift {
+		reasons = append(reasons, d.foundText())
+	}
 	if len(w.Early) > 0 {
 		reasons = append(reasons, fmt.Sprintf("An early sign: the mean of the %ss went from %s to %s within the newest window.", w.Early[0].Signal, explain.Number(w.Early[0].Before), explain.Number(w.Early[0].After)))
 	}
@@ -184,6 +187,7 @@ func judge(windows []Result, now time.Time) Verdict {
 	}
 	if w.Estimate != nil {
 		reasons = append(reasons, fmt.Sprintf("The result is not confirmed yet (%s)%s.", labels(w.Performance), w.Estimate.text()))
+		reasons = append(reasons, worstText(w.Worst)...)
 		if estimatedWorse(&w) {
 			return Verdict{"watch", append([]string{"The result has probably got worse."}, reasons...)}
 		}
@@ -250,7 +254,42 @@ func worstText(p *Part) []string {
 	if p == nil || p.Value == nil || p.Overall == nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("It is worst where %s: %s %s on %d rows, over all rows %s.", p.Name, measureName(p.Metric), explain.Number(*p.Value), p.Labelled, explain.Number(*p.Overall))}
+	is, what, n := "It is", measureName(p.Metric), p.Labelled
+	if p.Estimated {
+		is, what, n = "It is expected to be", "estimated "+what, p.Rows
+	}
+	if p.Slice == nil { // found before the others were measured
+		return []string{fmt.Sprintf("%s worst where %s: %s %s on %d rows, over all rows %s.", is, p.Name, what, explain.Number(*p.Value), n, explain.Number(*p.Overall))}
+	}
+	return []string{fmt.Sprintf("%s worst where %s: %s %s on %d rows against %s on the others (worse by %s to %s).", is, p.Name, what, explain.Number(*p.Value), n,
+		explain.Number(p.Slice.Rest), explain.Number(p.Slice.Lower), explain.Number(p.Slice.Upper))}
+}
+
+// foundText names the slice in which a column moved furthest.
+func (d *Drifted) foundText() string {
+	where, in := d.Segment, ""
+	if d.Slice != nil {
+		in = fmt.Sprintf(" on %d rows", d.Slice.Rows)
+	}
+	over := ""
+	if d.Overall != nil {
+		over = fmt.Sprintf(", over all rows %s", explain.Number(*d.Overall))
+	}
+	return fmt.Sprintf("%s moved%s most where %s: %s %s%s%s.", d.Feature, map[string]string{"up": " up", "down": " down"}[d.Direction], where, measureName(d.Metric), explain.Number(d.Value), in, over)
+}
+
+// Where says in which slice of a window a kind of trouble is worst: that of its result for "result", else the one whose data
+// or predictions moved furthest; "" where none was found.
+func (r *Result) Where(kind string) string {
+	if kind == "result" {
+		return strings.Join(worstText(r.Worst), " ")
+	}
+	for i := range r.FoundDrift {
+		if r.FoundDrift[i].Kind == kind {
+			return r.FoundDrift[i].foundText()
+		}
+	}
+	return ""
 }
 
 // labels says how many outcomes there are, in a word.
