@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -18,6 +19,7 @@ func TestDetectorsFireWhereTheReferenceLibraryDoes(t *testing.T) {
 	var doc struct {
 		Streams map[string]map[string]struct {
 			Detections []int `json:"detections_zero_based"`
+			Count      int
 		}
 		ChangeAt map[string]any `json:"change_at"`
 	}
@@ -25,7 +27,7 @@ func TestDetectorsFireWhereTheReferenceLibraryDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	columns := readCSV(t, "stream.csv")
-	compared := 0
+	compared := map[string]int{}
 	for stream, detectors := range doc.Streams {
 		var values []float64
 		for _, v := range numbers(t, columns[stream]) {
@@ -34,11 +36,20 @@ func TestDetectorsFireWhereTheReferenceLibraryDoes(t *testing.T) {
 			}
 		}
 		for name, want := range detectors {
-			kind, _, _ := strings.Cut(name, "_")
+			kind, rest, _ := strings.Cut(name, "_")
+			if want.Count != len(want.Detections) {
+				t.Errorf("%s on %s is said to fire %d times, at %v", name, stream, want.Count, want.Detections)
+			}
 			var d Detector
 			switch kind {
 			case "adwin":
-				d = NewADWIN(0.002)
+				delta := 0.002
+				if text, ok := strings.CutPrefix(rest, "delta_"); ok {
+					if delta, err = strconv.ParseFloat(text, 64); err != nil {
+						t.Fatal(err)
+					}
+				}
+				d = NewADWIN(delta)
 			case "page":
 				d = NewPageHinkley(0.005, 50)
 			case "ddm":
@@ -57,10 +68,10 @@ func TestDetectorsFireWhereTheReferenceLibraryDoes(t *testing.T) {
 					got = append(got, i)
 				}
 			}
-			compared++
+			compared[kind]++
 			if kind == "kswin" { // it draws at random: the change must be seen soon and alarms be about as rare
 				at, ok := doc.ChangeAt[stream].(float64)
-				if seen := slices.IndexFunc(got, func(i int) bool { return float64(i) >= at && float64(i) < at+100 }); ok && seen < 0 || len(got) > 3*len(want.Detections) {
+				if seen := slices.IndexFunc(got, func(i int) bool { return float64(i) >= at && float64(i) < at+100 }); ok && seen < 0 || len(got) > 3*len(want.Detections)+3 {
 					t.Errorf("%s on %s fired at %v", name, stream, got)
 				}
 				continue
@@ -70,8 +81,8 @@ func TestDetectorsFireWhereTheReferenceLibraryDoes(t *testing.T) {
 			}
 		}
 	}
-	if compared < 10 {
-		t.Errorf("only %d detectors were compared", compared)
+	if compared["adwin"] == 0 || compared["page"] == 0 {
+		t.Errorf("only %v were compared", compared)
 	}
 }
 

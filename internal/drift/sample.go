@@ -125,8 +125,10 @@ func MeanShift(ref, cur []float64) (float64, error) {
 	return z, nil
 }
 
-// Moments returns the mean and the population standard deviation of values, by Welford's method; 0, 0
-// when empty.
+// Moments returns the mean and the population standard deviation of values; 0, 0 when empty. A second pass takes the
+// rounding errors of Welford's method away, which matter where the mean is large beside the deviation.
+//
+// Source: Welford, Technometrics 4 (1962); Chan, Golub & LeVeque, Am. Stat. 37 (1983), eq. 1.7.
 func Moments(values []float64) (mean, sd float64) {
 	m2 := 0.0
 	for i, v := range values {
@@ -137,7 +139,15 @@ func Moments(values []float64) (mean, sd float64) {
 	if len(values) == 0 {
 		return 0, 0
 	}
-	return mean, math.Sqrt(m2 / float64(len(values)))
+	first, squares, n := 0.0, 0.0, float64(len(values))
+	for _, v := range values {
+		first += v - mean
+		squares += (v - mean) * (v - mean)
+	}
+	if math.IsNaN(squares) || math.IsInf(squares, 0) || math.IsInf(first, 0) {
+		return mean, math.Sqrt(m2 / n)
+	}
+	return mean + first/n, math.Sqrt(math.Max(0, squares-first*first/n) / n)
 }
 
 // OutOfRange returns the share of cur, in 0..1, that lies below lowest or above highest, the range of

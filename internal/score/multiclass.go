@@ -93,6 +93,13 @@ func (m *Multiclass) average(weight func(rows float64) float64) (precision, reca
 	return Of(p / sum), Of(r / sum), Of(f / sum)
 }
 
+// Micro returns precision, recall and F1 of all decisions together, each row counting the same. As every row has one true
+// and one predicted class, all three are the accuracy; they are here to compare with libraries that report them.
+func (m *Multiclass) Micro() (precision, recall, f1 Value) {
+	a := m.Accuracy()
+	return a, a, a
+}
+
 // MCC is Matthews' correlation for several classes (Gorodkin 2004), −1..1; 0 when truth or prediction
 // has one class, undefined without rows.
 func (m *Multiclass) MCC() Value {
@@ -180,13 +187,13 @@ func (p *Probabilities) LogLoss() Value {
 }
 
 // TopAccuracy is the share of rows whose true class is among the k most probable ones; a tie at the
-// border goes to the class with the lower number.
+// border goes to the class with the higher number, as in scikit-learn.
 func (p *Probabilities) TopAccuracy(k int) Value {
 	hits := 0.0
 	for i, y := range p.truth {
 		above := 0
 		for c, v := range p.p[i] {
-			if v > p.p[i][y] || v == p.p[i][y] && c < y {
+			if v > p.p[i][y] || v == p.p[i][y] && c > y {
 				above++
 			}
 		}
@@ -205,19 +212,52 @@ func (p *Probabilities) ROCAUC() Value {
 	}
 	sum := 0.0
 	for c := range p.k {
-		truth, scores := make([]bool, len(p.truth)), make([]float64, len(p.truth))
-		for i := range truth {
-			truth[i], scores[i] = p.truth[i] == c, p.p[i][c]
-		}
-		b, err := NewBinary(truth, scores, 0.5)
-		if err != nil {
-			return Undefined(err.Error())
-		}
-		a := b.ROCAUC()
+		a := p.against(c, -1)
 		if !a.OK() {
 			return Undefined(fmt.Sprintf("class %d has no row or all of them", c))
 		}
 		sum += a.V
 	}
 	return Of(sum / float64(p.k))
+}
+
+// ROCAUCPairs is the mean over all ordered pairs of classes of the ROC AUC that the probability of the first has over the
+// rows of the two. Unlike ROCAUC it does not move with the shares of the classes. Undefined with one class, or when a
+// class has no row.
+//
+// Source: Hand & Till, Machine Learning 45 (2001).
+func (p *Probabilities) ROCAUCPairs() Value {
+	if p.k < 2 {
+		return Undefined(oneClass)
+	}
+	sum := 0.0
+	for c := range p.k {
+		for other := range p.k {
+			if c == other {
+				continue
+			}
+			a := p.against(c, other)
+			if !a.OK() {
+				return Undefined(fmt.Sprintf("class %d or %d has no row", c, other))
+			}
+			sum += a.V
+		}
+	}
+	return Of(sum / float64(p.k*(p.k-1)))
+}
+
+// against is the ROC AUC of the probability of class c over its rows and those of another class; −1 means all others.
+func (p *Probabilities) against(c, other int) Value {
+	var truth []bool
+	var scores []float64
+	for i, y := range p.truth {
+		if y == c || y == other || other < 0 {
+			truth, scores = append(truth, y == c), append(scores, p.p[i][c])
+		}
+	}
+	b, err := NewBinary(truth, scores, 0.5)
+	if err != nil {
+		return Undefined(err.Error())
+	}
+	return b.ROCAUC()
 }

@@ -88,7 +88,8 @@ func (r *Regression) MaxError() Value {
 // every prediction is right and 0 otherwise (as in scikit-learn).
 func (r *Regression) R2() Value { return r.explained(0) }
 
-// ExplainedVariance is R2 after the mean error is taken away: 1 − Var(y−p)/Var(y).
+// ExplainedVariance is R2 after the mean error is taken away: 1 − Var(y−p)/Var(y). Of a constant target it is 1 when all
+// errors are the same and 0 otherwise.
 func (r *Regression) ExplainedVariance() Value {
 	b := r.Bias()
 	if !b.OK() {
@@ -106,15 +107,16 @@ func (r *Regression) explained(bias float64) Value {
 		mean += y / float64(len(r.truth))
 	}
 	rest, all := 0.0, 0.0
-	constant := true
+	constant, even := true, true // the true values, the errors
 	for i, y := range r.truth {
 		e := r.predicted[i] - y - bias
 		rest += e * e
 		all += (y - mean) * (y - mean)
 		constant = constant && y == r.truth[0]
+		even = even && e == r.predicted[0]-r.truth[0]-bias
 	}
 	if constant || all == 0 {
-		if rest == 0 {
+		if rest == 0 || bias != 0 && even { // the bias is rounded, so that the rest of even errors need not be 0
 			return Of(1)
 		}
 		return Of(0)
@@ -136,6 +138,12 @@ func (r *Regression) MAPE() (mape Value, leftOut float64) {
 		return Undefined("no true value differs from 0"), 1
 	}
 	return Of(sum / float64(n)), 1 - float64(n)/float64(len(r.truth))
+}
+
+// FlooredMAPE is MAPE over all rows, with a true value nearer to 0 than the float64 epsilon taken as that: one true value
+// of 0 makes it as large as 10¹⁵. It is here to compare with scikit-learn, which reports it; show MAPE.
+func (r *Regression) FlooredMAPE() Value {
+	return r.mean(func(y, p float64) float64 { return math.Abs(p-y) / math.Max(math.Abs(y), 0x1p-52) })
 }
 
 // SMAPE is the mean of 2|p−y| / (|p|+|y|), 0..2; a row with both 0 counts 0.
