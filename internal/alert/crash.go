@@ -87,11 +87,18 @@ func (s *Service) Fell(ctx context.Context, f Fall) error {
 	})
 }
 
-// Hold ends the alerts of engines that have not broken down for a while, in all workspaces. Their incidents stay: why an
-// engine broke down is for a person to find out.
+// Hold ends the alerts of engines that have not broken down for a while, in all workspaces. Their incidents close by
+// themselves as those of other alerts do, where the policy of the model says so; so do the incidents of versions that answer
+// nowhere, once: one that a person opens again stays.
 func (s *Service) Hold(ctx context.Context) error {
-	var held [][2]string
-	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { held, err = quietSince(tx, s.now().Add(-quiet)); return err }); err != nil {
+	before := s.now().Add(-quiet)
+	var held, alone [][2]string
+	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
+		if held, err = quietSince(tx, before); err == nil && s.Incidents != nil {
+			alone, err = s.Incidents.Unmeasured(tx, []string{incident.EngineCrashed, incident.EnginePanic}, before)
+		}
+		return err
+	}); err != nil {
 		return fmt.Errorf("list engines that hold: %w", err)
 	}
 	var failed []error
@@ -99,10 +106,29 @@ func (s *Service) Hold(ctx context.Context) error {
 		one := caller.WithWorkspace(caller.System(ctx, "alert"), h[0])
 		failed = append(failed, s.DB.Write(one, func(tx db.Scope) error {
 			a, err := get(tx, h[1])
-			if err != nil || a.State == Recovered || a.To.After(s.now().Add(-quiet)) {
+			if err != nil || a.State == Recovered || a.To.After(before) {
 				return err
 			}
-			return s.over(tx, &a, fmt.Sprintf("The engine of %s has held for %s.", a.Endpoint, hours(quiet)), false)
+			p, err := holding(tx, a.Model, "")
+			if err != nil {
+				return err
+			}
+			return s.over(tx, &a, fmt.Sprintf("The engine of %s has held for %s.", a.Endpoint, hours(quiet)), p.Close)
+		}))
+	}
+	for _, h := range alone {
+		one := caller.WithWorkspace(caller.System(ctx, "alert"), h[0])
+		failed = append(failed, s.DB.Write(one, func(tx db.Scope) error {
+			if n, err := active(tx, h[1], ""); err != nil || n > 0 {
+				return err
+			}
+			return s.Incidents.HoldIn(tx, h[1], before, func(model string) (words string, err error) {
+				p, err := holding(tx, model, "")
+				if err != nil || !p.Close {
+					return "", err
+				}
+				return fmt.Sprintf("No version of %s has broken down for %s. Closed by itself.", model, hours(quiet)), nil
+			})
 		}))
 	}
 	return errors.Join(failed...)

@@ -25,6 +25,7 @@ func TestAnEngineThatBreaksDownIsOneIncidentAndThePolicyActs(t *testing.T) {
 		p := Default()
 		p.Actions = []Action{{Do: DoSuspend, Kinds: []string{Crash}, Severity: Critical}} // and no word of incidents
 		p.Escalate = []Step{{After: 10, To: "accountable"}}
+		p.Close = false
 		if _, err := w.PutPolicy(w.ctx, p); err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +79,7 @@ func TestAnEngineThatBreaksDownIsOneIncidentAndThePolicyActs(t *testing.T) {
 			t.Errorf("after half an hour: %v, %d alerts", err, len(w.list(Open)))
 		}
 		if len(w.incidents(incident.Open)) != 1 {
-			t.Error("the incident of a crash closed by itself")
+			t.Error("the incident closed by itself where the policy says that incidents do not")
 		}
 		w.fell(Fall{Endpoint: "screening.dev", Version: 3, Panic: true, Why: "Version 3 took its engine down: index out of range."})
 		if list := w.list(Open); len(list) != 1 || list[0].Severity != Critical || list[0].Incident != cases[0].ID {
@@ -100,5 +101,42 @@ func TestAPanicAndAFallWithoutAnEndpointAreIncidentsOfTheirKind(t *testing.T) {
 		if len(w.list(Open)) != 1 {
 			t.Error("a version that answers nowhere has an alert")
 		}
+	})
+}
+
+func TestTheIncidentOfAnEngineThatHoldsClosesByItself(t *testing.T) {
+	each(t, func(w *world) {
+		look := func(after time.Duration, want int, say string) {
+			t.Helper()
+			w.clock = w.clock.Add(after)
+			if err := w.Hold(caller.System(w.ctx, "alert")); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(w.incidents(incident.Open)); got != want {
+				t.Errorf("%s: %d incidents are open, want %d", say, got, want)
+			}
+		}
+		// At two endpoints, one of which falls again.
+		w.fell(Fall{Endpoint: "screening.dev", Version: 3, Why: "It ended."})
+		w.fell(Fall{Endpoint: "screening.prod", Version: 3, Why: "It ended."})
+		look(20*time.Minute, 1, "after 20 minutes")
+		w.fell(Fall{Endpoint: "screening.prod", Version: 3, Why: "It ended."})
+		look(15*time.Minute, 1, "while one endpoint does not hold yet")
+		look(20*time.Minute, 0, "when both hold")
+		closed := w.incidents(incident.Closed)
+		if one, err := w.cases.Get(w.ctx, closed[0].ID); err != nil || !strings.Contains(one.Timeline[len(one.Timeline)-1].Text, "has held for 30 minutes. Closed by itself.") {
+			t.Errorf("the time line ends with %+v, %v", one.Timeline, err)
+		}
+		// A version that answers nowhere.
+		w.fell(Fall{Version: 2, Why: "It ended."})
+		look(20*time.Minute, 1, "nowhere, after 20 minutes")
+		w.fell(Fall{Version: 2, Why: "It ended."})
+		look(20*time.Minute, 1, "nowhere, 20 minutes after it fell again")
+		look(11*time.Minute, 0, "nowhere, after half an hour")
+		last := w.incidents(incident.Closed)[0]
+		if _, err := w.cases.Reopen(caller.With(w.ctx, caller.Caller{ID: "m", Name: "mira", Kind: caller.Person}), last.ID, "it is not over"); err != nil {
+			t.Fatal(err)
+		}
+		look(2*time.Hour, 1, "opened again by a person")
 	})
 }

@@ -33,6 +33,8 @@ type Incidents interface {
 	FactsIn(tx db.Scope, id, severity string, f *incident.Facts) error
 	AckIn(tx db.Scope, id, reason string) error
 	RecoverIn(tx db.Scope, id, words string) error
+	Unmeasured(tx db.Scope, kinds []string, before time.Time) ([][2]string, error)
+	HoldIn(tx db.Scope, id string, before time.Time, words func(model string) (string, error)) error
 }
 
 // People are those who answer for a model.

@@ -69,6 +69,39 @@ func (s *Service) RecoverIn(tx db.Scope, id, words string) error {
 	return s.turn(tx, id, "incident.recovered", words, "", Closed)
 }
 
+// lineHeld is the identifier of the line that tells that an incident without windows closed by itself.
+const lineHeld = "held"
+
+// Unmeasured lists workspace and id of the incidents of some kinds, in all workspaces, that no alert measures, that were not
+// reported again since, and that never closed by themselves.
+func (s *Service) Unmeasured(tx db.Scope, kinds []string, before time.Time) ([][2]string, error) {
+	var out [][2]string
+	for _, k := range kinds {
+		list, err := s.store.unmeasured(tx, k, before)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, list...)
+	}
+	return out, nil
+}
+
+// HoldIn closes an incident that was not reported again since, with what words says of its model; none leaves it open.
+func (s *Service) HoldIn(tx db.Scope, id string, before time.Time, words func(model string) (string, error)) error {
+	i, err := s.store.get(tx, id)
+	if problem.Is(err, problem.NotFound) || err == nil && (i.State == Closed || i.LastAt.After(before)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text, err := words(i.Model)
+	if err != nil || text == "" {
+		return err
+	}
+	return s.turnTo(tx, i, "incident.recovered", text, Closed, lineHeld)
+}
+
 // turn moves an incident on by what happened to its alert; only from one state unless that is empty.
 func (s *Service) turn(tx db.Scope, id, action, words, from, to string) error {
 	i, err := s.store.get(tx, id)
@@ -78,6 +111,10 @@ func (s *Service) turn(tx db.Scope, id, action, words, from, to string) error {
 	if err != nil {
 		return err
 	}
+	return s.turnTo(tx, i, action, words, to, db.NewID())
+}
+
+func (s *Service) turnTo(tx db.Scope, i Incident, action, words, to, line string) error {
 	who := caller.From(tx.Ctx).Name
 	i.State, i.LastAt = to, s.now()
 	text := words
@@ -85,7 +122,7 @@ func (s *Service) turn(tx db.Scope, id, action, words, from, to string) error {
 		i.Owner = who
 		text = strings.TrimSuffix("acknowledged by "+who+": "+words, ": ")
 	}
-	return errors.Join(s.store.update(tx, i), s.store.line(tx, id, db.NewID(), s.now(), who, text),
+	return errors.Join(s.store.update(tx, i), s.store.line(tx, i.ID, line, s.now(), who, text),
 		audit.Record(tx, action, i.Subject(), map[string]any{"kind": i.Kind, "models": models(i.Model), "endpoint": i.Endpoint, "reason": words}),
 		event.Publish(tx, Changed, i.Subject(), i.notice()))
 }

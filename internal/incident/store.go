@@ -89,6 +89,19 @@ func (store) list(tx db.Scope, state, model, before string, limit int) (out []In
 	return out, nil
 }
 
+// unmeasured is the one statement here over all workspaces, for the look that then works in each.
+func (store) unmeasured(tx db.Scope, kind string, before time.Time) (out [][2]string, err error) {
+	err = tx.Each(`SELECT workspace, id FROM incident WHERE kind = $1 AND state <> 'closed' AND last_at <= $2 AND facts IN ('', '{}')
+		AND NOT EXISTS (SELECT 1 FROM incident_line l WHERE l.workspace = incident.workspace AND l.incident = incident.id AND l.id = $3) ORDER BY id LIMIT 1000`,
+		[]any{kind, db.Micros(before), lineHeld}, func(scan func(...any) error) error {
+			var d [2]string
+			err := scan(&d[0], &d[1])
+			out = append(out, d)
+			return err
+		})
+	return out, err
+}
+
 // line adds to the time line; the same id twice is one line.
 func (store) line(tx db.Scope, incident, id string, at time.Time, by, text string) error {
 	_, err := tx.Exec("INSERT INTO incident_line (workspace, incident, id, at, actor, text) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
