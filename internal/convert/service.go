@@ -62,6 +62,21 @@ func (s *Service) Jobs(r *job.Runner) {
 		}
 		return s.Run(ctx, a.ID)
 	})
+	r.GivenUp(Kind, func(ctx context.Context, j job.Job, why string) error {
+		var a Args
+		if err := j.Bind(&a); err != nil {
+			return err
+		}
+		c, err := s.Get(ctx, a.ID)
+		if problem.Is(err, problem.NotFound) || err == nil && c.State != Running {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		c.Result.Reason = "The conversion was given up after its last attempt: " + why
+		return s.end(ctx, c)
+	})
 }
 
 // Start records a wish and starts the work. It fails with problem.Conflict unless the version is ready.
@@ -126,12 +141,17 @@ func (s *Service) Run(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("convert %s/%d: %w", c.Model, c.Version, err)
 	}
+	return s.end(ctx, c)
+}
+
+// end writes how a conversion ended: refused when there is a reason. One that has ended is left as it is.
+func (s *Service) end(ctx context.Context, c Conversion) error {
 	if c.State = Done; c.Result.Reason != "" {
 		c.State = Refused
 	}
 	now := s.Now().UTC().Truncate(time.Microsecond)
 	c.EndedAt = &now
-	err = s.DB.Write(ctx, func(tx db.Scope) error {
+	err := s.DB.Write(ctx, func(tx db.Scope) error {
 		first, err := finish(tx, c)
 		if err != nil || !first {
 			return err

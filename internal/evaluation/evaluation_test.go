@@ -3,6 +3,7 @@ package evaluation
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ import (
 	"keelson/internal/engine/cel"
 	"keelson/internal/engine/xgboost"
 	"keelson/internal/inventory"
+	"keelson/internal/job"
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 	"keelson/internal/score"
@@ -408,4 +411,51 @@ func TestOverHTTP(t *testing.T) {
 			t.Errorf("POST %s gives %d %v, want %d", body, code, out, want)
 		}
 	}
+}
+
+func TestAnEvaluationThatIsGivenUpHasFailed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d, nil)
+		v := w.register(t, "risk", booster(t, "logistic_named.ubj"))
+		ctx := as("ada")
+		e, err := w.Start(ctx, "risk", v.Number, Suite{Name: "s", Tests: []Test{{Name: "fine", Kind: Metric, Metric: "auc", Min: number(0.5)}}}, "patients", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Every process that runs it dies, until its attempts and those beyond are used up.
+		by := `'["gone"]'`
+		if d.Postgres() {
+			by = `'{gone}'`
+		}
+		if err := d.Write(ctx, func(tx db.Scope) error {
+			_, err := tx.Exec("UPDATE river_job SET state = 'running', attempted_by = " + by + ", attempt = max_attempts + 10 WHERE kind = 'evaluation.run'")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r := &job.Runner{DB: d, Log: w.Log, Node: "n"}
+		w.Jobs(r)
+		run, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(run) }()
+		for end := time.Now().Add(20 * time.Second); ; {
+			if e, err = w.Evaluation(ctx, e.ID); err != nil || e.State != Running || time.Now().After(end) {
+				break
+			}
+			<-time.After(20 * time.Millisecond)
+		}
+		stop()
+		if err := errors.Join(err, <-done); err != nil {
+			t.Fatal(err)
+		}
+		if e.State != Failed || e.EndedAt == nil || !slices.Equal(e.Failures(), []string{"carried out: The suite could not be carried out: every process that worked on it died"}) {
+			t.Errorf("%+v", e)
+		}
+		if err := w.Run(ctx, e.ID); err != nil { // a late attempt changes nothing
+			t.Fatal(err)
+		}
+		if again, err := w.Evaluation(ctx, e.ID); err != nil || again.State != Failed {
+			t.Errorf("%+v, %v", again, err)
+		}
+	})
 }

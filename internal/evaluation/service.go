@@ -56,6 +56,26 @@ func (s *Service) Jobs(r *job.Runner) {
 		}
 		return s.Run(ctx, a.ID)
 	})
+	r.GivenUp(RunKind, func(ctx context.Context, j job.Job, why string) error {
+		var a RunArgs
+		if err := j.Bind(&a); err != nil {
+			return err
+		}
+		return s.abandon(ctx, a.ID, why)
+	})
+}
+
+// abandon ends an evaluation that could not be carried out as failed, with the reason as a test that did not pass.
+func (s *Service) abandon(ctx context.Context, id, why string) error {
+	e, err := s.Evaluation(ctx, id)
+	if problem.Is(err, problem.NotFound) {
+		return nil
+	}
+	if err != nil || e.State != Running {
+		return err
+	}
+	e.Tests = append(e.Tests, Result{Name: "carried out", Kind: Signature, State: Failed, Detail: "The suite could not be carried out: " + clip(why)})
+	return s.end(ctx, e, Failed, 0)
 }
 
 // Start begins an evaluation of a ready version; datasetVersion 0 is the newest. It ends in the background.
@@ -128,14 +148,18 @@ func (s *Service) Run(ctx context.Context, id string) error {
 	if err := s.judge(ctx, &e); err != nil {
 		return fmt.Errorf("run suite %s on %s/%d: %w", e.Suite, e.Model, e.Version, err)
 	}
-	e.State = Passed
-	failed := e.Failures()
-	if len(failed) > 0 {
-		e.State = Failed
+	state := Passed
+	if len(e.Failures()) > 0 {
+		state = Failed
 	}
-	end := s.Now().UTC().Truncate(time.Microsecond)
-	e.EndedAt = &end
-	err = s.DB.Write(ctx, func(tx db.Scope) error {
+	return s.end(ctx, e, state, time.Since(begun))
+}
+
+// end writes how an evaluation ended; one that has ended is left as it is.
+func (s *Service) end(ctx context.Context, e Evaluation, state string, took time.Duration) error {
+	end, failed := s.Now().UTC().Truncate(time.Microsecond), e.Failures()
+	e.State, e.EndedAt = state, &end
+	err := s.DB.Write(ctx, func(tx db.Scope) error {
 		mine, err := finish(tx, e)
 		if err != nil || !mine {
 			return err
@@ -143,11 +167,11 @@ func (s *Service) Run(ctx context.Context, id string) error {
 		subject := fmt.Sprintf("model/%s/%d", e.Model, e.Version)
 		detail := map[string]any{"id": e.ID, "model": e.Model, "version": e.Version, "suite": e.Suite, "state": e.State, "failed": failed,
 			"artifact_digest": e.ArtifactDigest, "dataset_digest": e.DatasetDigest, "metrics": e.Metrics}
-		return errors.Join(event.Publish(tx, EventFinished, subject, detail), usage.Book(tx, e.Model, "compute_seconds", time.Since(begun).Seconds(), "evaluation/"+e.ID),
+		return errors.Join(event.Publish(tx, EventFinished, subject, detail), usage.Book(tx, e.Model, "compute_seconds", took.Seconds(), "evaluation/"+e.ID),
 			audit.Record(tx, "evaluation."+e.State, subject, detail))
 	})
 	if err != nil {
-		return fmt.Errorf("end evaluation %s: %w", id, err)
+		return fmt.Errorf("end evaluation %s: %w", e.ID, err)
 	}
 	s.Log.InfoContext(ctx, "evaluation ended", "model", e.Model, "version", e.Version, "suite", e.Suite, "state", e.State, "failed", len(failed))
 	return nil

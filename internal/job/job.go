@@ -125,6 +125,8 @@ type Runner struct {
 
 	handlers map[string]Handler
 	every    []periodic
+	lost     map[string]LastWords
+	heard    map[int64]bool // given up jobs whose last words were heard; of one goroutine
 }
 
 type periodic struct {
@@ -142,6 +144,20 @@ func (r *Runner) Handle(kind string, h Handler) {
 		panic("job: two handlers for " + kind)
 	}
 	r.handlers[kind] = h
+}
+
+// LastWords is told of a job that was given up, and why in one sentence or error text. It acts as the handler does, is
+// called at least once, and again when it fails.
+type LastWords func(ctx context.Context, j Job, why string) error
+
+// GivenUp registers what follows when a job of a kind is given up: its last attempt failed, or it went down with every
+// process that ran it. What the job was to end is ended there.
+func (r *Runner) GivenUp(kind string, do LastWords) {
+	if r.lost == nil {
+		r.lost, r.heard = map[string]LastWords{}, map[int64]bool{}
+		r.Every("job.given-up", time.Second, r.hear)
+	}
+	r.lost[kind] = do
 }
 
 // Every calls do again and again with a pause, in one process at a time; an error is logged.
@@ -162,8 +178,13 @@ func (w *worker) NextRetry(j *river.Job[envelope]) time.Time {
 	return time.Now().Add(min(time.Second<<min(max(j.Attempt-1, 0), 6), time.Minute))
 }
 
+// acting is the context of work for a workspace, in the name of a kind of job.
+func acting(ctx context.Context, kind, workspace string) context.Context {
+	return caller.WithWorkspace(caller.System(ctx, "job:"+kind), workspace)
+}
+
 func (w *worker) Work(ctx context.Context, j *river.Job[envelope]) error {
-	ctx = caller.WithWorkspace(caller.System(ctx, "job:"+j.Kind), j.Args.Workspace)
+	ctx = acting(ctx, j.Kind, j.Args.Workspace)
 	err := w.handle(ctx, Job{ID: j.ID, Kind: j.Kind, Attempt: j.Attempt, Args: j.Args.Args})
 	if err != nil && ctx.Err() == nil {
 		w.log.WarnContext(ctx, "a job failed", "job", j.ID, "kind", j.Kind, "attempt", j.Attempt, "error", err)

@@ -161,7 +161,19 @@ func TestAJobThatTakesEveryProcessWithItIsGivenUp(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
+		lost := make(chan string, 9)
+		r.GivenUp("deadly", func(ctx context.Context, j job.Job, why string) error {
+			var a args
+			if err := j.Bind(&a); err != nil || a.N != 1 || caller.Workspace(ctx) != caller.DefaultWorkspace {
+				t.Errorf("%+v in %q: %v", j, caller.Workspace(ctx), err)
+			}
+			lost <- why
+			return nil
+		})
 		start(t, r)
+		if why := wait(t, lost, "the last words"); why != "every process that worked on it died" {
+			t.Errorf("it was given up because %q", why)
+		}
 		if j := wait(t, got, "the rescue"); j.Kind != "unlucky" || j.Attempt != 4 {
 			t.Fatalf("got %+v", j)
 		}
@@ -170,6 +182,30 @@ func TestAJobThatTakesEveryProcessWithItIsGivenUp(t *testing.T) {
 			return tx.QueryRow("SELECT state FROM river_job WHERE kind = 'deadly'").Scan(&state)
 		}); err != nil || state != "discarded" {
 			t.Errorf("the deadly one is %s, %v", state, err)
+		}
+	})
+}
+
+func TestTheLastWordsOfAJobAreHeardUntilTheyAreUnderstood(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := caller.WithWorkspace(context.Background(), "lab")
+		r := runner(d, "node-1")
+		r.Handle("doomed", func(context.Context, job.Job) error { return errors.New("there is no \"disk\"") })
+		words := make(chan string, 9)
+		times := 0
+		r.GivenUp("doomed", func(ctx context.Context, j job.Job, why string) error {
+			if times++; times == 1 {
+				return errors.New("not now")
+			}
+			words <- caller.Workspace(ctx) + ": " + why
+			return nil
+		})
+		if err := d.Write(ctx, func(tx db.Scope) error { return job.Enqueue(tx, "doomed", args{1}, job.MaxAttempts(2)) }); err != nil {
+			t.Fatal(err)
+		}
+		start(t, r)
+		if got := wait(t, words, "the last words"); got != `lab: there is no "disk"` {
+			t.Errorf("heard %s", got)
 		}
 	})
 }

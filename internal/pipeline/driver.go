@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"keelson/internal/audit"
@@ -95,7 +96,7 @@ func (d *driver) loop(parent context.Context) (err error) {
 			for len(active) > 0 {
 				delete(active, (<-endings).step)
 			}
-			return d.finish(parent, true)
+			return d.finish(parent, true, "")
 		}
 		next := ready(r.Steps)
 		for _, st := range r.Steps {
@@ -105,7 +106,7 @@ func (d *driver) loop(parent context.Context) (err error) {
 			}
 		}
 		if len(active) == 0 {
-			return d.finish(ctx, false)
+			return d.finish(ctx, false, "")
 		}
 		select {
 		case <-ctx.Done():
@@ -148,8 +149,47 @@ func (d *driver) change(ctx context.Context, do func(tx db.Scope, r *Run) error)
 	})
 }
 
-// finish ends the run: what never ran is skipped or cancelled, the digest of what was made is computed.
-func (d *driver) finish(ctx context.Context, cancelled bool) error {
+// abandon ends a run whose last driver failed: what it left running has failed for that reason, what never ran is skipped.
+func (s *Service) abandon(ctx context.Context, id string, fence int64, why string) error {
+	d := &driver{Service: s, id: id, fence: fence}
+	var r Run
+	err := s.DB.Write(ctx, func(tx db.Scope) (err error) {
+		if err = s.store.claim(tx, id, fence); err != nil {
+			return err
+		}
+		if r, err = s.store.run(tx, id); err != nil || r.Ended() {
+			return err
+		}
+		d.p, err = s.store.pipeline(tx, r.Pipeline, r.PipelineVersion)
+		return err
+	})
+	if errors.Is(err, errFenced) || problem.Is(err, problem.NotFound) || err == nil && r.Ended() {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("give up run %s: %w", id, err)
+	}
+	for _, st := range r.Steps {
+		if st.State != Running {
+			continue
+		}
+		a := &attempt{driver: d, run: r, step: st, id: taskID(id, st)}
+		if err := errors.Join(a.abandon(ctx), a.Executor.Forget(ctx, a.id), a.removeWork()); err != nil {
+			s.Log.WarnContext(ctx, "a step of a run that was given up could not be cleared away", "run", id, "step", st.Name, "error", err)
+		}
+	}
+	if len(why) > 1000 {
+		why = strings.ToValidUTF8(why[:1000], "") + "..."
+	}
+	if err := d.finish(ctx, false, "The run was given up after its last attempt: "+why); !errors.Is(err, errFenced) {
+		return err
+	}
+	return nil
+}
+
+// finish ends the run: what never ran is skipped or cancelled, the digest of what was made is computed. A reason ends it as
+// failed, with whatever runs.
+func (d *driver) finish(ctx context.Context, cancelled bool, reason string) error {
 	var done Run
 	err := d.change(ctx, func(tx db.Scope, r *Run) error {
 		lost := blocked(r.Steps)
@@ -158,6 +198,10 @@ func (d *driver) finish(ctx context.Context, cancelled bool) error {
 			switch {
 			case cancelled && !st.ended():
 				st.State, st.Error = Cancelled, "The run was cancelled."
+			case reason != "" && st.State == Running:
+				st.State, st.Error = Failed, reason
+			case reason != "" && !st.ended():
+				st.State, st.Error = Skipped, "The run was given up."
 			case slices.Contains(lost, st.Name):
 				st.State, st.Error = Skipped, "Something it needs did not succeed."
 			default:
@@ -171,7 +215,9 @@ func (d *driver) finish(ctx context.Context, cancelled bool) error {
 		}
 		now := d.Now()
 		r.EndedAt = &now
-		if r.State, r.Error = outcome(r.Steps); r.State == Succeeded {
+		if r.State, r.Error = outcome(r.Steps); reason != "" {
+			r.State, r.Error = Failed, reason
+		} else if r.State == Succeeded {
 			r.ContentDigest = contentDigest(d.p, *r)
 		}
 		done = *r

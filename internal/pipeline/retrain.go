@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,37 +66,51 @@ func (s *Service) again(ctx context.Context, why breach) (run, waits string, err
 	if pause == 0 {
 		pause = defaultCooldown
 	}
-	var last time.Time
-	var busy bool
+	// In the transaction of the start, so that of two causes on two nodes in one moment one waits.
 	var own string
-	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
-		if own, err = s.store.startedBy(tx, p.Name, why.Window); err == nil {
-			last, busy, err = s.store.lastMonitorRun(tx, p.Name)
+	judge := func(tx db.Scope) (err error) {
+		waits = ""
+		if own, err = s.store.startedBy(tx, p.Name, why.Window); err != nil || own != "" {
+			return errors.Join(err, errWaits) // this cause has started it before: events come at least once
 		}
-		return err
-	}); err != nil {
-		return "", "", err
+		last, busy, err := s.store.lastMonitorRun(tx, p.Name)
+		switch {
+		case err != nil:
+			return err
+		case busy:
+			waits = "A run of the pipeline is under way."
+		case !last.IsZero() && s.Now().Sub(last) < pause:
+			waits = fmt.Sprintf("A monitor started the pipeline less than %s ago.", pause)
+		default:
+			return nil
+		}
+		return errWaits
 	}
-	switch {
-	case own != "":
-		return own, "", nil // this cause has started it before: events come at least once
-	case busy:
-		return s.skip(ctx, why, "A run of the pipeline is under way.")
-	case !last.IsZero() && s.Now().Sub(last) < pause:
-		return s.skip(ctx, why, fmt.Sprintf("A monitor started the pipeline less than %s ago.", pause))
+	var r Run
+	err = s.DB.Read(ctx, judge) // mostly it ends here, without looking for data
+	if err == nil {
+		r, err = s.start(ctx, p.Name, Request{}, Trigger{Kind: ByMonitor, Ref: why.Window}, judge)
 	}
-	r, err := s.Start(ctx, p.Name, Request{}, Trigger{Kind: ByMonitor, Ref: why.Window})
 	if problem.Is(err, problem.Conflict) { // for the same cause, a moment ago: which run it is, is what was asked
 		if e := s.DB.Read(ctx, func(tx db.Scope) (e error) { own, e = s.store.startedBy(tx, p.Name, why.Window); return e }); e != nil || own != "" {
 			return own, "", e
 		}
 		return "", "Another run of the pipeline was started a moment ago.", nil
 	}
+	if errors.Is(err, errWaits) {
+		if own != "" {
+			return own, "", nil
+		}
+		return s.skip(ctx, why, waits)
+	}
 	if p, ok := problem.As(err); ok && p.Kind == problem.Invalid {
 		return s.skip(ctx, why, p.Detail)
 	}
 	return r.ID, "", err
 }
+
+// errWaits says that a cause starts nothing now.
+var errWaits = errors.New("the pipeline waits")
 
 func (s *Service) skip(ctx context.Context, why breach, reason string) (run, waits string, err error) {
 	return "", reason, s.DB.Write(ctx, func(tx db.Scope) error {

@@ -137,6 +137,14 @@ func (s *Service) Jobs(r *job.Runner) {
 		// Later jobs and later attempts have larger numbers, so an older driver's writes are refused.
 		return s.drive(ctx, args.Run, j.ID<<20|int64(j.Attempt))
 	})
+	r.GivenUp(jobDrive, func(ctx context.Context, j job.Job, why string) error {
+		var args struct{ Run string }
+		if err := j.Bind(&args); err != nil {
+			return err
+		}
+		s.setUp()
+		return s.abandon(ctx, args.Run, j.ID<<20|int64(j.Attempt), why)
+	})
 }
 
 // Save stores a project file and its source as the pipeline's next version; the same content again is the same version.
@@ -219,6 +227,11 @@ type Request struct {
 
 // Start records a run and queues it.
 func (s *Service) Start(ctx context.Context, name string, in Request, why Trigger) (Run, error) {
+	return s.start(ctx, name, in, why, func(db.Scope) error { return nil })
+}
+
+// start is Start of what may says in the same transaction may start.
+func (s *Service) start(ctx context.Context, name string, in Request, why Trigger, may func(db.Scope) error) (Run, error) {
 	var p Pipeline
 	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
 		p, err = s.store.pipeline(tx, name, in.Version)
@@ -245,6 +258,9 @@ func (s *Service) Start(ctx context.Context, name string, in Request, why Trigge
 		r.Steps = append(r.Steps, Step{Name: o.Name, Kind: o.Kind, Needs: o.Needs, State: Waiting})
 	}
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
+		if err := may(tx); err != nil {
+			return err
+		}
 		if err := s.store.insertRun(tx, r); err != nil {
 			return err
 		}

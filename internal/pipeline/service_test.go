@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -525,6 +526,64 @@ func TestABreachedMonitorStartsThePipelineOnce(t *testing.T) {
 		breach("w3", "c")
 		if count() != 2 {
 			t.Error("after the cool-down a new window starts a run")
+		}
+	})
+}
+
+func TestOfManyCausesAtOnceOneStartsThePipeline(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d, &neighbours{}, t.TempDir(), "n1")
+		w.stop() // so that the runs stay queued, as they do while every worker is busy
+		w.save(t, "name: c\nretrain: {cooldown: 1h}\nsteps:\n  a: {kind: command, run: [\"true\"]}\n", map[string]string{"a": "b"})
+		other := &Service{DB: d, Blobs: w.blobs, Log: w.Log, Now: time.Now, Data: w.neighbours, Registry: w.neighbours, Evaluate: w.neighbours, Tokens: w.neighbours}
+		var wg sync.WaitGroup
+		var started, waited atomic.Int32
+		for i := range 8 {
+			s := []*Service{w.Service, other}[i%2]
+			wg.Go(func() {
+				run, waits, err := s.Again(w.ctx, "c", "m", "e", fmt.Sprint("cause ", i))
+				switch {
+				case err != nil:
+					t.Error(err)
+				case run != "":
+					started.Add(1)
+				case waits != "":
+					waited.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(must(w.Runs(w.ctx, "c", "", 100))); n != 1 || started.Load() != 1 || waited.Load() != 7 {
+			t.Errorf("%d runs; %d causes started one, %d wait", n, started.Load(), waited.Load())
+		}
+	})
+}
+
+func TestARunWhoseLastDriverFailedEnds(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d, &neighbours{}, t.TempDir(), "n1")
+		w.save(t, "name: c\nsteps:\n  a: {kind: command, run: [\"sleep\", \"60\"]}\n  b: {kind: command, needs: [a], run: [\"true\"]}\n  c: {kind: command, run: [\"sleep\", \"60\"]}\n", map[string]string{"x": "y"})
+		id := w.start(t, "c", Request{}).ID
+		w.until(t, id, "both steps run", func(r Run) bool { return r.Steps[0].State == Running && r.Steps[2].State == Running })
+		// Every process that drives it dies: its job is left running by a node that is gone, beyond all attempts.
+		w.stop()
+		by := `'["gone"]'`
+		if d.Postgres() {
+			by = `'{gone}'`
+		}
+		if err := d.Write(w.ctx, func(tx db.Scope) error {
+			_, err := tx.Exec("UPDATE river_job SET state = 'running', attempted_by = " + by + ", attempt = max_attempts + 10 WHERE kind = 'pipeline.drive'")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		w = newWorld(t, d, w.neighbours, t.TempDir(), "n2")
+		r := w.end(t, id)
+		if r.State != Failed || !strings.Contains(r.Error, "given up after its last attempt: every process that worked on it died") || r.EndedAt == nil {
+			t.Errorf("%s: %s", r.State, r.Error)
+		}
+		if got := []string{r.Steps[0].State, r.Steps[1].State, r.Steps[2].State}; !slices.Equal(got, []string{Failed, Skipped, Failed}) {
+			t.Errorf("the steps are %v", got)
 		}
 	})
 }
