@@ -5244,6 +5244,8 @@ export interface components {
              * @description first row of the first of the windows in a row that were over the limit
              */
             since?: string;
+            /** @description of value and limit, where a custom metric has one */
+            unit?: string;
             /** Format: double */
             value: number;
             /**
@@ -5252,7 +5254,7 @@ export interface components {
              */
             windows?: number;
         };
-        MonitorDrifted: {
+        MonitorDrifted2: {
             /** @enum {string} */
             direction?: "up" | "down";
             feature: string;
@@ -5268,8 +5270,53 @@ export interface components {
              */
             overall: number | null;
             segment: string;
+            /** @description of one that was found */
+            slice?: components["schemas"]["MonitorDriftedSlice"];
             /** Format: double */
             value: number;
+        };
+        MonitorDrifted3: {
+            /** @enum {string} */
+            direction?: "up" | "down";
+            feature: string;
+            /** @enum {string} */
+            kind: "data" | "prediction";
+            /** Format: double */
+            limit: number;
+            /** @description the measure of the effect size */
+            metric: string;
+            /**
+             * Format: double
+             * @description the same measure over all rows; null where it is undefined
+             */
+            overall: number | null;
+            segment: string;
+            /** @description of one that was found */
+            slice?: components["schemas"]["MonitorDriftedSlice"];
+            /** Format: double */
+            value: number;
+        };
+        MonitorDriftedSlice: {
+            condition: components["schemas"]["SubgroupCondition2"];
+            /**
+             * Format: int64
+             * @description pairs of a slice and a column that were large enough
+             */
+            looked_at: number;
+            /** Format: int64 */
+            reference_rows: number;
+            /**
+             * Format: int64
+             * @description of the window; of a sample, where it has more than 20,000
+             */
+            rows: number;
+            /**
+             * Format: double
+             * @description of the window's rows, 0..1
+             */
+            share: number;
+            /** Format: double */
+            share_reference: number;
         };
         MonitorEarly2: {
             /**
@@ -5712,6 +5759,8 @@ export interface components {
              * @description of the window's rows, 0..1
              */
             share: number;
+            /** @description of one that was found */
+            slice?: components["schemas"]["MonitorSlice"];
             /**
              * Format: double
              * @description null without enough outcomes; an expectation if estimated
@@ -5751,6 +5800,8 @@ export interface components {
              * @description of the window's rows, 0..1
              */
             share: number;
+            /** @description of one that was found */
+            slice?: components["schemas"]["MonitorSlice"];
             /**
              * Format: double
              * @description null without enough outcomes; an expectation if estimated
@@ -5862,6 +5913,8 @@ export interface components {
             why?: string;
         };
         MonitorResult2: {
+            /** @description no input could be compared with the reference */
+            blind?: boolean;
             breached: boolean;
             /** @description what exceeded its limit */
             causes: components["schemas"]["MonitorCause2"][] | null;
@@ -5880,6 +5933,10 @@ export interface components {
             estimate_why?: string;
             features: components["schemas"]["MonitorFeature2"][] | null;
             first_prediction: string;
+            /** @description of the inputs and of the outputs: the slice that nobody declared in which one moved furthest beyond what it moved over all rows */
+            found_drift?: components["schemas"]["MonitorDrifted2"][] | null;
+            /** @description slices that nobody declared and whose result is worse than that of the other rows by more than chance explains, the worst first, up to 5 */
+            found_segments?: components["schemas"]["MonitorPart2"][] | null;
             /**
              * Format: date-time
              * @description time of the first row
@@ -5893,6 +5950,8 @@ export interface components {
              */
             late_rows?: number;
             model: string;
+            /** @description which inputs could not be compared, and why */
+            not_compared?: string;
             /** @description null until outcomes arrive */
             performance: components["schemas"]["MonitorPerformance"];
             /** @description the outputs, compared with the version's first quiet window */
@@ -5924,8 +5983,8 @@ export interface components {
             /** Format: int64 */
             version: number;
             /** @description the segment that moved furthest for its limit, if one moved */
-            worst_drift?: components["schemas"]["MonitorDrifted"];
-            /** @description the slice, of one column or two, where the result is worst, if it is worse than chance explains */
+            worst_drift?: components["schemas"]["MonitorDrifted3"];
+            /** @description the slice, of one column or two, where the result is worst, if it is worse than chance explains; the first of found_segments */
             worst_segment?: components["schemas"]["MonitorPart3"];
         };
         MonitorResultPage: {
@@ -6037,6 +6096,47 @@ export interface components {
             /**
              * Format: int64
              * @description of the window
+             */
+            rows: number;
+        };
+        MonitorSlice: {
+            /** @description all of them hold */
+            conditions: components["schemas"]["SubgroupCondition2"][] | null;
+            /**
+             * Format: double
+             * @description by how much it is worse than there
+             */
+            gap: number;
+            /**
+             * Format: double
+             * @description the gap is at least this, with regard to all slices that were looked at
+             */
+            gap_at_least: number;
+            /**
+             * Format: double
+             * @description 95 % interval of the gap, for this slice by itself
+             */
+            gap_lower: number;
+            /** Format: double */
+            gap_upper: number;
+            /**
+             * Format: int64
+             * @description slices that were large enough
+             */
+            looked_at: number;
+            /**
+             * Format: double
+             * @description probability that chance gives this much in any of them
+             */
+            p_value: number;
+            /**
+             * Format: double
+             * @description the measure over the other rows
+             */
+            rest: number;
+            /**
+             * Format: int64
+             * @description rows of the window that were looked at: those with an outcome, or all of an estimate; a sample of more than 50,000
              */
             rows: number;
         };
@@ -6798,6 +6898,11 @@ export interface components {
             title?: string;
         };
         PredictionErased: {
+            /**
+             * Format: int64
+             * @description files of damaged parts of the log that were removed whole, for nothing tells whom they are about
+             */
+            damaged_files: number;
             /**
              * Format: int64
              * @description files that were written again without the person
@@ -7824,6 +7929,25 @@ export interface components {
              * @description the version that made the decision
              */
             version: number;
+        };
+        SubgroupCondition2: {
+            /**
+             * Format: double
+             * @description the value is larger
+             */
+            above?: number;
+            /**
+             * Format: double
+             * @description the value is not larger
+             */
+            at_most?: number;
+            column: string;
+            /** @description there is no value */
+            missing?: boolean;
+            /** @description the value is none of the most frequent words */
+            rare?: boolean;
+            /** @description the value is this word */
+            word?: string;
         };
         TellInputBody: {
             items: components["schemas"]["Item4"][] | null;

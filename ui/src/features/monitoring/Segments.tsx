@@ -7,18 +7,20 @@ import { Shift } from "./Shift";
 
 type Part = NonNullable<Window["segments"]>[number];
 type Region = NonNullable<Window["segment_drift"]>[number];
+type Found = NonNullable<Window["found_drift"]>[number];
 type Cloud = NonNullable<Window["embeddings"]>[number];
 
 /** One line of the table: what is known of a segment's result and of how far it moved. */
-interface Line { name: string; rows: number; share: number; part?: Part; region?: Region; found?: boolean }
+interface Line { name: string; rows: number; share: number; part?: Part; region?: Region; drift?: Found; found?: boolean }
 
-/** The declared segments, and the slice that was found to be worst when it is none of them. */
+/** The slices that were found to be worst and those where something moved most, then the declared segments. */
 function lines(w: Window): Line[] {
   const out = new Map<string, Line>();
+  const worst = w.worst_segment as Part | null | undefined; // null where the description knows only the object
+  for (const part of w.found_segments ?? (worst ? [worst] : [])) out.set(part.name, { name: part.name, rows: part.rows, share: part.share, part, found: true });
+  for (const drift of w.found_drift ?? []) if (drift.slice) out.set(drift.segment, { name: drift.segment, rows: drift.slice.rows, share: drift.slice.share, found: true, ...out.get(drift.segment), drift });
   for (const part of w.segments ?? []) out.set(part.name, { name: part.name, rows: part.rows, share: part.share, part });
   for (const region of w.segment_drift ?? []) out.set(region.name, { ...(out.get(region.name) ?? { name: region.name, rows: region.rows, share: region.share }), region });
-  const worst = w.worst_segment as Part | null | undefined; // null where the description knows only the object
-  if (worst && !out.has(worst.name)) out.set(worst.name, { name: worst.name, rows: worst.rows, share: worst.share, part: worst, found: true });
   return [...out.values()];
 }
 
@@ -34,17 +36,23 @@ export function Segments({ at }: { at: Window }) {
     { key: "name", head: m.monitor.segment, cell: (x) => <span className="row">{x.name}{x.found && <Chip tone="info">{m.monitor.segmentFound}</Chip>}{x.name === worst && <Chip tone="warn">{m.monitor.segmentWorst}</Chip>}</span> },
     { key: "rows", head: m.monitor.segmentRows, right: true, cell: (x) => `${count(x.rows)} (${percent(x.share)})` },
     { key: "result", head: m.monitor.segmentResult, right: true, cell: (x) => <Result part={x.part} /> },
-    { key: "shift", head: m.monitor.shift, cell: (x) => (x.region ? <Shift shift={x.region.shift} /> : "–") },
-    { key: "lead", head: m.monitor.segmentLead, cell: (x) => <Lead region={x.region} /> },
+    { key: "shift", head: m.monitor.shift, cell: (x) => (x.drift ? <Shift shift="moved" /> : x.region ? <Shift shift={x.region.shift} /> : "–") },
+    { key: "lead", head: m.monitor.segmentLead, cell: (x) => (x.drift ? <Moved drift={x.drift} /> : <Lead region={x.region} />) },
   ];
   return <Panel title={m.monitor.segments(rows.length)} id="segments" flush><DataTable label={m.monitor.segmentTable} rows={rows} columns={columns} rowKey={(x) => x.name} /></Panel>;
 }
 
 function Result({ part }: { part?: Part }) {
   if (!part || part.value === null) return <span className="dim" title={part?.why}>{m.monitor.segmentUnknown}</span>;
-  const text = part.metric === "rmse" ? fixed(part.value) : percent(part.value, 1);
-  const all = part.overall === undefined ? "" : m.monitor.segmentOfAll(part.metric === "rmse" ? fixed(part.overall) : percent(part.overall, 1));
-  return <span>{part.estimated ? m.monitor.estimateOf(text) : text} <span className="dim">{all}</span></span>;
+  const write = (v: number) => (part.metric === "rmse" ? fixed(v) : percent(v, 1));
+  const text = write(part.value);
+  const slice = part.slice as NonNullable<Part["slice"]> | null | undefined;
+  const beside = slice ? m.monitor.segmentOfOthers(write(slice.rest)) : part.overall === undefined ? "" : m.monitor.segmentOfAll(write(part.overall));
+  return <span title={slice ? m.monitor.segmentGap(write(slice.gap_lower), write(slice.gap_upper), count(slice.looked_at)) : undefined}>{part.estimated ? m.monitor.estimateOf(text) : text} <span className="dim">{beside}</span></span>;
+}
+
+function Moved({ drift }: { drift: Found }) {
+  return <span title={number(drift.overall) === null ? undefined : m.monitor.segmentOfAll(`PSI ${fixed(number(drift.overall) ?? undefined)}`)}>{drift.feature} <span className="dim num">PSI {fixed(drift.value)}</span></span>;
 }
 
 function Lead({ region }: { region?: Region }) {

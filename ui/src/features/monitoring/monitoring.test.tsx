@@ -51,8 +51,26 @@ it("shows how segments fare: the worst one, an expected result as one, what move
   })]));
   show(<ModelMonitoring model="screening" />);
   const segments = within(await screen.findByRole("table", { name: "Segments of this window" })).getAllByRole("row").slice(1);
-  expect(segments.map((r) => within(r).getAllByRole("cell").map((c) => c.textContent).join(" | "))).toEqual(["age < 40 | 200 (50 %) | 95.0 % all: 90.0 % | – | –", expect.stringMatching(/^age >= 40.*worst \| 200 \(50 %\) \| .*71\.0 %.*all: 90\.0 % \| .*moved \| income PSI 0\.400$/)]);
+  expect(segments.map((r) => within(r).getAllByRole("cell").map((c) => c.textContent).join(" | "))).toEqual([expect.stringMatching(/^age >= 40.*worst \| 200 \(50 %\) \| .*71\.0 %.*all: 90\.0 % \| .*moved \| income PSI 0\.400$/), "age < 40 | 200 (50 %) | 95.0 % all: 90.0 % | – | –"]);
   expect(within(screen.getByRole("table", { name: "Vectors of this window" })).getByText("0.070")).toBeTruthy();
+  expect(await findings()).toEqual([]);
+});
+
+it("marks segments that were found, names the result of the others and what moved most in one", async () => {
+  const slice = { conditions: [], rest: 0.9, gap: 0.19, gap_lower: 0.11, gap_upper: 0.28, gap_at_least: 0.05, p_value: 0.001, looked_at: 1234, rows: 400 };
+  const worst = { name: "region is north and age is above 60", rows: 60, share: 0.15, labelled: 60, metric: "accuracy", value: 0.71, overall: 0.87, slice };
+  serve(routes([win("w2", true, {
+    worst_segment: worst, found_segments: [worst, { ...worst, name: "income is missing", estimated: true }],
+    found_drift: [{ segment: "region is south", kind: "data", feature: "texture", metric: "psi", value: 0.9, limit: 0.4, overall: 0.02, direction: "up", slice: { condition: { column: "region" }, rows: 90, reference_rows: 100, share: 0.225, share_reference: 0.2, looked_at: 300 } }],
+  })]));
+  show(<ModelMonitoring model="screening" />);
+  const segments = within(await screen.findByRole("table", { name: "Segments of this window" })).getAllByRole("row").slice(1);
+  expect(segments.map((r) => within(r).getAllByRole("cell").map((c) => c.textContent).join(" | "))).toEqual([
+    "region is north and age is above 60◷found▲worst | 60 (15 %) | 71.0 % others: 90.0 % | – | –",
+    "income is missing◷found | 60 (15 %) | 71.0 %, estimated others: 90.0 % | – | –",
+    expect.stringMatching(/^region is south.found \| 90 \(2[23] %\) \| not known yet \| .*moved \| texture PSI 0\.900$/),
+  ]);
+  expect(screen.getAllByTitle("Worse than the other rows by 11.0 % to 28.0 %; found among 1,234 slices").length).toBe(2);
   expect(await findings()).toEqual([]);
 });
 
