@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-func TestExpIsTheNearestDouble(t *testing.T) {
+func TestExpIsThatOfTheCLibrary(t *testing.T) {
 	lines, err := csv.NewReader(bytes.NewReader(readFile(t, "testdata/exp.csv"))).ReadAll()
-	if err != nil || len(lines) != 2000 {
+	if err != nil || len(lines) != 4000 {
 		t.Fatal(len(lines), err)
 	}
 	for _, l := range lines {
