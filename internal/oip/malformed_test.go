@@ -60,6 +60,8 @@ var malformed = []struct {
 	{"an infinity, which the model does not take", input(`"name":"input","shape":[1,6],"datatype":"FP32","data":[1,2,"Infinity",4,5,6]`), "", 400, "infinity"},
 	{"FP16 in JSON", input(`"name":"input","shape":[1,6],"datatype":"FP16","data":[1,2,3,4,5,6]`), "", 400, "binary data only"},
 	{"two inputs of one name", `{"inputs":[{"name":"age","shape":[1],"datatype":"FP32","data":[1]},{"name":"age","shape":[1],"datatype":"FP32","data":[1]}]}`, "", 400, `Two inputs are named "age"`},
+	{"the only tensor under another name", input(`"name":"stranger","shape":[1,6],"datatype":"FP32","data":[1,2,3,4,5,6]`), "", 400, `no input "stranger"; it takes one tensor "input", or a tensor per column`},
+	{"a matrix under the name of a column", input(`"name":"age","shape":[1,6],"datatype":"FP32","data":[1,2,3,4,5,6]`), "", 400, `no input "age"`},
 	{"a shape that the model does not take", input(`"name":"input","shape":[2,3],"datatype":"FP32","data":[1,2,3,4,5,6]`), "", 400, `[n, 6]`},
 	{"a column that the model does not know", `{"inputs":[` + strings.Repeat(`{"name":"a","shape":[1],"datatype":"FP32","data":[1]},`, 1) + `{"name":"b","shape":[1],"datatype":"FP32","data":[1]}]}`, "", 400, "2 inputs"},
 	{"text for numbers", input(`"name":"input","shape":[1,6],"datatype":"BYTES","data":["1","2","3","4","5","6"]`), "", 400, "BYTES"},

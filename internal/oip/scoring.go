@@ -32,8 +32,9 @@ type scoring struct {
 
 // frame is rows of cells. Columns is nil when the cells are known by their place only.
 type frame struct {
-	Columns []string `json:"columns"`
-	Data    [][]any  `json:"data"`
+	Columns labels  `json:"columns"`
+	Data    [][]any `json:"data"`
+	objects bool    // rows or columns came as members of objects; Columns is in alphabetical order
 }
 
 // invocations answers MLflow's scoring call {"dataframe_split" | "dataframe_records" | "instances" | "inputs": …} with
@@ -65,11 +66,17 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 	var f *frame
 	if isCSV {
 		f, err = csvRows(x.body, h.limits())
-	} else if body, err = decodeScoring(x.body); err == nil {
-		f, err = body.frame(h.limits())
+	} else {
+		x.body = withoutWords(x.body)
+		if body, err = decodeScoring(x.body); err == nil {
+			f, err = body.frame(h.limits())
+		}
 	}
 	if err != nil {
 		return err
+	}
+	if f.objects && len(d.Signature.Inputs) == 1 && len(d.Signature.Inputs[0].Columns) == 0 {
+		f.arrange(firstKeys(x.body)) // the model knows its columns by their place
 	}
 	if c.Inputs, err = f.tensors(d.Signature, h.limits()); err != nil {
 		return err
@@ -129,7 +136,7 @@ func decodeScoring(b []byte) (*scoring, error) {
 	case errors.As(err, &syntax):
 		return nil, invalid("The JSON is malformed at byte %d: %s.", syntax.Offset, syntax.Error())
 	case errors.As(err, &kind):
-		return nil, invalid("The JSON has a %s where %s expects another type.", kind.Value, or(kind.Field, "the body")).At(kind.Field)
+		return nil, invalid("The JSON has %s where %s expects another type.", article(kind.Value), or(kind.Field, "the body")).At(kind.Field)
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, invalid("The JSON ends before it is whole.")
 	}
@@ -137,6 +144,13 @@ func decodeScoring(b []byte) (*scoring, error) {
 		return nil, err
 	}
 	return nil, invalid("The JSON cannot be read.").Because(err)
+}
+
+func article(noun string) string {
+	if strings.HasPrefix(noun, "a") || strings.HasPrefix(noun, "o") {
+		return "an " + noun
+	}
+	return "a " + noun
 }
 
 func or(a, b string) string {
@@ -194,7 +208,7 @@ func (f *frame) check(field string) error {
 // fromRecords makes a row of each object; a column that only some objects have is missing in the others. Its size is
 // checked against the limit before it is made: few bytes of ever new names would ask for a very large table.
 func fromRecords(records []map[string]any, limits tensor.Limits) (*frame, error) {
-	f := &frame{Columns: []string{}}
+	f := &frame{Columns: labels{}, objects: true}
 	known := map[string]bool{}
 	for _, r := range records {
 		for name := range r {
@@ -252,7 +266,7 @@ func fromList(v any, field string, limits tensor.Limits) (*frame, error) {
 
 // fromColumns takes {"column": [values]}, or {"input": [[row], …]} with one matrix.
 func fromColumns(columns map[string]any, limits tensor.Limits) (*frame, error) {
-	f := &frame{Columns: []string{}}
+	f := &frame{Columns: labels{}, objects: true}
 	for name := range columns {
 		f.Columns = append(f.Columns, name)
 	}
@@ -429,7 +443,7 @@ func appendCell(t *tensor.Tensor, v any) bool {
 	switch {
 	case isNumber:
 		f, err := digits.Float64()
-		if err != nil {
+		if err != nil && strings.TrimPrefix(digits.String(), "-") != infinite {
 			return false
 		}
 		number = f
@@ -452,7 +466,7 @@ func appendCell(t *tensor.Tensor, v any) bool {
 	switch t.Type {
 	case tensor.FP16, tensor.BF16, tensor.FP32:
 		t.F32 = append(t.F32, float32(number))
-		return !math.IsInf(float64(float32(number)), 0)
+		return math.IsInf(number, 0) || !math.IsInf(float64(float32(number)), 0)
 	case tensor.FP64:
 		t.F64 = append(t.F64, number)
 		return true

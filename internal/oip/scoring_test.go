@@ -112,7 +112,7 @@ func TestMLflowsScoringCall(t *testing.T) {
 	}
 	for _, c := range []struct{ name, model, body, want string }{
 		{"nothing", "scores", ``, "ends before"},
-		{"no JSON", "scores", `{"instances":[[NaN]]}`, "malformed at byte"},
+		{"no JSON", "scores", `{"instances":[[nan]]}`, "malformed at byte"},
 		{"two documents", "scores", `{"instances":[]} {}`, "something follows"},
 		{"no form", "scores", `{}`, "exactly one of"},
 		{"two forms", "scores", `{"instances":[[1]],"inputs":[[1]]}`, "exactly one of"},
@@ -168,6 +168,46 @@ func TestColumnsOfAMatrixWithoutNamesAreCalledByTheirPlaces(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+func TestScoringReadsWhatPythonWrites(t *testing.T) {
+	h := start(t)
+	ask := func(t *testing.T, model, body string) string {
+		t.Helper()
+		got := h.call("POST", "/v2/models/"+model+"/invocations", []byte(body))
+		if got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		return string(got.body)
+	}
+	for _, c := range []struct{ name, model, body, as string }{
+		{"a frame without names has numbers for them", "classes", `{"dataframe_split":{"columns":[0,1,2,3,4,5],"data":[[6,5,4,3,2,1]]}}`, `{"instances":[[6,5,4,3,2,1]]}`},
+		{"NaN is a missing value", "classes", `{"inputs":[[NaN,5,4,3,2,NaN]]}`, `{"inputs":[[null,5,4,3,2,null]]}`},
+		{"records of a model without names keep the order of the first", "classes", `{"dataframe_records":[{"z":6,"y":5,"a":4,"d":3,"c":2,"b":1},{"a":4,"b":1,"c":2,"d":3,"y":5,"z":6}]}`, `{"instances":[[6,5,4,3,2,1],[6,5,4,3,2,1]]}`},
+		{"so do instances", "classes", `{"params":{"x":{"a":[1]}},"instances":[{"f9":6,"f10":5,"f11":4,"d":3,"c":2,"b":1}]}`, `{"instances":[[6,5,4,3,2,1]]}`},
+		{"and inputs", "classes", `{"inputs":{"z":[6],"y":[5],"a":[4],"d":[3],"c":[2],"b":[1]}}`, `{"instances":[[6,5,4,3,2,1]]}`},
+		{"text with the words stays", "rules", `{"dataframe_records":[{"score":0.95,"age":30,"ward":"NaN \" Infinity"}]}`, `{"dataframe_records":[{"score":0.95,"age":30,"ward":"onco"}]}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got, want := ask(t, c.model, c.body), ask(t, c.model, c.as); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		})
+	}
+	for body, want := range map[string]string{
+		`{"inputs":[[Infinity,1,1,1,1,1]]}`:                    "infinity",
+		`{"inputs":[[-Infinity,1,1,1,1,1]]}`:                   "infinity",
+		`{"inputs":[[1e999,1,1,1,1,1]]}`:                       "not of the datatype FP32",
+		`{"inputs":[[N,1,1,1,1,1]]}`:                           "malformed",
+		`{"dataframe_split":{"columns":[[1]],"data":[[1]]}}`:   "Column 0 has no name",
+		`{"dataframe_split":{"columns":{},"data":[[1]]}}`:      "not a list of names",
+		`{"dataframe_split":{"columns":[1,1],"data":[[1,1]]}}`: "there twice",
+		`[1]`: "an array where the body",
+	} {
+		if got := h.call("POST", "/v2/models/classes/invocations", []byte(body)); got.status != 400 || !strings.Contains(string(got.body), want) {
+			t.Errorf("%s: %d %s, want 400 and %q", body, got.status, got.body, want)
+		}
 	}
 }
 

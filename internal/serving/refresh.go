@@ -213,15 +213,15 @@ func (s *Service) slot(ctx context.Context, n name, doc release.Document, want r
 	sig := v.model.Signature()
 	var declared engine.Signature
 	if len(want.Signature) > 0 && json.Unmarshal(want.Signature, &declared) == nil && declared.Check() == nil {
-		sig = named(sig, declared)
+		sig = withColumns(sig, declared)
 	}
 	counts := s.Metrics.slot(journal.Key{Workspace: n.workspace, Endpoint: n.endpoint, Version: want.Version, Slot: want.Kind})
 	return &slot{Slot: want, version: v, signature: sig, name: strconv.Itoa(want.Version), redact: prediction.NewRedaction(doc.Redact, sig, prediction.HashKey(s.HashKey, n.workspace)),
 		batch: newBatcher(v, int(doc.Limits.BatchRows), counts.meter), metrics: counts}, nil
 }
 
-// named takes column names that the version's record knows and the file does not.
-func named(own, declared engine.Signature) engine.Signature {
+// withColumns takes column names that the version's record knows and the file does not.
+func withColumns(own, declared engine.Signature) engine.Signature {
 	own.Inputs = slices.Clone(own.Inputs)
 	for i := range own.Inputs {
 		for _, d := range declared.Inputs {

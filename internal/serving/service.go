@@ -199,6 +199,23 @@ func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
 	}
 }
 
+// named fails when a model's only input comes under another name. Engines of matrices read the only tensor of a call
+// whatever its name is, so that the mistake would be answered.
+func named(in []tensor.Tensor, specs []engine.Spec) error {
+	if len(in) != 1 || len(specs) != 1 {
+		return nil
+	}
+	spec, name := &specs[0], in[0].Name
+	if name == spec.Name || len(spec.Columns) == 1 && name == spec.Columns[0] {
+		return nil
+	}
+	also := ""
+	if len(spec.Columns) > 1 {
+		also = ", or a tensor per column"
+	}
+	return problem.New(problem.Invalid, "The model has no input %q; it takes one tensor %q%s.", name, spec.Name, also).At("inputs[0].name")
+}
+
 func starting() error {
 	return problem.New(problem.Unavailable, "Serving is starting; try again in a moment.")
 }
@@ -220,6 +237,10 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 				return Answer{}, problem.New(problem.TooLarge, "The request has %d rows; %s takes %d at once.", rows, e.doc.Endpoint, limit).At(fmt.Sprintf("inputs[%d].shape", i))
 			}
 		}
+	}
+	if err := named(c.Inputs, chosen.signature.Inputs); err != nil {
+		chosen.metrics.meter.Missed(journal.Invalid)
+		return Answer{}, err
 	}
 	until := c.Deadline
 	if ms := e.doc.Limits.TimeoutMS; ms > 0 {
