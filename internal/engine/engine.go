@@ -138,6 +138,12 @@ type Sizer interface {
 	MemoryBytes() int64
 }
 
+// Decider is a model whose maker's own predict answers decisions, such as classes, where Predict answers what they are made
+// of, such as probabilities. MLflow's scoring call asks for the former. ok is false when the model makes no decisions.
+type Decider interface {
+	Decide(out []tensor.Tensor) (decided []tensor.Tensor, ok bool)
+}
+
 // Explainer is a model that can say exactly how its features made its answers. A file may lack what that takes: Explain
 // then fails with problem.Unsupported, and the model can still be asked as any other (internal/explain, Kernel). It fails
 // with problem.Invalid as Predict does, and counts on the caller to bound the rows.

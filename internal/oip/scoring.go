@@ -106,6 +106,11 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 	if err != nil {
 		return err
 	}
+	if answered, err := h.Models.Describe(c.Workspace, c.Endpoint, strconv.Itoa(answer.Version)); err == nil && answered.Decide != nil {
+		if out, ok := answered.Decide(answer.Outputs); ok {
+			answer.Outputs = out
+		}
+	}
 	x.answer = appendPredictions(x.answer[:0], &answer)
 	w.Header()["Content-Type"] = contentJSON
 	if answer.ID != "" {

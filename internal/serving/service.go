@@ -485,6 +485,8 @@ type Described struct {
 	Versions  []string // that answer, live first
 	Signature engine.Signature
 	MaxBytes  int64 // limit of a body, 0 leaves the server's own
+	// Decide makes decisions of the answers of a model that is an engine.Decider, nil for others.
+	Decide func(out []tensor.Tensor) (decided []tensor.Tensor, ok bool)
 }
 
 // Describe tells about an endpoint, or about one version there. Its error is the endpoint's problem, as Infer's.
@@ -506,6 +508,9 @@ func (s *Service) Describe(workspace, endpoint, version string) (Described, erro
 		}
 	}
 	d := Described{Endpoint: endpoint, Model: e.doc.Model, Platform: chosen.Format, Signature: chosen.signature, MaxBytes: e.doc.Limits.MaxBytes}
+	if m, ok := chosen.version.model.(engine.Decider); ok {
+		d.Decide = m.Decide
+	}
 	for _, live := range []bool{true, false} {
 		for _, r := range e.routed {
 			if (r.Kind == release.SlotLive) == live {

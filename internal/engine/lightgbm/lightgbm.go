@@ -1,7 +1,7 @@
 // Package lightgbm runs LightGBM models in pure Go: the text form that Booster.save_model writes, versions v2 to v4, all
 // boosters (gbdt, dart, goss, rf), numerical and categorical splits, the missing types None, Zero and NaN.
 //
-// Input: one tensor "input" of shape [n, k] (any name is taken when it is the only one) of any numeric type or BOOL, whose
+// Input: one tensor "input" of shape [n, k] of any numeric type or BOOL, whose
 // columns are the model's features in order; or one tensor of shape [n] or [n, 1] per feature, under its name (blanks
 // may stand for the underscores that LightGBM puts in their place), in any order. None may be left out. NaN is a missing
 // value. Where the file holds the category names of a pandas column, that column's own tensor may be BYTES with the

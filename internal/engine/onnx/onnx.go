@@ -6,7 +6,7 @@
 // type of the model; sums and functions run in float64 inside and are rounded once, so answers lie within 1e-5 of
 // onnxruntime's (labels and indices are the same).
 //
-// Input: one tensor per input of the graph, under its name; the only input of a graph may have any name. Numbers of another
+// Input: one tensor per input of the graph, under its name. Numbers of another
 // type are converted where nothing is lost: any number to floats, whole numbers to INT*. Where the graph wants [n, 1], [n]
 // will do. Output: one tensor per output of the graph. A map (ZipMap) becomes its scores, FP32 [n, classes], whose columns
 // the signature names.

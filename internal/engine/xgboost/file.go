@@ -28,6 +28,7 @@ type file struct {
 	weights    []float32
 	trees      []rawTree
 	linear     []float32 // of gblinear: the weights of all features, then the biases, each for every group
+	wrapper    wrapper
 	seen       map[string]bool
 }
 
@@ -42,7 +43,7 @@ const maxColumns = 1 << 20
 
 // read reads the document of Booster.save_model. ctx is asked between trees.
 func read(ctx context.Context, src source) (*file, error) {
-	f := &file{numTarget: 1, seen: map[string]bool{}}
+	f := &file{numTarget: 1, wrapper: wrapper{best: -1}, seen: map[string]bool{}}
 	err := src.object(func(key string) error {
 		switch key {
 		case "version":
@@ -70,6 +71,14 @@ func (f *file) once(key string) error {
 
 func (f *file) learner(ctx context.Context, src source, key string) error {
 	switch key {
+	case "attributes":
+		if src.kind() != '{' {
+			return src.skip()
+		}
+		return f.params(src, func(name, value string) error {
+			f.wrapper.attribute(name, value)
+			return nil
+		})
 	case "feature_names", "feature_types":
 		var list []string
 		err := src.array(func(i int) error {
@@ -169,6 +178,19 @@ func (f *file) model(ctx context.Context, src source) error {
 		case "tree_info":
 			f.groups, err = src.ints()
 			return err
+		case "iteration_indptr":
+			f.wrapper.rounds, err = src.ints()
+			return err
+		case "gbtree_model_param":
+			if src.kind() != '{' {
+				return src.skip()
+			}
+			return f.params(src, func(name, value string) (err error) {
+				if name == "num_parallel_tree" {
+					f.wrapper.parallel, err = count(name, value)
+				}
+				return err
+			})
 		case "trees":
 			return src.array(func(i int) error {
 				if err := ctx.Err(); err != nil {
@@ -366,6 +388,7 @@ func (f *file) ensemble(ctx context.Context) (*tree.Ensemble, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.trees = f.trees[:f.wrapper.trees(len(f.trees), groups, len(f.trees) > 0 && f.trees[0].leafSize > 1)]
 	for i := range f.trees {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("pack tree %d: %w", i, err)

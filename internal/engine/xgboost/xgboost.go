@@ -1,7 +1,7 @@
 // Package xgboost runs XGBoost models in pure Go: files of Booster.save_model in JSON and UBJSON, boosters gbtree,
 // dart and gblinear, one or several outputs per tree, numerical and categorical splits, missing values.
 //
-// Input: one tensor "input" of shape [n, k] (any name is taken when it is the only one) of any numeric type or BOOL, whose
+// Input: one tensor "input" of shape [n, k] of any numeric type or BOOL, whose
 // columns are the model's features in order; or, when the file has feature names, one tensor of shape [n] or [n, 1] per
 // feature, under its name, in any order. A feature tensor may not be left out. A feature
 // that was a category of texts in the data frame of the training takes its names as BYTES in a tensor of its own; numbers
@@ -10,8 +10,9 @@
 //
 // Output: one FP32 tensor "predict" of shape [n, w]: w is 1 for one number per row (a probability for binary:logistic, a
 // margin for binary:logitraw, a class index for multi:softmax), the number of classes for multi:softprob, the number of
-// targets or quantiles otherwise. The answers equal Booster.predict with all trees; an early-stopping round that a
-// wrapper remembers (best_iteration) is not looked at, so slice the booster before saving it.
+// targets or quantiles otherwise. The answers equal Booster.predict with all trees; of a file that XGBClassifier or another
+// estimator of XGBoost's scikit-learn interface saved after stopping early, those of the estimator, which asks the trees up to
+// the best round only.
 //
 // Formats "xgboost-json" and "xgboost-ubj". Refused by name: data frames' categories that are numbers other than their codes, unknown objectives,
 // multi-output trees as versions before 3.2 wrote them, the binary format from before 1.0.
@@ -109,16 +110,18 @@ func (Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine.L
 }
 
 type model struct {
-	trees     scorer
-	base      []float32
-	objective objective
-	width     int
-	columns   []string
-	codes     map[int]map[string]float32 // by column: the code of each category name
-	signature engine.Signature
-	rows      sync.Pool // *[]float32
-	closed    atomic.Bool
-	reasons   func() (*explain.Ensemble, error)
+	trees      scorer
+	base       []float32
+	objective  objective
+	width      int
+	columns    []string
+	codes      map[int]map[string]float32 // by column: the code of each category name
+	classes    int                        // of multi:softprob and multi:softmax, else 0 or 1
+	classifier bool                       // saved by XGBClassifier, whose predict answers classes
+	signature  engine.Signature
+	rows       sync.Pool // *[]float32
+	closed     atomic.Bool
+	reasons    func() (*explain.Ensemble, error)
 }
 
 func newModel(ctx context.Context, f *file) (engine.Model, error) {
@@ -130,7 +133,7 @@ func newModel(ctx context.Context, f *file) (engine.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &model{trees: e, objective: o, width: e.Groups(), columns: f.columns, base: make([]float32, e.Groups())}
+	m := &model{trees: e, objective: o, width: e.Groups(), columns: f.columns, base: make([]float32, e.Groups()), classes: f.numClass, classifier: f.wrapper.estimator == "classifier"}
 	switch len(f.baseScore) {
 	case 0:
 		f.baseScore = []float64{0.5}
