@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"keelson/internal/dataset"
 	"keelson/internal/problem"
@@ -142,4 +143,36 @@ func TestAMonitorIsNotComparedWithWhatItDoesNotHave(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestACauseSaysWhatMovedInItsColumn(t *testing.T) {
+	number := func(v float64) *float64 { return &v }
+	for want, f := range map[string]Feature{
+		"from 30,900 to 16,000": {Kind: numberKind, Metric: "psi", Direction: "down", Mean: number(16000.4), MeanWas: number(30900)},
+		"spread otherwise":      {Kind: numberKind, Metric: "ks", Mean: number(3), MeanWas: number(3)},
+		"with 40 % new values":  {Kind: wordKind, Metric: "psi", New: number(0.4)},
+		"with north from 50 to 90 %": {Kind: wordKind, Metric: "psi", New: number(0),
+			Histogram: &Histogram{Labels: []string{"south", "north"}, Reference: []float64{90, 100}, Current: []float64{10, 90}, ReferenceRows: 200, CurrentRows: 100}},
+		"": {Kind: numberKind, Metric: "missing", Mean: number(3), MeanWas: number(3)},
+	} {
+		if got := f.how(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestAVerdictTellsBrokenRulesAndAnOldResultForWhatTheyAre(t *testing.T) {
+	at := time.Date(2026, 3, 3, 0, 0, 0, 0, time.UTC)
+	newest := Result{ID: "w2", Version: 1, Rows: 400, To: at.Add(time.Hour), Causes: []Cause{
+		{Kind: "data", Feature: "city", Metric: "psi", Value: 9, Limit: 0.25}, {Kind: "data", Feature: "age", Metric: "psi", Value: 8, Limit: 0.25},
+		{Kind: "data", Feature: "debt", Metric: "psi", Value: 7, Limit: 0.25}, {Kind: "data", Feature: "income", Rule: "income.missing", Metric: "share", Value: 1, Limit: 0.02},
+		{Kind: "result", Metric: "accuracy", Value: 0.5, Limit: 0.7, Estimated: true}}}
+	before := Result{ID: "w1", Version: 1, Rows: 400, To: at, Performance: evaluate(answers(400, 2), 400)}
+	v := judge([]Result{newest, before}, at.Add(2*time.Hour))
+	got := strings.Join(v.Reasons, "\n")
+	for _, want := range []string{"The result has probably got worse.", "income breaks the rule income.missing (share of rows 100 %, limit 2 %)", "The data breaks its rules since", "The result held up to 3 March 00:00 UTC: accuracy"} {
+		if v.Verdict != "watch" || !strings.Contains(got, want) {
+			t.Errorf("%s, no %q in:\n%s", v.Verdict, want, got)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -89,6 +90,7 @@ type Cause struct {
 	Rule        string    `json:"rule,omitempty" doc:"the data-quality rule that was broken"`
 	Segment     string    `json:"segment,omitempty" doc:"the segment it holds for; empty: all rows"`
 	Estimated   bool      `json:"estimated,omitempty" doc:"expected from the inputs and not confirmed by outcomes"`
+	How         string    `json:"how,omitempty" doc:"what moved in it, in words: from 30,900 to 16,000"`
 	Unit        string    `json:"unit,omitempty" doc:"of value and limit, where a custom metric has one"`
 }
 
@@ -136,10 +138,43 @@ func (c Cause) Text() string {
 	if c.Direction != "" {
 		name += " " + c.Direction
 	}
+	if c.How != "" {
+		name += " " + c.How
+	}
 	if c.Estimated {
 		return fmt.Sprintf("%s (estimated %s)", name, c.figures())
 	}
 	return fmt.Sprintf("%s (%s)", name, c.figures())
+}
+
+// how says what moved in a column for people: where its mean went, the word whose share changed most, or that it is spread
+// otherwise; "" where the measure says it.
+func (f *Feature) how() string {
+	switch h := f.Histogram; {
+	case f.Metric == "missing" || f.Metric == "new":
+	case f.Kind == numberKind && f.Direction != "" && f.Mean != nil && f.MeanWas != nil:
+		return fmt.Sprintf("from %s to %s", explain.Number(*f.MeanWas), explain.Number(*f.Mean))
+	case f.Kind == numberKind:
+		return "spread otherwise"
+	case f.New != nil && *f.New >= 0.05:
+		return fmt.Sprintf("with %.0f %% new values", 100**f.New)
+	case h != nil && h.ReferenceRows > 0 && h.CurrentRows > 0:
+		var word string
+		var was, is float64
+		for i, label := range h.Labels {
+			if i >= len(h.Current) || i >= len(h.Reference) {
+				break
+			}
+			before, now := h.Reference[i]/float64(h.ReferenceRows), h.Current[i]/float64(h.CurrentRows)
+			if math.Abs(now-before) > math.Abs(is-was) {
+				word, was, is = label, before, now
+			}
+		}
+		if word != "" {
+			return fmt.Sprintf("with %s from %.0f to %.0f %%", clip(word), 100*was, 100*is)
+		}
+	}
+	return ""
 }
 
 // figures writes the measure with its value and limit: "PSI 0.31, limit 0.25", "missing values 34 %, limit 10 %".

@@ -38,7 +38,7 @@ func (r *Result) causes(m *Monitor, worse *Cause) []Cause {
 		from := len(out)
 		for _, f := range part.columns {
 			if f.Shift == "moved" {
-				out = append(out, Cause{Kind: part.kind, Feature: f.Name, Metric: f.Metric, Value: f.Value, Limit: f.Limit, Direction: f.Direction})
+				out = append(out, Cause{Kind: part.kind, Feature: f.Name, Metric: f.Metric, Value: f.Value, Limit: f.Limit, Direction: f.Direction, How: f.how()})
 			}
 		}
 		slices.SortStableFunc(out[from:], func(a, b Cause) int { return cmp.Compare(b.Value/b.Limit, a.Value/a.Limit) })
@@ -102,11 +102,11 @@ func judge(windows []Result, now time.Time) Verdict {
 		return Verdict{"unknown", []string{fmt.Sprintf("There is too little traffic: %s.", w.TooFew)}}
 	}
 	reasons, moved := []string{}, false
-	for _, kind := range []string{"data", "prediction"} {
+	for _, kind := range []string{"data", "rule", "prediction"} {
 		var names []string
 		since := w.From
 		for _, c := range w.Causes {
-			if c.Kind == kind {
+			if c.reason() == kind {
 				names = append(names, c.Text())
 			}
 		}
@@ -115,17 +115,17 @@ func judge(windows []Result, now time.Time) Verdict {
 		}
 		moved = true
 		for _, old := range windows[1:] {
-			if !has(old.Causes, kind) {
+			if !slices.ContainsFunc(old.Causes, func(c Cause) bool { return c.reason() == kind }) {
 				break
 			}
 			since = old.From
 		}
 		for _, c := range w.Causes {
-			if c.Kind == kind && !c.Since.IsZero() && c.Since.Before(since) {
+			if c.reason() == kind && !c.Since.IsZero() && c.Since.Before(since) {
 				since = c.Since
 			}
 		}
-		what := map[string]string{"data": "The data moved", "prediction": "The predictions moved"}[kind]
+		what := map[string]string{"data": "The data moved", "rule": "The data breaks its rules", "prediction": "The predictions moved"}[kind]
 		more := ""
 		if len(names) > 3 {
 			more = fmt.Sprintf(" and %d more", len(names)-3)
@@ -170,12 +170,18 @@ func judge(windows []Result, now time.Time) Verdict {
 			continue
 		}
 		holds := "The result holds: " + old.Performance.text() + "."
+		if old.ID != w.ID {
+			holds = fmt.Sprintf("The result held up to %s: %s.", day(old.To), old.Performance.text())
+		}
 		if old.Performance.Coverage < confirmed {
 			holds = fmt.Sprintf("The result is not yet confirmed (%s); so far it holds: %s%s.", labels(old.Performance), old.Performance.text(), old.Estimate.text())
 		}
 		reasons = append(append(reasons, holds), worstText(old.Worst)...)
 		if old.ID != w.ID && w.Estimate != nil {
 			reasons = append(reasons, fmt.Sprintf("The newest window is not confirmed yet (%s)%s.", labels(w.Performance), w.Estimate.text()))
+		}
+		if estimatedWorse(&w) {
+			reasons = append([]string{"The result has probably got worse."}, reasons...)
 		}
 		switch {
 		case moved || estimatedWorse(&w):
@@ -311,12 +317,15 @@ func coverage(p *Performance) string {
 }
 
 func has(causes []Cause, kind string) bool {
-	for _, c := range causes {
-		if c.Kind == kind {
-			return true
-		}
+	return slices.ContainsFunc(causes, func(c Cause) bool { return c.Kind == kind })
+}
+
+// reason is the sentence of a verdict that a cause belongs to: its kind, or that a rule is broken.
+func (c Cause) reason() string {
+	if c.Rule != "" {
+		return "rule"
 	}
-	return false
+	return c.Kind
 }
 
 func day(t time.Time) string { return t.UTC().Format("2 January 15:04 UTC") }
