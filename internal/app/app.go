@@ -35,6 +35,7 @@ import (
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 	"keelson/internal/seal"
+	"keelson/internal/study"
 	"keelson/internal/webhook"
 )
 
@@ -121,7 +122,7 @@ func New(ctx context.Context, c Config, logTo io.Writer) (_ *App, err error) {
 		return nil, err
 	}
 	a.Events = &event.Bus{DB: a.DB, Log: log, Node: a.node}
-	a.Jobs = &job.Runner{DB: a.DB, Log: log, Node: a.node, Queues: map[string]int{"default": 4, job.Urgent: 4, "pipeline": 4, webhook.Queue: 4, notify.Queue: 4, inventory.PrepareQueue: 2}}
+	a.Jobs = &job.Runner{DB: a.DB, Log: log, Node: a.node, Queues: map[string]int{"default": 4, job.Urgent: 4, "pipeline": 4, webhook.Queue: 4, notify.Queue: 4, inventory.PrepareQueue: 2, study.Queue: 1}}
 	a.Identity = &identity.Service{DB: a.DB, Log: log, Now: time.Now, Auth: c.Auth == "on"}
 	a.Identity.Open()
 	a.API = rest.New(Version, a.Identity, log)

@@ -13,6 +13,8 @@ import (
 	"keelson/client"
 	"keelson/internal/app"
 	"keelson/internal/caller"
+	"keelson/internal/db"
+	"keelson/internal/engine"
 	"keelson/internal/study"
 	"keelson/internal/tensor"
 )
@@ -161,6 +163,64 @@ func TestAVersionIsStudiedOverItsLoggedCalls(t *testing.T) {
 		}
 		if err := c.Get(ctx, path+"/history", &h); err != nil || len(h.Studies) != 2 {
 			t.Errorf("switched off it studied: %d, %v", len(h.Studies), err)
+		}
+	})
+	t.Run("a page does not wait for it, and one is made at a time", func(t *testing.T) {
+		var answer struct {
+			Parameters struct {
+				ID string `json:"prediction_id"`
+			}
+		}
+		if err := c.Infer(ctx, "bills.dev", map[string]any{"inputs": rows(0, 1)}, &answer); err != nil {
+			t.Fatal(err)
+		}
+		load, entered, leave := a.Studies.Load, make(chan struct{}, 9), make(chan struct{})
+		var first atomic.Bool
+		first.Store(true)
+		a.Studies.Load = func(ctx context.Context, model string, version int) (engine.Model, error) {
+			if first.Swap(false) {
+				entered <- struct{}{}
+				select {
+				case <-leave:
+				case <-ctx.Done():
+				}
+			}
+			return load(ctx, model, version)
+		}
+		jobs := func() (n int) {
+			t.Helper()
+			if err := a.DB.Read(ctx, func(tx db.Scope) error {
+				return tx.QueryRow("SELECT COUNT(*) FROM river_job WHERE kind = $1", study.Kind).Scan(&n)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		before := jobs()
+		for range 3 {
+			if err := c.Post(ctx, path, nil, &s); err != nil || s.State != study.Making {
+				t.Fatalf("%+v, %v", s, err)
+			}
+		}
+		if n := jobs() - before; n != 1 {
+			t.Errorf("asked for three times, %d studies are made", n)
+		}
+		select {
+		case <-entered:
+		case <-ctx.Done():
+			t.Fatal("the study did not begin")
+		}
+		soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if _, err := a.Studies.Counter(caller.WithWorkspace(soon, caller.DefaultWorkspace), study.Asked{Prediction: answer.Parameters.ID}); err != nil || soon.Err() != nil {
+			t.Errorf("while a study is made: %v, %v", err, soon.Err())
+		}
+		close(leave)
+		if _, err := client.Wait(ctx, func(ctx context.Context) (bool, bool, error) {
+			err := c.Get(ctx, path, &s)
+			return err == nil, err != nil || s.State != study.Making, err
+		}); err != nil || s.State != study.Ready {
+			t.Errorf("%+v, %v", s.State, err)
 		}
 	})
 	t.Run("two times are compared", func(t *testing.T) {

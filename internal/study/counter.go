@@ -67,8 +67,8 @@ func (s *Service) Counter(ctx context.Context, q Asked) (out Other, err error) {
 	if err != nil {
 		return out, err
 	}
-	s.one.Lock() // a version may be large: one at a time is in memory for this
-	defer s.one.Unlock()
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	m, err := s.Load(ctx, r.Model, r.Version)
 	if err != nil {
 		return out, err

@@ -43,7 +43,7 @@ func (s *Service) Nightly(ctx context.Context) error {
 		}
 		making := false
 		err := s.DB.Read(ctx, func(tx db.Scope) (err error) { d.at, making, err = attempted(tx, model, version); return err })
-		if err == nil && (making && now.Sub(d.at) < time.Hour || now.Sub(d.at) < daily) {
+		if err == nil && (making && now.Sub(d.at) < stuck || now.Sub(d.at) < daily) {
 			return nil
 		}
 		all = append(all, d)

@@ -36,8 +36,8 @@ type Service struct {
 	// Answering calls do for every version that answers somewhere, each in its workspace; nil: no study is made by itself.
 	Answering func(ctx context.Context, do func(ctx context.Context, model string, version int) error) error
 
-	one  sync.Mutex
-	warm warm
+	studying, asking sync.Mutex // a version may be large: one is in memory for studies, and one for whoever waits at a page
+	warm             warm
 }
 
 // States of a study.
@@ -58,6 +58,9 @@ type Standing struct {
 // Kind is the job.
 const Kind = "study.make"
 
+// Queue is the job queue of studies: they compute for minutes, and nothing else is to wait behind them.
+const Queue = "study"
+
 // Args are its arguments.
 type Args struct {
 	Model   string `json:"model"`
@@ -72,6 +75,19 @@ func (s *Service) Jobs(r *job.Runner) {
 			return err
 		}
 		return s.make(ctx, a.Model, a.Version, false)
+	})
+	r.GivenUp(Kind, func(ctx context.Context, j job.Job, why string) error {
+		var a Args
+		if err := j.Bind(&a); err != nil {
+			return err
+		}
+		s.Log.WarnContext(ctx, "a study was given up", "model", a.Model, "version", a.Version, "why", why)
+		return s.DB.Write(ctx, func(tx db.Scope) error {
+			if _, making, err := attempted(tx, a.Model, a.Version); err != nil || !making {
+				return err
+			}
+			return put(tx, a.Model, a.Version, "", Failed, "It could not be made; the server's log says why.", "", s.Now())
+		})
 	})
 	r.Every("study-nightly", time.Hour, s.Nightly)
 }
@@ -88,7 +104,10 @@ func (s *Service) Get(ctx context.Context, model string, version int) (out Stand
 	return out, err
 }
 
-// Start has a study made in the background. It fails with problem.Conflict unless the version is ready and has answered.
+// stuck is after how long a study that is being made is taken for one that is not.
+const stuck = time.Hour
+
+// Start has a study made in the background, unless one of the version is being made already. It fails with problem.Conflict unless the version is ready and has answered.
 func (s *Service) Start(ctx context.Context, model string, version int) (Standing, error) {
 	v, err := s.Inventory.Version(ctx, model, version)
 	if err != nil {
@@ -98,10 +117,13 @@ func (s *Service) Start(ctx context.Context, model string, version int) (Standin
 		return Standing{}, problem.New(problem.Conflict, "%s is %s; only a version that an engine here runs can be studied.", v.Ref(), v.State).At("version")
 	}
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
+		if at, making, err := attempted(tx, model, version); err != nil || making && s.Now().Sub(at) < stuck {
+			return err
+		}
 		if err := put(tx, model, version, "", Making, "", "", s.Now()); err != nil {
 			return err
 		}
-		if err := job.Enqueue(tx, Kind, Args{model, version}, job.MaxAttempts(2)); err != nil {
+		if err := job.Enqueue(tx, Kind, Args{model, version}, job.Queue(Queue), job.MaxAttempts(2)); err != nil {
 			return err
 		}
 		return audit.Record(tx, "study.started", "model/"+v.Ref(), map[string]any{"model": model, "version": version})
@@ -179,8 +201,8 @@ func (s *Service) study(ctx context.Context, model string, version int) (*Study,
 	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { kept, err = has(tx, model, version, digest); return err }); err != nil || kept {
 		return nil, digest, err
 	}
-	s.one.Lock()
-	defer s.one.Unlock()
+	s.studying.Lock()
+	defer s.studying.Unlock()
 	m, err := s.Load(ctx, model, version)
 	if err != nil {
 		return nil, "", err
@@ -226,8 +248,8 @@ func (s *Service) Shift(ctx context.Context, model string, version int, now, bef
 	if _, err := s.Inventory.Version(ctx, model, version); err != nil {
 		return out, err
 	}
-	s.one.Lock()
-	defer s.one.Unlock()
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	m, err := s.Load(ctx, model, version)
 	if err != nil {
 		return out, err
