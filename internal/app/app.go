@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -184,7 +185,7 @@ func (a *App) Run(ctx context.Context, started func()) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w; name another address with --listen", a.Config.Listen, err)
 	}
-	a.URL = "http://" + l.Addr().String()
+	a.URL = "http://" + reachable(l.Addr())
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	g, gctx := errgroup.WithContext(work)
@@ -317,4 +318,21 @@ func Serve(ctx context.Context, c Config, out, logTo io.Writer) error {
 				a.URL, url.QueryEscape(link), a.URL, token, a.URL)
 		}
 	})
+}
+
+// reachable is a listener's address as a caller on this machine writes it: one that listens on every address is reached on loopback.
+func reachable(at net.Addr) string {
+	if t, ok := at.(*net.TCPAddr); ok && t.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(t.Port))
+	}
+	return at.String()
+}
+
+// page is the address of a page of the web interface, for people elsewhere.
+func (a *App) page(path string) string {
+	base := a.Config.PublicURL
+	if base == "" {
+		base = a.URL
+	}
+	return strings.TrimSuffix(base, "/") + path
 }

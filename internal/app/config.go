@@ -34,6 +34,7 @@ type Config struct {
 	Parts       []string `yaml:"parts" doc:"what this process does: api, worker, serving"`
 	Auth        string   `yaml:"auth" doc:"on, or off (loopback only: everybody is local and nobody can vote)"`
 	Hosts       []string `yaml:"hosts" doc:"host names the server answers to, beside its own address; guards against DNS rebinding"`
+	PublicURL   string   `yaml:"public_url" doc:"address under which people reach the web interface, for links in alerts and reasons, like https://keelson.example.com; empty: the address it listens on"`
 	Outbound    []string `yaml:"outbound_allow" doc:"addresses, networks (10.0.0.0/8) and host names (*.internal) inside that webhooks and other users' addresses may lead to, also over plain http; empty: public ones over https only"`
 	Python      string   `yaml:"python" doc:"python that pipelines and models in Python use; empty: a private environment per requirements file"`
 	OnnxThreads int64    `yaml:"onnx_threads" doc:"threads that compute one call of a model on the onnxruntime engine; with 1 answers do not depend on the machine's cores"`
@@ -209,6 +210,9 @@ func (c Config) Validate() error {
 	}
 	if c.Auth == "off" && !loopback(host) {
 		errs = append(errs, fmt.Errorf("auth: off is refused on %s, which others can reach; listen on 127.0.0.1 or switch sign-in on", c.Listen))
+	}
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "") {
+		errs = append(errs, fmt.Errorf("public_url: %q is no address; write https://keelson.example.com", c.PublicURL))
 	}
 	if len(c.Parts) == 0 {
 		errs = append(errs, errors.New("parts: name at least one of api, worker, serving"))

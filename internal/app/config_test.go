@@ -32,6 +32,7 @@ func TestConfiguration(t *testing.T) {
 		{"an unknown variable is named", "", []string{"KEELSON_LISEN=x"}, nil, "error: KEELSON_LISEN"},
 		{"the client's variables are left alone", "", []string{"KEELSON_TOKEN=x"}, nil, "auth: \"on\""},
 		{"sign-in may be off on loopback", "", nil, map[string]string{"auth": "off"}, "auth: \"off\""},
+		{"links need a whole address", "", nil, map[string]string{"public_url": "keelson.example.com"}, "error: public_url:"},
 		{"sign-in may not be off elsewhere", "", nil, map[string]string{"auth": "off", "listen": "0.0.0.0:5000"}, "error: auth: off is refused"},
 		{"SQLite is for one process", "", nil, map[string]string{"parts": "api"}, "error: postgres"},
 		{"a wrong part is named", "", nil, map[string]string{"parts": "api,cook"}, `error: "cook"`},

@@ -144,7 +144,7 @@ func (a *App) wire(ctx context.Context) error {
 		a.closers = append(a.closers, log.Close)
 	}
 	a.Predictions = &prediction.Service{DB: a.DB, Blobs: a.Blobs, Log: a.predictionLog, Logger: a.Log, Now: now, KeepDays: int(a.Config.PredictionKeep / (24 * time.Hour)), HashKey: a.hashKey(), Metrics: a.metrics.Registry}
-	a.Predictions.Redaction = a.redaction
+	a.Predictions.Redaction, a.Predictions.Page = a.redaction, a.page
 	a.Predictions.Version = func(ctx context.Context, model string, version int) (engine.Model, error) {
 		v, err := a.Inventory.Version(ctx, model, version)
 		if err != nil {
@@ -204,7 +204,7 @@ func (a *App) wire(ctx context.Context) error {
 		Metrics: webhook.NewMetrics(a.metrics.Registry)}
 	a.Feedback = &feedback.Service{DB: a.DB, Predictions: a.Predictions, Tables: a.Data, Log: a.Log, Now: now}
 	a.Predictions.Erasing = append(a.Predictions.Erasing, a.Feedback.Forget)
-	a.Notices = &notify.Service{DB: a.DB, Key: a.secrets, Calls: calls, Log: a.Log, Now: now, URL: func() string { return a.URL }, Tier: a.tier, Metrics: notify.NewMetrics(a.metrics.Registry)}
+	a.Notices = &notify.Service{DB: a.DB, Key: a.secrets, Calls: calls, Log: a.Log, Now: now, URL: func() string { return a.page("") }, Tier: a.tier, Metrics: notify.NewMetrics(a.metrics.Registry)}
 
 	for _, n := range []interface{ Routes(*restAPI) }{a.Data, a.Tracking, a.Traces, a.UseCases, a.Inventory, a.Policies, a.Approvals, a.Incidents, a.Pipelines,
 		a.Deployments, a.Predictions, a.Monitors, a.Alerts, a.Evaluations, a.Conversions, a.Studies, a.Webhooks, a.Notices, a.Feedback, a.Prompts,
@@ -236,7 +236,7 @@ func (a *App) wire(ctx context.Context) error {
 func (a *App) serve(set *engine.Set) {
 	a.Serving = &serving.Service{Releases: releases{a}, Key: a.release.Public(), Blobs: a.Blobs, Engines: set, Log: a.predictionLog, Incidents: incidents{a},
 		Logger: a.Log, Now: time.Now, Metrics: serving.NewMetrics(a.metrics.Registry), StateFile: filepath.Join(a.Config.Data, "serving.json"),
-		Background: a.Predictions.Background, HashKey: a.hashKey()}
+		Background: a.Predictions.Background, HashKey: a.hashKey(), Page: a.page}
 	a.recorder.Readings, a.recorder.Standings = a.Serving.Metrics.Readings, a.Serving.Standings
 	// look puts new releases into force, and waits a while for versions that take their time to load.
 	look := func(ctx context.Context, most time.Duration) error {

@@ -38,6 +38,52 @@ func (f Fact) Words(what string) string {
 	return b.String()
 }
 
+// Summary says in one sentence, without the unit, what spoke for and against an answer: "Above all income of 36,000 lowered the
+// answer, and debt of 900; age of 23 raised it." what is "the answer", or its name. Of each side the three largest are named; it is ""
+// when nothing moved the answer.
+func Summary(facts []Fact, what string) string {
+	var sides [2][]Fact // lowered, raised
+	lead := -1
+	for _, f := range facts {
+		side := 1
+		switch {
+		case f.Contribution == 0:
+			continue
+		case f.Contribution < 0:
+			side = 0
+		}
+		if lead < 0 || math.Abs(f.Contribution) > math.Abs(sides[lead][0].Contribution) {
+			lead = side
+		}
+		sides[side] = append(sides[side], f)
+	}
+	if lead < 0 {
+		return ""
+	}
+	verbs := [2]string{"lowered", "raised"}
+	out := fmt.Sprintf("Above all %s %s %s", list(sides[lead]), verbs[lead], what)
+	if other := sides[1-lead]; len(other) > 0 {
+		out += fmt.Sprintf("; %s %s it", list(other), verbs[1-lead])
+	}
+	return out + "."
+}
+
+// list names the first three facts with their values.
+func list(facts []Fact) string {
+	var names []string
+	for _, f := range facts[:min(len(facts), 3)] {
+		name := f.Feature + " (missing)"
+		if f.Value != "" {
+			name = f.Feature + " of " + f.Value
+		}
+		names = append(names, name)
+	}
+	if n := len(names); n > 1 {
+		return strings.Join(names[:n-1], ", ") + " and " + names[n-1]
+	}
+	return names[0]
+}
+
 // Number writes v for people: thousands apart by commas, at most three digits behind the first that counts for fractions,
 // whole numbers whole. A missing value (NaN) is "".
 func Number(v float64) string {

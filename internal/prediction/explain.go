@@ -75,6 +75,9 @@ func (s *Service) Explain(ctx context.Context, id string, top int) (Explained, e
 	if p, ok := problem.As(err); ok && p.Kind == problem.Conflict {
 		out.Explanation, out.Unexplained, err = reason.Explanation{Rows: []reason.Row{}}, p.Detail, nil
 	}
+	if s.Page != nil {
+		out.Explanation.Contest = s.Page("/predictions/" + r.ID)
+	}
 	return out, err
 }
 

@@ -52,6 +52,8 @@ type Service struct {
 	// Redaction gives what is to be left out of predictions of a version that were made elsewhere and are handed in; nil
 	// leaves nothing out.
 	Redaction func(ctx context.Context, model string, version int) (*Redaction, error)
+	// Page gives the address of a page of the web interface, where a decision can be contested; nil names none.
+	Page func(path string) string
 	// Version loads the version of a decision to explain it; nil where no models are loaded.
 	Version Loader
 	// Signature tells what the columns of a version's inputs are called; nil leaves them known by place only.

@@ -63,6 +63,8 @@ type Service struct {
 	// Background gives inputs of earlier decisions of a version at an endpoint, newest first, for explaining models that
 	// cannot explain themselves. nil explains only those that can.
 	Background func(ctx context.Context, endpoint string, version int) ([][]tensor.Tensor, error)
+	// Page gives the address of a page of the web interface, where a decision can be contested; nil names none.
+	Page func(path string) string
 	// HashKey is the installation's key of the hashes that stand in the log for redacted values where the release asks.
 	HashKey []byte
 	// StateFile keeps the envelopes in force across restarts, so that a release that was taken back by removing its row
@@ -300,6 +302,9 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 		return Answer{ID: r.ID}, err
 	}
 	chosen.metrics.observe(r.Latency, compute, r.Rows, s.Now())
+	if why != nil && s.Page != nil {
+		why.Contest = s.Page("/predictions/" + r.ID)
+	}
 	return Answer{ID: r.ID, Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired, Explanation: why}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"keelson/internal/engine"
 	"keelson/internal/explain"
@@ -34,6 +35,8 @@ type Explanation struct {
 	Method string `json:"method" doc:"how the numbers came about, on what sample and with which limits"`
 	Unit   string `json:"unit" doc:"what base and contributions add up to"`
 	Rows   []Row  `json:"rows"`
+	// Contest is where somebody says that the decision was not right; "" when it is not on record.
+	Contest string `json:"contest,omitempty" doc:"page of the decision, where it can be contested; programs post to /api/v1/predictions/{id}/feedback"`
 }
 
 // Row explains one row: Base, Features and Rest sum to Total.
@@ -45,6 +48,7 @@ type Row struct {
 	Total    float64   `json:"total"`
 	Features []Feature `json:"features" doc:"largest contribution first"`
 	Rest     float64   `json:"rest" doc:"contributions of the features that are not listed"`
+	Summary  string    `json:"summary,omitempty" doc:"the reasons in one sentence, without figures of the method"`
 }
 
 // Feature is what one feature of one row did.
@@ -105,6 +109,7 @@ func Explain(ctx context.Context, m engine.Model, sig engine.Signature, in []ten
 		}
 		if row.Row, row.Output = r, best; best < len(e.Names) {
 			row.Name = e.Names[best]
+			row.Summary = strings.Replace(row.Summary, "the answer", row.Name, 1)
 		}
 		out.Rows[r] = row
 	}
@@ -122,6 +127,7 @@ func describe(names []string, values, typical []engine.Value, contributions []fl
 		out.Rest += c
 	}
 	order := explain.Largest(contributions, top)
+	var facts []explain.Fact
 	for _, j := range order {
 		out.Rest -= contributions[j]
 		fact := explain.Fact{Feature: names[j], Value: words(values[j]), Contribution: contributions[j]}
@@ -130,8 +136,10 @@ func describe(names []string, values, typical []engine.Value, contributions []fl
 			fact.Typical, feature.Typical = words(typical[j]), plain(typical[j])
 		}
 		feature.Words = fact.Words(unit)
+		facts = append(facts, fact)
 		out.Features = append(out.Features, feature)
 	}
+	out.Summary = explain.Summary(facts, "the answer")
 	if len(order) == len(contributions) {
 		out.Rest = 0
 	}
