@@ -3,7 +3,9 @@ package explain
 import "testing"
 
 func TestASummaryNamesWhatSpokeForAndAgainstWithoutUnits(t *testing.T) {
-	fact := func(name, value string, contribution float64) Fact { return Fact{Feature: name, Value: value, Contribution: contribution} }
+	fact := func(name, value string, contribution float64) Fact {
+		return Fact{Feature: name, Value: value, Contribution: contribution}
+	}
 	for _, c := range []struct {
 		name  string
 		facts []Fact
