@@ -20,7 +20,7 @@ func Split(values []float64) (sorted []float64, missing, infinite int) {
 			sorted = append(sorted, v)
 		}
 	}
-	slices.Sort(sorted)
+	sortNumbers(sorted)
 	return sorted, missing, infinite
 }
 
