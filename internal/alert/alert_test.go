@@ -43,7 +43,7 @@ type world struct {
 	fails error
 }
 
-func (w *world) Window(_ context.Context, endpoint, id string) (monitor.Result, error) {
+func (w *world) Findings(_ context.Context, endpoint, id string) (monitor.Result, error) {
 	r, ok := w.laid[endpoint+"/"+id]
 	if !ok {
 		return r, problem.New(problem.NotFound, "no window")

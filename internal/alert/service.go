@@ -22,7 +22,7 @@ import (
 
 // Windows is where findings are read; monitor.Service has it.
 type Windows interface {
-	Window(ctx context.Context, endpoint, id string) (monitor.Result, error)
+	Findings(ctx context.Context, endpoint, id string) (monitor.Result, error)
 	Get(ctx context.Context, endpoint string) (monitor.Monitor, error)
 }
 
@@ -143,7 +143,7 @@ func (s *Service) OnWindow(ctx context.Context, e event.Event) error {
 	if err := json.Unmarshal(e.Data, &news); err != nil {
 		return fmt.Errorf("read event %s: %w", e.ID, err)
 	}
-	r, err := s.Windows.Window(ctx, news.Endpoint, news.Window)
+	r, err := s.Windows.Findings(ctx, news.Endpoint, news.Window)
 	if problem.Is(err, problem.NotFound) {
 		return nil // it was thrown away meanwhile
 	}

@@ -420,7 +420,7 @@ func (e *estimator) losses(w *rows) []float64 {
 // it is nil until a window has outcomes enough. A version that cannot answer that data has no estimate; its windows are closed
 // all the same.
 func (s *Service) estimatorOf(ctx context.Context, m *Monitor, version int, state *versionState, trained dataset.Ref, reference *profile) (*estimator, error) {
-	if state.estimator != nil || s.Rehearsals == nil || version < 1 {
+	if state.estimator != nil || s.Rehearsals == nil || version < 1 || state.asked {
 		return state.estimator, nil
 	}
 	short, cancel := context.WithTimeout(ctx, rehearsalTime)
@@ -430,6 +430,7 @@ func (s *Service) estimatorOf(ctx context.Context, m *Monitor, version int, stat
 		return nil, ctx.Err()
 	}
 	if problem.Is(err, problem.NotFound) {
+		state.asked = true
 		return nil, nil
 	}
 	if err != nil {

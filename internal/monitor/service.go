@@ -308,6 +308,12 @@ func (s *Service) Window(ctx context.Context, endpoint, id string) (r Result, er
 	return r, err
 }
 
+// Findings returns a window without its histograms; NotFound when there is none.
+func (s *Service) Findings(ctx context.Context, endpoint, id string) (r Result, err error) {
+	err = s.DB.Read(ctx, func(tx db.Scope) error { r, err = windowOnly(tx, endpoint, id); return err })
+	return r, err
+}
+
 // shown is how many windows a verdict looks back over and a page shows.
 const shown = 50
 

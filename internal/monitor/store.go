@@ -40,6 +40,8 @@ type versionState struct {
 	usual    map[string]usual
 	learnt   dataset.Ref
 	chunk    int
+	// asked says that since the look began nobody knew data to learn an estimate from.
+	asked bool
 }
 
 // baseline is what was learned from the version's own traffic.
@@ -310,13 +312,23 @@ func newest(tx db.Scope, columns, endpoint string, version int, below string, li
 	return tx.Each(q+" ORDER BY id DESC LIMIT $3", args, each)
 }
 
-// window reads one window with its histograms; NotFound when there is none.
-func window(tx db.Scope, endpoint, id string) (Result, error) {
-	var text string
-	r, err := scanWindow(tx.QueryRow("SELECT "+windowColumns+", histograms FROM monitor_window WHERE workspace = $1 AND endpoint = $2 AND id = $3", tx.Workspace, endpoint, id).Scan, &text)
+// windowOnly reads one window; NotFound when there is none.
+func windowOnly(tx db.Scope, endpoint, id string) (Result, error) {
+	return oneWindow(tx, windowColumns, endpoint, id)
+}
+
+func oneWindow(tx db.Scope, columns, endpoint, id string, more ...any) (Result, error) {
+	r, err := scanWindow(tx.QueryRow("SELECT "+columns+" FROM monitor_window WHERE workspace = $1 AND endpoint = $2 AND id = $3", tx.Workspace, endpoint, id).Scan, more...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, problem.New(problem.NotFound, "The monitor of %q has no window %q.", endpoint, id)
 	}
+	return r, err
+}
+
+// window is windowOnly with the histograms.
+func window(tx db.Scope, endpoint, id string) (Result, error) {
+	var text string
+	r, err := oneWindow(tx, windowColumns+", histograms", endpoint, id, &text)
 	if err != nil {
 		return r, err
 	}

@@ -140,6 +140,9 @@ func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
 	if m.Window.byRows() {
 		full = m.Window.Rows
 	}
+	for _, v := range t.versions {
+		v.asked = false
+	}
 	n := 0
 	err := s.Calls.Scan(ctx, m.Endpoint, t.scanned, 0, func(c *Call) error {
 		if n++; n%batch == 0 && time.Since(begun) > patience {
