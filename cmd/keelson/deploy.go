@@ -23,7 +23,8 @@ var (
 func (c *cli) deployCmd() *cobra.Command {
 	var name, to, reason, file, mode string
 	var noPlan bool
-	create := verb("create FILE|NAME/VERSION", "Deploy a model file or a version to an environment", "keelson deploy create model.ubj --name churn --to dev\nkeelson deploy create screening/1 --to prod --reason \"first version\"\nkeelson deploy create screening@challenger --to prod --reason \"better on medium tumours\"",
+	var asked terms
+	create := verb("create FILE|NAME/VERSION", "Deploy a model file or a version to an environment", "keelson deploy create model.ubj --name churn --to dev\nkeelson deploy create screening/1 --to prod --reason \"first version\"\nkeelson deploy create screening@challenger --to prod --reason \"better on medium tumours\"\nkeelson deploy create churn/2 --to prod --limit caller_rate=50 --limit timeout_ms=200 --redact postcode",
 		c.args(1, 1, "FILE or NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
 			if to == "" {
 				return usage("Say where to: --to dev or --to prod.")
@@ -74,6 +75,10 @@ func (c *cli) deployCmd() *cobra.Command {
 					plan = p.rollout(to)
 				}
 			}
+			plan, err = asked.over(plan)
+			if err != nil {
+				return err
+			}
 			if plan == nil || plan.Limits == nil && plan.Durability == "" && len(plan.Redact) == 0 && plan.Mode != "shadow" { // a plan may change more than the version
 				model, version, err := oneVersion(cmd.Context(), cl, target)
 				if err != nil {
@@ -92,6 +97,7 @@ func (c *cli) deployCmd() *cobra.Command {
 	f.StringVarP(&file, "file", "f", "", "project file with the rollout plan (default: keelson.yaml here or above)")
 	f.StringVar(&mode, "mode", "", "rollout without a plan of the project: all or shadow")
 	f.BoolVar(&noPlan, "no-plan", false, "all calls at once, whatever the project says")
+	asked.flags(f)
 
 	execute := verb("execute REQUEST", "Carry out an approved change request", "keelson deploy execute 12\nkeelson deploy execute 12 --json\nkeelson deploy execute 12 -q", c.args(1, 1, "REQUEST"), func(cmd *cobra.Command, args []string) error {
 		return c.act(cmd.Context(), http.MethodPost, "/api/v1/deployments", map[string]string{"request": args[0]}, deployColumns, "endpoint")

@@ -220,7 +220,7 @@ func (m *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		if known {
 			if c.status == http.StatusServiceUnavailable || c.status == http.StatusTooManyRequests {
-				w.Header().Set("Retry-After", "1")
+				w.Header().Set("Retry-After", strconv.Itoa(problem.RetryAfter(err)))
 			}
 			fail(w, c.status, c.code, p.Detail)
 			return

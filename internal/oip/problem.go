@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"keelson/internal/caller"
@@ -49,7 +50,7 @@ func WriteError(w http.ResponseWriter, _ *http.Request, err error) {
 			status = http.StatusMethodNotAllowed
 		}
 	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
-		header.Set("Retry-After", "1")
+		header.Set("Retry-After", strconv.Itoa(problem.RetryAfter(err)))
 	}
 	header.Set("Content-Type", "application/json")
 	header.Del("Content-Length")

@@ -7,7 +7,9 @@ package problem
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"time"
 )
 
 // Kind says what the caller can do about a failure. New kinds go at the end; none is renamed,
@@ -50,7 +52,8 @@ type Error struct {
 	Detail string // one full sentence for a person: the thing, why, and the way out
 	Field  string // where in the request, as "plan.steps[1].share"; empty when it is not one field
 	Fields []Field
-	Attack string // what an auditor would call the attempt; empty for an honest mistake
+	Wait   time.Duration // until trying again can help; 0 when nobody knows
+	Attack string        // what an auditor would call the attempt; empty for an honest mistake
 	cause  error
 }
 
@@ -76,6 +79,18 @@ func (e *Error) With(fields ...Field) *Error { e.Fields = append(e.Fields, field
 
 // Suspect marks a refusal of what nobody does by mistake, with its kind in one word ("path", "source"): it is audited.
 func (e *Error) Suspect(kind string) *Error { e.Attack = kind; return e }
+
+// After says when trying again can help.
+func (e *Error) After(wait time.Duration) *Error { e.Wait = wait; return e }
+
+// RetryAfter is the value of the header Retry-After for err: whole seconds, at least 1.
+func RetryAfter(err error) int {
+	wait := time.Second
+	if e, ok := As(err); ok {
+		wait = max(wait, e.Wait)
+	}
+	return int(math.Ceil(wait.Seconds()))
+}
 
 // Because keeps the cause for the log; callers never see it.
 func (e *Error) Because(cause error) *Error { e.cause = cause; return e }

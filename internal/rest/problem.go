@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -23,6 +24,8 @@ type Doc struct {
 	Field   string          `json:"field,omitempty"`
 	Errors  []problem.Field `json:"errors,omitempty"`
 	Request string          `json:"request,omitempty"`
+
+	wait int // seconds until trying again can help
 }
 
 func (d *Doc) Error() string  { return d.Detail }
@@ -47,7 +50,7 @@ func document(err error, request string) *Doc {
 		}
 	}
 	d := &Doc{Type: "/problems/" + string(p.Kind), Title: strings.ReplaceAll(string(p.Kind), "-", " "), Code: p.Kind.Status(),
-		Detail: p.Detail, Field: p.Field, Errors: p.Fields, Request: request}
+		Detail: p.Detail, Field: p.Field, Errors: p.Fields, Request: request, wait: problem.RetryAfter(err)}
 	var m errMethod
 	if errors.As(err, &m) {
 		d.Code = http.StatusMethodNotAllowed
@@ -151,7 +154,7 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 func writeDoc(w http.ResponseWriter, d *Doc) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	if d.Code == http.StatusTooManyRequests || d.Code == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, d.wait)))
 	}
 	w.WriteHeader(d.Code)
 	_ = json.NewEncoder(w).Encode(d)

@@ -78,6 +78,14 @@ func TestAVersionThatLoadsSlowlyIsWaitedForByNobodyElse(t *testing.T) {
 	}
 	h.look()
 	h.look()
+	for late := time.After(10 * time.Second); count() == 0; { // the load runs beside this
+		select {
+		case <-late:
+			t.Fatal("it was never loaded")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	h.look()
 	if loads := count(); loads != 1 {
 		t.Errorf("it was loaded %d times at once", loads)
 	}

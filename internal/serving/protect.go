@@ -119,7 +119,8 @@ func (c *callers) admit(name string) error {
 		one.day, one.used = day, 0
 	}
 	if one.used >= c.quota {
-		return problem.New(problem.Exhausted, "%s answers %d calls a day of one caller, and %s has made them; it answers again at midnight UTC.", c.endpoint, c.quota, clip(name))
+		return problem.New(problem.Exhausted, "%s answers %d calls a day of one caller, and %s has made them; it answers again at midnight UTC.", c.endpoint, c.quota, clip(name)).
+			After(time.Unix((one.day+1)*86400, 0).Sub(now))
 	}
 	one.used++
 	return nil

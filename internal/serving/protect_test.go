@@ -201,6 +201,8 @@ func TestACallerHasARateAndAQuota(t *testing.T) {
 	now = now.Add(time.Second)
 	if err := c.admit("desk"); err == nil || !strings.Contains(err.Error(), "5 calls a day") {
 		t.Errorf("the sixth call of the day: %v", err)
+	} else if wait := problem.RetryAfter(err); wait != 14*3600-4 {
+		t.Errorf("it may come again in %d s, want those until midnight", wait)
 	}
 	now = now.Add(14 * time.Hour)
 	if !admitted("desk") {

@@ -148,7 +148,7 @@ func (m *model) admit() error {
 		return nil
 	}
 	if wait := m.until.Sub(m.now()); wait > 0 || m.trial {
-		return problem.New(problem.Unavailable, "The model at %s has failed %d times in a row; it is tried again in %s.", clip(m.host), m.bad, max(wait, 0).Round(time.Second))
+		return problem.New(problem.Unavailable, "The model at %s has failed %d times in a row; it is tried again in %s.", clip(m.host), m.bad, max(wait, time.Second).Round(time.Second)).After(wait)
 	}
 	m.trial = true
 	return nil
@@ -201,7 +201,7 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 	out, err := m.read(answer, rows)
 	m.ended(err != nil, true)
 	if err != nil {
-		return nil, problem.New(problem.Unavailable, "The model at %s does not keep its contract: %s.", clip(m.host), clip(err.Error())).Because(err)
+		return nil, problem.New(problem.Unavailable, "The model at %s does not keep its contract: %s.", clip(m.host), strings.TrimRight(clip(err.Error()), ".")).Because(err)
 	}
 	return out, nil
 }
