@@ -134,7 +134,7 @@ func (c *cli) dataCmd() *cobra.Command {
 	return c.noun("data", "Data sets and their versions", []string{"dataset", "datasets"},
 		c.listCommand("data", "List data sets", "/api/v1/datasets", dataColumns, "name"),
 		c.getCommand("data", "Show a data set or one version with its profile", "NAME[/VERSION]", "screening-patients/1", datasetPath, nil, "name"),
-		add, check, versions, pull, c.profileCmd())
+		add, check, versions, pull, c.profileCmd(), c.compareDataCmd())
 }
 
 func (c *cli) openData(name string) (io.ReadCloser, error) {

@@ -236,7 +236,7 @@ func TestAnAlertNamesTheSliceWhereItIsWorst(t *testing.T) {
 		}
 		for kind, want := range map[string]string{
 			Result: "It is worst where region is north and age is above 60: accuracy 0.71 on 120 rows against 0.9 on the others (worse by 0.11 to 0.28).",
-			Data:   "mean_radius moved up most where region is south: PSI 0.9 on 90 rows, over all rows 0.03.",
+			Data:   "mean_radius moved up most where region is south (PSI 0.9 on 90 rows, over all rows 0.03).",
 		} {
 			if !strings.Contains(words[kind], want) {
 				t.Errorf("%s: %q lacks %q", kind, words[kind], want)

@@ -18,6 +18,8 @@ type Sink struct {
 	Numbers func(column int, values []float64) error
 	// Words takes how many further cells of a column hold a word, nil for missing ones; the word holds during the call only.
 	Words func(column int, word []byte, count int64) error
+	// Want says which columns are read; nil is all. Of Parquet the others are not even looked at.
+	Want []bool
 }
 
 // ScanFile reads a Parquet or CSV file cell by cell in bounded memory, in an order that keeps the rows of one column ascending
@@ -68,7 +70,7 @@ func ScanColumns(ctx context.Context, at io.ReaderAt, size int64, format string,
 	}
 	p, ok := src.(*parquetFile)
 	if !ok {
-		return src.scan(ctx, nil, cells)
+		return src.scan(ctx, sink.Want, cells)
 	}
 	bulk := sink.Numbers
 	if bulk == nil {
@@ -90,7 +92,7 @@ func ScanColumns(ctx context.Context, at io.ReaderAt, size int64, format string,
 			return func(word []byte, n int64) error { return sink.Words(column, word, n) }
 		}
 	}
-	return p.scanWith(ctx, nil, cells, bulk, tally)
+	return p.scanWith(ctx, sink.Want, cells, bulk, tally)
 }
 
 // Scan reads a version (0: the latest) cell by cell in bounded memory, as ScanFile does.

@@ -109,7 +109,7 @@ func TestASliceThatMovedIsFoundWithoutASegmentAndSaid(t *testing.T) {
 			t.Errorf("outputs: %+v", answers)
 		}
 		v, err := w.Verdict(w.ctx, "screening")
-		if all := strings.Join(v.Reasons, " "); err != nil || !strings.Contains(all, "mean_texture moved up most where "+data.Segment+": PSI ") || r.Where("data") == "" || r.Where("prediction") == "" {
+		if all := strings.Join(v.Reasons, " "); err != nil || !strings.Contains(all, "mean_texture moved up most where "+data.Segment+" (PSI ") || r.Where("data") == "" || r.Where("prediction") == "" {
 			t.Errorf("%v %s", err, all)
 		}
 		if _, err := json.Marshal(r); err != nil {

@@ -281,7 +281,7 @@ func (d *Drifted) foundText() string {
 	if d.Overall != nil {
 		over = fmt.Sprintf(", over all rows %s", explain.Number(*d.Overall))
 	}
-	return fmt.Sprintf("%s moved%s most where %s: %s %s%s%s.", d.Feature, map[string]string{"up": " up", "down": " down"}[d.Direction], where, measureName(d.Metric), explain.Number(d.Value), in, over)
+	return fmt.Sprintf("%s moved%s most where %s (%s %s%s%s).", d.Feature, map[string]string{"up": " up", "down": " down"}[d.Direction], where, measureName(d.Metric), explain.Number(d.Value), in, over)
 }
 
 // Where says in which slice of a window a kind of trouble is worst: that of its result for "result", else the one whose data

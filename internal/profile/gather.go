@@ -115,7 +115,7 @@ func (g *Gathered) room() int {
 	}
 	at := g.n / partSize
 	if at == len(g.parts) {
-		g.parts = append(g.parts, make([]float64, 0, partSize))
+		g.parts = append(g.parts, make([]float64, 0, min(partSize, g.budget-at*partSize)))
 	}
 	return min(g.budget-g.n, partSize-len(g.parts[at]))
 }
@@ -176,6 +176,7 @@ type Measures struct {
 	Error            float64  // what KS may be off by; 0 when exact
 	Why              string
 	Reference, Valid int64
+	Bins             int // that hold a value on either side: those of the histograms behind PSI and JS
 }
 
 // Compare holds current against ref. Both may be used up by it.
@@ -192,20 +193,20 @@ func Compare(ref, current *Gathered) Measures {
 	case ref.Kind != current.Kind:
 		m.Why = "the column changed its type"
 	case ref.Kind == Word:
-		words, p, q := drift.Align(flat(ref.words), flat(current.words))
+		_, p, q := drift.Align(flat(ref.words), flat(current.words))
 		if ref.other+current.other > 0 {
-			words, p, q = append(words, ""), append(p, ref.other), append(q, current.other)
+			p, q = append(p, ref.other), append(q, current.other)
 		}
+		m.Bins = filled(p, q)
 		m.Reference, m.Valid = ref.rows-ref.missing, current.rows-current.missing
 		m.PSI, m.JS = keep(drift.PSI(p, q)), keep(drift.JS(p, q))
 		if c, err := drift.ChiSquare(p, q); err == nil {
 			m.ChiSquare, m.V = &c.ChiSquare, &c.CramersV
 		}
-		_ = words
 	case ref.sketch == nil && current.sketch == nil:
 		m.Reference, m.Valid = int64(ref.n), int64(current.n)
 		if out, ok := ref.byBuckets(current); ok {
-			m.PSI, m.JS = keep(drift.PSI(out.p, out.q)), keep(drift.JS(out.p, out.q))
+			m.PSI, m.JS, m.Bins = keep(drift.PSI(out.p, out.q)), keep(drift.JS(out.p, out.q)), filled(out.p, out.q)
 			m.KS, m.Wasserstein = &out.ks, &out.wasserstein
 			break
 		}
@@ -214,12 +215,22 @@ func Compare(ref, current *Gathered) Measures {
 		slices.Sort(b)
 		edges := drift.Edges(a, 10)
 		p, q := countSorted(edges, a), countSorted(edges, b)
+		m.Bins = filled(p, q)
 		m.PSI, m.JS = keep(drift.PSI(p, q)), keep(drift.JS(p, q))
 		m.KS, m.Wasserstein = keep(drift.KS(a, b)), keep(drift.NormedWasserstein(a, b))
 	default:
 		ref.sketched(&m, current, keep)
 	}
 	return m
+}
+
+func filled(p, q []float64) (n int) {
+	for i := range p {
+		if p[i]+q[i] > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func share(g *Gathered) float64 {
@@ -292,7 +303,7 @@ func (g *Gathered) sketched(m *Measures, current *Gathered, keep func(float64, e
 	for i, k := range keysB {
 		q[drift.Bin(edges, min(b.Numbers.end(k), b.Max))] += float64(countsB[i])
 	}
-	m.PSI, m.JS = keep(drift.PSI(p, q)), keep(drift.JS(p, q))
+	m.PSI, m.JS, m.Bins = keep(drift.PSI(p, q)), keep(drift.JS(p, q)), filled(p, q)
 	n, o := float64(a.Valid), float64(b.Valid)
 	i, j, below, under, ks, area := 0, 0, 0.0, 0.0, 0.0, 0.0
 	last := 0.0
