@@ -92,15 +92,19 @@ func (v versions) Version(ctx context.Context, model string, number int) (approv
 			out.Metrics[p.Key] = p.Value
 		}
 	}
-	e, judged, err := v.a.Evaluations.Latest(ctx, model, number)
-	if err != nil || !judged {
+	suites, err := v.a.Evaluations.Suites(ctx, model, number)
+	if err != nil || len(suites) == 0 {
 		out.Evaluation.State = "none"
 		return out, err
 	}
-	out.Evaluation = approval.Evaluation{State: e.State, ID: e.ID}
-	for _, t := range e.Tests {
-		out.Evaluation.Tests = append(out.Evaluation.Tests, approval.Test{Name: t.Name, Kind: t.Kind, State: t.State, Value: number64(t.Value), Limit: number64(t.Limit), Detail: t.Detail})
+	for _, e := range suites {
+		of := approval.Evaluation{State: e.State, ID: e.ID, Suite: e.Suite, Suited: e.Definition(), Dataset: e.Dataset, On: e.DatasetDigest}
+		for _, t := range e.Tests {
+			of.Tests = append(of.Tests, approval.Test{Name: t.Name, Kind: t.Kind, State: t.State, Value: number64(t.Value), Limit: number64(t.Limit), Detail: t.Detail})
+		}
+		out.Evaluations = append(out.Evaluations, of)
 	}
+	out.Evaluation = out.Evaluations[0]
 	return out, nil
 }
 

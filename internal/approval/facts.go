@@ -30,6 +30,7 @@ type Version struct {
 	Dependencies   []Dependency
 	Golden         policy.Golden
 	Evaluation     Evaluation
+	Evaluations    []Evaluation       // the latest of each suite, the newest first
 	Metrics        map[string]float64 // of its run
 	Commit         string
 	Dirty          bool
@@ -44,6 +45,10 @@ type Dependency struct{ Kind, Name, Version, Digest string }
 // Evaluation is the version's latest one; State is none where there is none.
 type Evaluation struct {
 	State, ID string
+	Suite     string
+	Suited    string // digest of what the suite tests
+	Dataset   string
+	On        string // digest of the data
 	Tests     []Test
 }
 
@@ -95,21 +100,28 @@ type Caller struct {
 	Last        time.Time `json:"last_at"`
 }
 
-// context is what the policy is told.
-func (v Version) context(r Request, e policy.Environment) policy.Context {
-	tests, failed := int64(len(v.Evaluation.Tests)), []string{}
-	for _, t := range v.Evaluation.Tests {
+func (e Evaluation) context() policy.Evaluation {
+	out := policy.Evaluation{State: e.State, ID: e.ID, Suite: e.Suite, Definition: e.Suited, Dataset: e.Dataset, DatasetDigest: e.On, Tests: int64(len(e.Tests)), Failed: []string{}}
+	if out.State == "" {
+		out.State = "none"
+	}
+	for _, t := range e.Tests {
 		if t.State == "failed" {
 			words := t.Name
 			if t.Detail != "" {
 				words += ": " + t.Detail
 			}
-			failed = append(failed, words)
+			out.Failed = append(out.Failed, words)
 		}
 	}
-	state := v.Evaluation.State
-	if state == "" {
-		state = "none"
+	return out
+}
+
+// context is what the policy is told.
+func (v Version) context(r Request, e policy.Environment) policy.Context {
+	suites := []policy.Evaluation{}
+	for _, e := range v.Evaluations {
+		suites = append(suites, e.context())
 	}
 	m := v.Model
 	m.Name = r.Model
@@ -128,7 +140,7 @@ func (v Version) context(r Request, e policy.Environment) policy.Context {
 		Request: policy.Request{Kind: r.Kind, Author: r.Author, Reason: r.Reason, Mode: r.Plan.Mode, Unlogged: r.Plan.Limits.Unlogged, FirstShare: first, WhenApproved: r.WhenApproved, Authors: r.Authors},
 		Version: policy.Version{
 			Name: r.VersionName(), Number: int64(v.Number), State: v.State, Reason: v.Reason, Digest: v.ArtifactDigest, Format: v.Format, Size: v.Size,
-			Authors: v.Authors, Evaluation: policy.Evaluation{State: state, ID: v.Evaluation.ID, Tests: tests, Failed: failed}, Golden: v.Golden, Dirty: v.Dirty,
+			Authors: v.Authors, Evaluation: v.Evaluation.context(), Evaluations: suites, Golden: v.Golden, Dirty: v.Dirty,
 		},
 		Model:       m,
 		Environment: policy.Env{Name: e.Name, AutoApprove: e.AutoApprove},

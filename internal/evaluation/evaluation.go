@@ -15,12 +15,15 @@
 package evaluation
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"keelson/internal/db"
 	"keelson/internal/problem"
 	"keelson/internal/score"
 )
@@ -97,6 +100,15 @@ type Evaluation struct {
 	StartedAt      time.Time          `json:"started_at"`
 	EndedAt        *time.Time         `json:"ended_at,omitempty"`
 	definition     Suite
+}
+
+// Definition is the digest of what the suite tests and how: "sha256:" and hexadecimal digits. Its name and the data that it
+// is meant for are no part of it.
+func (e *Evaluation) Definition() string {
+	s := e.definition
+	s.Name, s.Data = "", ""
+	sum := sha256.Sum256([]byte(db.ToJSON(s)))
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // Failures names the tests that failed, each as one sentence that begins with the name.

@@ -459,3 +459,29 @@ func TestAnEvaluationThatIsGivenUpHasFailed(t *testing.T) {
 		}
 	})
 }
+
+func TestTheNewestEvaluationOfEachSuiteIsFound(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d, nil)
+		now := time.Now()
+		w.Now = func() time.Time { now = now.Add(time.Second); return now }
+		v := w.register(t, "risk", booster(t, "logistic_named.ubj"))
+		least := func(name string, min float64) Suite {
+			return Suite{Name: name, Tests: []Test{{Name: "fine", Kind: Metric, Metric: "auc", Min: number(min)}}}
+		}
+		w.evaluate(t, "risk", v.Number, least("release", 2))
+		strict := w.evaluate(t, "risk", v.Number, least("release", 0.1))
+		smoke := w.evaluate(t, "risk", v.Number, least("smoke", 0.1))
+		last := w.evaluate(t, "risk", v.Number, least("smoke", 0.2))
+		got, err := w.Suites(as("ada"), "risk", v.Number)
+		if err != nil || len(got) != 2 || got[0].ID != last.ID || got[1].ID != strict.ID || got[1].State != Passed {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if strict.Definition() != smoke.Definition() || got[0].Definition() == got[1].Definition() || !strings.HasPrefix(got[0].Definition(), "sha256:") {
+			t.Errorf("the definitions are %s, %s and %s", strict.Definition(), smoke.Definition(), last.Definition())
+		}
+		if none, err := w.Suites(as("ada"), "risk", v.Number+1); err != nil || len(none) != 0 {
+			t.Errorf("%+v, %v", none, err)
+		}
+	})
+}

@@ -195,6 +195,12 @@ func (s *Service) Latest(ctx context.Context, model string, version int) (e Eval
 	return e, ok, err
 }
 
+// Suites gives the newest evaluation of a version by each suite, the newest first; at most 100.
+func (s *Service) Suites(ctx context.Context, model string, version int) (out []Evaluation, err error) {
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { out, err = suites(tx, model, version, 100); return err })
+	return out, err
+}
+
 // Passed says whether the newest evaluation of a version passed, and which test failed first if not. A version that was
 // never evaluated, or whose evaluation still runs, has not passed.
 func (s *Service) Passed(ctx context.Context, model string, version int) (ok bool, failing string, err error) {

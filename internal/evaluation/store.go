@@ -73,6 +73,19 @@ func list(tx db.Scope, model string, version int, before string, limit int) (out
 	return out, err
 }
 
+// suites gives the newest evaluation of a version by each suite, the newest first.
+func suites(tx db.Scope, model string, version, limit int) (out []Evaluation, err error) {
+	err = tx.Each(`SELECT `+columns+` FROM evaluation WHERE workspace = $1 AND model = $2 AND version = $3 AND NOT EXISTS
+		(SELECT 1 FROM evaluation n WHERE n.workspace = $1 AND n.model = $2 AND n.version = $3 AND n.suite = evaluation.suite
+			AND (n.started_at > evaluation.started_at OR n.started_at = evaluation.started_at AND n.id > evaluation.id))
+		ORDER BY started_at DESC, id DESC LIMIT $4`, []any{tx.Workspace, model, version, limit}, func(row func(...any) error) error {
+		e, err := scan(row)
+		out = append(out, e)
+		return err
+	})
+	return out, err
+}
+
 // latest gives id and state of the newest evaluation of every version of a model.
 func latest(tx db.Scope, model string, each func(version int, id, state string)) error {
 	seen := map[int]bool{}

@@ -158,14 +158,24 @@ type Version struct {
 	Size       int64      `json:"size"` // bytes
 	Authors    []string   `json:"authors"`
 	Evaluation Evaluation `json:"evaluation"`
-	Golden     Golden     `json:"golden"`
-	Dirty      bool       `json:"dirty"` // made from a checkout with changes that were not committed
+
+	Evaluations []Evaluation `json:"evaluations"` // the latest of each suite, the newest first
+
+	Golden Golden `json:"golden"`
+	Dirty  bool   `json:"dirty"` // made from a checkout with changes that were not committed
 }
 
-// Evaluation is the version's latest one.
+// Evaluation is the version's latest one, of all or of a suite. Whoever may evaluate hands in the suite, so a rule that
+// rests on its name alone trusts them; definition and dataset_digest say what was tested on what.
 type Evaluation struct {
-	State  string   `json:"state"` // passed, failed, running, none
-	ID     string   `json:"id"`
+	State string `json:"state"` // passed, failed, running, none
+	ID    string `json:"id"`
+
+	Suite         string `json:"suite"`
+	Definition    string `json:"definition"` // digest of the suite's tests and settings: "sha256:…"
+	Dataset       string `json:"dataset"`
+	DatasetDigest string `json:"dataset_digest"`
+
 	Tests  int64    `json:"tests"`  // how many there are
 	Failed []string `json:"failed"` // in words: "accuracy: 0.81 is below 0.9"
 }

@@ -76,6 +76,36 @@ func TestShippedPolicies(t *testing.T) {
 	}
 }
 
+func TestAPolicyNamesTheSuiteThatHasToPass(t *testing.T) {
+	c, err := Compile(Policy{Name: "p", Approvals: `{'count': 0}`, Rules: []Rule{{ID: "released",
+		Require: `version.evaluations.exists(e, e.suite == 'release' && e.state == 'passed' && e.tests > 0 && e.definition == 'sha256:d' && e.dataset == 'holdout')`,
+		Message: `Version {version.name} has not passed the suite release.`, Pass: `Passed.`}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := Evaluation{State: "passed", Suite: "release", Definition: "sha256:d", Dataset: "holdout", Tests: 3}
+	other := func(change func(*Evaluation)) Evaluation { e := good; change(&e); return e }
+	for name, x := range map[string]struct {
+		list    []Evaluation
+		allowed bool
+	}{
+		"it passed":                             {[]Evaluation{good}, true},
+		"it passed, and a newer one of another": {[]Evaluation{other(func(e *Evaluation) { e.Suite, e.State = "smoke", "failed" }), good}, true},
+		"it failed, and a newer one of another": {[]Evaluation{other(func(e *Evaluation) { e.Suite = "smoke" }), other(func(e *Evaluation) { e.State = "failed" })}, false},
+		"another of its name":                   {[]Evaluation{other(func(e *Evaluation) { e.Definition = "sha256:easier" })}, false},
+		"on other data":                         {[]Evaluation{other(func(e *Evaluation) { e.Dataset = "train" })}, false},
+		"none":                                  {[]Evaluation{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := proposal()
+			in.Version.Evaluations = x.list
+			if v := c.Evaluate(context.Background(), in); v.Allowed != x.allowed {
+				t.Errorf("%+v", v)
+			}
+		})
+	}
+}
+
 func TestEveryRuleThatAppliesGivesAReason(t *testing.T) {
 	v := shipped(t, "prod").Evaluate(context.Background(), proposal())
 	var ids []string
