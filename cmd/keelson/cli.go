@@ -276,7 +276,7 @@ func (c *cli) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 		case 403:
 			hint = "see who you are with: keelson status"
 		case 404:
-			hint = "list what is there with: " + listOf(cmd)
+			hint = "list what is there with: " + listFor(cmd, why)
 		}
 	}
 	if errors.As(err, &e) { // also when a failure wraps it
@@ -346,6 +346,29 @@ func pathOf(cmd *cobra.Command) string {
 		return "keelson"
 	}
 	return cmd.CommandPath()
+}
+
+// lists says which command lists a kind of thing, as the server's sentences call it.
+var lists = map[string]string{
+	"account": "user list", "alert": "alert list", "change request": "approval list", "data set": "data list", "endpoint": "deploy list", "feedback": "feedback list",
+	"incident": "incident list", "model": "model list", "module": "monitor module list", "pipeline": "pipeline list", "policy": "policy list", "prediction": "prediction list",
+	"route": "alert route list", "use case": "usecase list", "workspace": "workspace list",
+}
+
+// listFor is the command that lists what a sentence says is missing (There is no data set "x".), by the longest kind that
+// fits; else that which lists what cmd is about.
+func listFor(cmd *cobra.Command, why string) string {
+	what, ok := strings.CutPrefix(why, "There is no ")
+	best := ""
+	for kind := range lists {
+		if ok && len(kind) > len(best) && strings.HasPrefix(what, kind+" ") {
+			best = kind
+		}
+	}
+	if best == "" {
+		return listOf(cmd)
+	}
+	return "keelson " + lists[best]
 }
 
 func listOf(cmd *cobra.Command) string {

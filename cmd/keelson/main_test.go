@@ -431,3 +431,29 @@ func TestWhereTheServerIsComesFromFlagEnvironmentProfileAndMLflow(t *testing.T) 
 		})
 	}
 }
+
+func TestTheHintNamesTheListOfWhatIsMissing(t *testing.T) {
+	root := newCLI(strings.NewReader(""), io.Discard, io.Discard, func(string) string { return "" }).root()
+	set, _, err := root.Find([]string{"monitor", "set"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for why, want := range map[string]string{
+		`There is no data set "customers".`:        "keelson data list",
+		`There is no endpoint "churn.dev".`:        "keelson deploy list",
+		"There is no policy strict.":               "keelson policy list",
+		"There is no use case 12.":                 "keelson usecase list",
+		`There is no module "cost".`:               "keelson monitor module list",
+		`The monitor of "churn" has no window "x"`: "keelson monitor list",
+		"There is no version 7.":                   "keelson monitor list",
+	} {
+		if got := listFor(set, why); got != want {
+			t.Errorf("%s: %s, want %s", why, got, want)
+		}
+	}
+	for kind, path := range lists {
+		if cmd, rest, err := root.Find(strings.Fields(path)); err != nil || len(rest) > 0 || cmd.Name() != "list" {
+			t.Errorf("%s: there is no command keelson %s", kind, path)
+		}
+	}
+}
