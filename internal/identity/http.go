@@ -29,6 +29,7 @@ func (s *Service) Routes(a *rest.API) {
 	}))
 	rest.Get(a, "/api/v1/me", access.Self, "Who am I, and what may I do?", s.getMe)
 	rest.Post(a, "/api/v1/me/password", access.Self, "Change my password", s.postPassword)
+	rest.Post(a, "/api/v1/me/handled/seen", access.Self, "Say that I know of what others did to my account", s.postSeen)
 	rest.Get(a, "/api/v1/roles", access.Self, "The roles and what each may do", s.getRoles)
 	rest.Get(a, "/api/v1/users", "user.names", "Accounts of this workspace", s.getUsers)
 	rest.Post(a, "/api/v1/users", "user.write", "Make an account", s.postUser, rest.Status(http.StatusCreated))

@@ -1,12 +1,15 @@
 package identity
 
 import (
+	"context"
 	"time"
 
 	"keelson/internal/access"
+	"keelson/internal/audit"
 	"keelson/internal/caller"
 	"keelson/internal/db"
 	"keelson/internal/problem"
+	"keelson/internal/rest"
 )
 
 // Accounts belong to the installation, roles to workspaces. Whoever administers a workspace other than the default one
@@ -23,6 +26,7 @@ type Handled struct {
 	By        string    `json:"by"`
 	Act       string    `json:"act" enum:"password,link" doc:"password: a new one was set; link: a one-time sign-in link was made"`
 	Workspace string    `json:"workspace" doc:"where it was done"`
+	Seen      bool      `json:"seen" doc:"its holder said that they know of it"`
 }
 
 // everywhere reports whether the caller holds the permission in the default workspace, and with it over all accounts.
@@ -85,15 +89,41 @@ func (s *Service) handled(tx db.Scope, name, act string) error {
 
 // listHandled gives what others did to an account, newest first, at most 100.
 func listHandled(tx db.Scope, name string) (out []Handled, err error) {
-	err = tx.Each("SELECT at, actor, act, workspace FROM account_handled WHERE account = $1 ORDER BY at DESC LIMIT 100", []any{name}, func(scan func(...any) error) error {
+	err = tx.Each("SELECT at, actor, act, workspace, seen FROM account_handled WHERE account = $1 ORDER BY at DESC LIMIT 100", []any{name}, func(scan func(...any) error) error {
 		var h Handled
-		var at int64
-		err := scan(&at, &h.By, &h.Act, &h.Workspace)
-		h.At = db.Time(at)
+		var at, seen int64
+		err := scan(&at, &h.By, &h.Act, &h.Workspace, &seen)
+		h.At, h.Seen = db.Time(at), seen != 0
 		out = append(out, h)
 		return err
 	})
 	return out, err
+}
+
+// seeHandled notes that the holder of an account knows of what others did to it up to a time, which stays on record: whoever
+// got in by it could say so, too. It gives of how many acts that is news.
+func seeHandled(tx db.Scope, name string, until time.Time) (int64, error) {
+	res, err := tx.Exec("UPDATE account_handled SET seen = 1 WHERE account = $1 AND at <= $2 AND seen = 0", name, db.Micros(until))
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// postSeen lets people say that they know of what others did to their account.
+func (s *Service) postSeen(ctx context.Context, in *struct {
+	Body struct {
+		Until time.Time `json:"until" doc:"the time of the newest act that you know of"`
+	}
+}) (rest.Nothing, error) {
+	name := caller.From(ctx).Name
+	return rest.Nothing{}, s.DB.Write(ctx, func(tx db.Scope) error {
+		n, err := seeHandled(tx, name, in.Body.Until)
+		if err != nil || n == 0 {
+			return err
+		}
+		return audit.Record(tx, "account.handling-seen", "account/"+name, map[string]any{"until": in.Body.Until.UTC(), "acts": n})
+	})
 }
 
 // endSessions ends the sessions of an account but for the one whose stored token is spared.

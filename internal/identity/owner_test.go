@@ -220,6 +220,25 @@ func TestAPasswordOrLinkByAnotherEndsSessionsAndIsSeen(t *testing.T) {
 				if code != 200 || !strings.Contains(string(first), fmt.Sprintf(`[{"act":%q`, act)) || !strings.Contains(string(first), `"by":"eve"`) {
 					t.Errorf("rob sees %d %s", code, first)
 				}
+				seen := func(who, until string) bool {
+					t.Helper()
+					if code, doc := o.as(t, who, "POST", "/w/risk/api/v1/me/handled/seen", map[string]any{"until": until}); code != 200 {
+						t.Fatalf("%d %v", code, doc)
+					}
+					_, me := o.as(t, "rob", "GET", "/w/risk/api/v1/me", nil)
+					list := me["handled"].([]any)
+					return list[0].(map[string]any)["seen"].(bool)
+				}
+				newest := me["handled"].([]any)[0].(map[string]any)["at"].(string)
+				if seen("eve", newest) || seen("rob", "2020-01-01T00:00:00Z") {
+					t.Error("it is taken for known when another says so, or of an earlier one")
+				}
+				if !seen("rob", newest) {
+					t.Error("rob knows of it, and is told again")
+				}
+				if !o.audited(t, "risk", "account.handling-seen", "acts") {
+					t.Error("that it is known is not in the audit log")
+				}
 				want := map[string]string{"password": "account.changed", "link": "link.created"}[act]
 				if !o.audited(t, "risk", want, act) && !o.audited(t, "risk", want, "rob") {
 					t.Errorf("%s is not in the audit log", want)

@@ -1460,6 +1460,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/me/handled/seen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say that I know of what others did to my account
+         * @description Needs the permission `self`.
+         */
+        post: operations["post-me-handled-seen"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me/password": {
         parameters: {
             query?: never;
@@ -4439,6 +4459,8 @@ export interface components {
             /** Format: date-time */
             at: string;
             by: string;
+            /** @description its holder said that they know of it */
+            seen: boolean;
             /** @description where it was done */
             workspace: string;
         };
@@ -5230,6 +5252,8 @@ export interface components {
             feature: string;
             /** @description the first of them */
             first_window?: string;
+            /** @description what moved in it, in words: from 30,900 to 16,000 */
+            how?: string;
             /** @enum {string} */
             kind: "data" | "prediction" | "result";
             /** Format: double */
@@ -6808,6 +6832,13 @@ export interface components {
                 [key: string]: string;
             };
             user_id?: string;
+        };
+        "Post-me-handled-seenRequest": {
+            /**
+             * Format: date-time
+             * @description the time of the newest act that you know of
+             */
+            until: string;
         };
         "Post-models-name-versions-version-evaluationsRequest": {
             /** @description the suite's own if empty */
@@ -11423,6 +11454,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IdentityMe"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "post-me-handled-seen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Post-me-handled-seenRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestNothing"];
                 };
             };
             /** @description Error */

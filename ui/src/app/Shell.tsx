@@ -7,6 +7,7 @@ import type { Me } from "../api/types";
 import { useInboxCount } from "../features/approvals/ApprovalsPage";
 import { useSignOut } from "../features/session/api";
 import { SignIn } from "../features/session/SignIn";
+import { HandledBar } from "../features/settings/Handled";
 import { m } from "../messages";
 import { clockTime } from "../ui/format";
 import { Go } from "../ui/Go";
@@ -61,7 +62,7 @@ function Frame({ me }: { me: Me }) {
       </header>
       <aside className="side"><MainMenu label={m.shell.navigation} /></aside>
       <Drawer opened={drawer} onClose={() => setDrawer(false)} title={m.shell.navigation} size={270} closeButtonProps={{ "aria-label": m.close }} transitionProps={{ duration: 0 }}><MainMenu label={m.shell.navigationDrawer} /></Drawer>
-      <main id="main" className="main" ref={main} tabIndex={-1}><StaleBar /><Outlet /></main>
+      <main id="main" className="main" ref={main} tabIndex={-1}><StaleBar /><HandledBar me={me} /><Outlet /></main>
       {palette && <Suspense fallback={null}><Palette onClose={() => setPalette(false)} /></Suspense>}
     </div>
   );

@@ -29,7 +29,7 @@ const did: Record<string, string | ((d: Detail) => string) | undefined> = {
   "pipeline.saved": "stored", "pipeline.run.started": "started", "pipeline.run.finished": (d) => (d.state === "failed" ? "saw fail:" : "finished"), "pipeline.run.cancelled": "cancelled", "pipeline.run.retried": "retried", "pipeline.retrain.skipped": "did not start a retraining for",
   "dataset.created": "created", "dataset.updated": "changed the record of", "dataset.imported": "imported", "run.started": "started", "run.ended": "ended", "run.deleted": "deleted", "run.restored": "restored", "experiment.created": "created", "experiment.renamed": "renamed", "experiment.deleted": "deleted", "experiment.restored": "restored", "artifact.deleted": "deleted", "logged-model.deleted": "deleted",
   "incident.opened": "opened", "incident.changed": "added to", "incident.acknowledged": "took on", "incident.closed": "closed", "incident.recovered": "closed, as recovered,", "incident.reopened": "reopened", "incident.noted": "added a note to", "prediction.filed": "handed in predictions for", "usecase.created": "created", "usecase.changed": "changed", "policy.shipped": "brought", "policy.changed": "changed",
-  "account.created": "created", "account.changed": "changed", "account.signed-in": "signed in:", "token.created": "made", "token.revoked": "revoked", "link.created": "made", "audit.exported": "exported", "access.refused": "was refused:", "event.skipped": "passed over an event of", "event.loop-stopped": "stopped a loop of events at",
+  "account.created": "created", "account.changed": "changed", "account.handling-seen": "knows what others did to", "account.signed-in": "signed in:", "token.created": "made", "token.revoked": "revoked", "link.created": "made", "audit.exported": "exported", "access.refused": "was refused:", "event.skipped": "passed over an event of", "event.loop-stopped": "stopped a loop of events at",
 };
 
 export const en = {
@@ -82,6 +82,10 @@ export const en = {
     skip: "Skip to content", menu: "Open navigation", navigation: "Navigation", navigationDrawer: "All pages", breadcrumbs: "Where you are", find: "Search or jump to", waiting: "waiting", workspace: "Workspace", signOut: "Sign out",
     overview: "Overview", build: "Build", operate: "Operate", govern: "Govern", themes: { auto: "System theme", light: "Light theme", dark: "Dark theme" },
     inbox: (n: number) => (n ? `Inbox, ${n} waiting for you` : "Inbox"), workspaceIs: (w: string) => `${w} workspace, change`, themeIs: (t: string) => `Theme: ${t}`, profileOf: (n: string) => `${n}, profile`,
+    handled: {
+      title: "Somebody else changed how you sign in", acts: { password: (by: string) => `${by} set a new password for your account`, link: (by: string) => `${by} made a one-time sign-in link for your account` }, at: (w: string) => `in the workspace ${w}`,
+      advice: "If you did not ask for it, change your password now and tell an administrator of the default workspace: whoever did it could act as you.", known: "I know of it", password: "Change my password", list: "What others did to your account", seen: "you know of it", open: "new",
+    },
     stale: (t: string) => `Not live since ${t}, trying again. What you see may have changed.`,
   },
   palette: { page: "page", hint: "Model or page…", results: "Results", none: "Nothing by that name." },

@@ -12,6 +12,7 @@ import { DataTable, type Column } from "../../ui/DataTable";
 import { useRefresh } from "../../ui/hooks";
 import { Note, ProblemNote } from "../../ui/Note";
 import { Page, Tabs } from "../../ui/Page";
+import { HandledList } from "./Handled";
 
 /** Accounts, tokens, and who one is. */
 export function SettingsPage({ tab, children }: { tab: "" | "users" | "tokens" | "routes" | "policies" | "retention"; children?: ReactNode }) {
@@ -30,6 +31,7 @@ function Profile() {
     <div className="stack gap16">
       <Panel title={m.settings.profile} id="profile"><Facts rows={[[m.name, me.display || me.name], [m.settings.account, me.name], [m.settings.roles, (me.roles ?? []).map(m.role).join(", ")], [m.shell.workspace, me.workspace], [m.settings.auth, me.auth === "off" ? m.settings.authOff : m.settings.authOn]]} /></Panel>
       {me.auth !== "off" && <Panel title={m.settings.password} id="password"><PasswordForm account={me.name} /></Panel>}
+      {(me.handled ?? []).length > 0 && <Panel title={m.shell.handled.list} id="handled"><HandledList acts={me.handled ?? []} /></Panel>}
       <Panel title={m.settings.permissions} id="permissions"><p className="row">{(me.permissions ?? []).map((p) => <span key={p} className="tag mono">{p}</span>)}</p></Panel>
     </div>
   )}</Await>;
