@@ -111,9 +111,21 @@ func check(scores []float64, predicted []bool) error {
 
 const folds = 10
 
-// improves tells whether calibration lowers the calibration error of rows it was not fitted on: every tenth row of each
-// class is held out in turn. order sorts the rows by their scores.
+// improves tells whether calibration lowers the calibration error of rows it was not fitted on: a tenth of the rows of each
+// class is held out in turn, drawn by splits, of many rows simply every tenth one. order sorts the rows by their scores.
 func improves(order []int, scores, outcomes []float64, truth []bool) bool {
+	positives := 0
+	for _, t := range truth {
+		if t {
+			positives++
+		}
+	}
+	if separates(order, scores, truth, positives) {
+		return false
+	}
+	if n := len(truth); n <= drawn && positives > 1 && positives < n-1 {
+		return improvesDrawn(order, scores, outcomes, truth)
+	}
 	seen := [2]int{}
 	fold := make([]int, len(scores))
 	for i, t := range truth {
