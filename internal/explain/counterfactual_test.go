@@ -13,11 +13,14 @@ func TestGoldenCounterfactualsKeepTheirRulesAndAreTheNearest(t *testing.T) {
 		Weights []float64
 		Bias    float64
 		Cases   []struct {
-			X         []float64
-			Margin    float64
-			Nearest   float64 `json:"min_l2_distance_to_boundary"`
-			Immutable []int
-			Held      float64 `json:"min_l2_distance_with_immutable"`
+			X           []float64
+			Margin      float64
+			Probability float64
+			Nearest     float64    `json:"min_l2_distance_to_boundary"`
+			Point       []float64  `json:"boundary_point_min_l2"`
+			Single      []*float64 `json:"single_feature_boundary_value"`
+			Immutable   []int
+			Held        *float64 `json:"min_l2_distance_with_immutable"`
 		}
 	}
 	decode(t, expected(t)["counterfactual_logistic"], &c)
@@ -36,37 +39,78 @@ func TestGoldenCounterfactualsKeepTheirRulesAndAreTheNearest(t *testing.T) {
 		return out, nil
 	}
 	for i, one := range c.Cases {
+		p, _ := probability(one.X)
+		near(t, p[0], one.Probability, "probability", i)
+		margin := c.Bias
+		for j, v := range one.X {
+			margin += v * c.Weights[j]
+		}
+		near(t, margin, one.Margin, "margin", i)
 		want := Wanted{Threshold: 0.5, Above: one.Margin < 0}
 		for _, held := range []bool{false, true} {
-			limits := make([]Limits, f)
-			for j := range limits {
-				limits[j] = Limits{Min: -30, Max: 30}
-			}
-			bound := one.Nearest
+			bound := &one.Nearest
 			if held {
 				bound = one.Held
+			}
+			side := 3 * one.Nearest
+			if bound != nil {
+				side = 3 * *bound
+			}
+			limits := make([]Limits, f)
+			for j := range limits {
+				limits[j] = Limits{Min: one.X[j] - side, Max: one.X[j] + side}
+			}
+			if held {
 				for _, j := range one.Immutable {
 					limits[j] = Limits{Immutable: true}
 				}
 			}
 			got, err := Counter(probability, one.X, limits, want)
-			if err != nil || !got.Found {
-				t.Fatalf("case %d, held %v: %v, %s", i, held, err, got.Why)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if !want.met(got.Answer) || got.Distance < bound*(1-1e-9) || got.Distance > bound*1.0001 {
-				t.Errorf("case %d, held %v: the answer is %v at %v, the nearest boundary at %v", i, held, got.Answer, got.Distance, bound)
+			if bound == nil { // nothing that may change matters
+				if got.Found || got.Why == "" {
+					t.Errorf("case %d: with all that matters held, %+v", i, got)
+				}
+				continue
+			}
+			if !got.Found {
+				t.Fatalf("case %d, held %v: %s", i, held, got.Why)
+			}
+			if !want.met(got.Answer) || got.Distance < *bound*(1-1e-9) || got.Distance > *bound*1.0001 {
+				t.Errorf("case %d, held %v: the answer is %v at %v, the nearest boundary at %v", i, held, got.Answer, got.Distance, *bound)
 			}
 			for j, v := range got.Row {
 				if limits[j].Immutable && math.Float64bits(v) != math.Float64bits(one.X[j]) {
 					t.Errorf("case %d: feature %d is held, and went to %v", i, j, v)
 				}
-				if !limits[j].Immutable && (v < -30 || v > 30) {
+				if !limits[j].Immutable && (v < limits[j].Min || v > limits[j].Max) {
 					t.Errorf("case %d: feature %d went out to %v", i, j, v)
+				}
+				// A point that is hardly farther away than the nearest one lies beside it.
+				if !held && math.Abs(v-one.Point[j]) > 0.02**bound {
+					t.Errorf("case %d: feature %d went to %v, the nearest boundary is at %v", i, j, v, one.Point[j])
 				}
 			}
 			again, err := Counter(probability, one.X, limits, want)
 			if err != nil || !slices.Equal(again.Row, got.Row) {
 				t.Errorf("case %d: the same question has another answer: %v", i, err)
+			}
+		}
+		for j, border := range one.Single { // only this one may change
+			limits := make([]Limits, f)
+			for k := range limits {
+				limits[k] = Limits{Immutable: true}
+			}
+			limits[j] = Limits{Min: one.X[j] - 1000, Max: one.X[j] + 1000}
+			if border != nil {
+				side := 3 * math.Abs(*border-one.X[j])
+				limits[j] = Limits{Min: one.X[j] - side, Max: one.X[j] + side}
+			}
+			got, err := Counter(probability, one.X, limits, want)
+			if err != nil || got.Found != (border != nil) || got.Found && math.Abs(got.Row[j]-*border) > 1e-4*math.Abs(*border-one.X[j]) {
+				t.Errorf("case %d: feature %d alone: %+v, %v", i, j, got, err)
 			}
 		}
 		limits := make([]Limits, f) // a box too small to reach the boundary
@@ -81,6 +125,7 @@ func TestGoldenCounterfactualsKeepTheirRulesAndAreTheNearest(t *testing.T) {
 }
 
 func TestCounterfactualsOfTreesKeepStepsLimitsAndRules(t *testing.T) {
+	t.Setenv("KEELSON_GOLDEN", "") // rules, not values: of our own model
 	e := model(t, "xgb_regression.json")
 	f := e.Features()
 	rows := table(t, "explain_rows.csv")

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,6 +56,23 @@ func table(t testing.TB, name string) (rows [][]float64) {
 	return rows
 }
 
+// header names the columns of a CSV.
+func header(t testing.TB, name string) []string {
+	t.Helper()
+	line, _, _ := strings.Cut(string(file(t, name)), "\n")
+	return strings.Split(strings.TrimSpace(line), ",")
+}
+
+// column is the place of a column of a CSV.
+func column(t testing.TB, name, column string) int {
+	t.Helper()
+	at := slices.Index(header(t, name), column)
+	if at < 0 {
+		t.Fatalf("%s has no column %q", name, column)
+	}
+	return at
+}
+
 // flat lays the first features values of each row one behind the other.
 func flat(rows [][]float64, features int) (out []float64) {
 	for _, r := range rows {
@@ -77,13 +95,14 @@ func model(t testing.TB, name string) *Ensemble {
 	t.Helper()
 	var shape Shape
 	var trees []Tree
+	text := file(t, name)
 	switch {
-	case strings.HasPrefix(name, "xgb_"):
-		shape, trees = xgboost(t, name)
-	case strings.HasPrefix(name, "lgb_"):
-		shape, trees = lightgbm(t, name)
+	case strings.HasPrefix(string(text), "tree"):
+		shape, trees = lightgbm(t, string(text))
+	case strings.Contains(string(text), `"learner"`):
+		shape, trees = xgboost(t, text)
 	default:
-		shape, trees = forest(t, name)
+		shape, trees = forest(t, text)
 	}
 	e, err := New(shape, trees)
 	if err != nil {
@@ -92,7 +111,59 @@ func model(t testing.TB, name string) *Ensemble {
 	return e
 }
 
-func xgboost(t testing.TB, name string) (Shape, []Tree) {
+// prepare puts NaN for the zeros of features for which a LightGBM model takes zero as missing.
+func prepare(t testing.TB, name string, rows []float64, features int) {
+	t.Helper()
+	zero := map[int]bool{}
+	if text := string(file(t, name)); strings.HasPrefix(text, "tree") {
+		for _, part := range strings.Split(text, "\nTree=")[1:] {
+			field := fields(part)
+			for k, kind := range field["decision_type"] {
+				if v := int(number(t, kind)); v&1 == 0 && v>>2&3 == 1 {
+					zero[int(number(t, field["split_feature"][k]))] = true
+				}
+			}
+		}
+	}
+	for i, v := range rows {
+		if zero[i%features] && math.Abs(v) <= 1e-35 {
+			rows[i] = math.NaN()
+		}
+	}
+}
+
+func fields(text string) map[string][]string {
+	out := map[string][]string{}
+	for _, line := range strings.Split(text, "\n") {
+		if key, value, ok := strings.Cut(line, "="); ok {
+			out[key] = strings.Fields(value)
+		}
+	}
+	return out
+}
+
+// booster is the part of an XGBoost file that holds the trees; a dart has one inside.
+type booster struct {
+	Model struct {
+		Group []int `json:"tree_info"`
+		Trees []struct {
+			Left     []int32   `json:"left_children"`
+			Right    []int32   `json:"right_children"`
+			Feature  []int32   `json:"split_indices"`
+			Default  []int     `json:"default_left"`
+			Cond     []float32 `json:"split_conditions"`
+			Hessians []float32 `json:"sum_hessian"`
+			Words    []int32   `json:"categories"`
+			Nodes    []int32   `json:"categories_nodes"`
+			From     []int     `json:"categories_segments"`
+			Sizes    []int     `json:"categories_sizes"`
+		} `json:"trees"`
+	} `json:"model"`
+	Inner   *booster  `json:"gbtree"`
+	Weights []float64 `json:"weight_drop"`
+}
+
+func xgboost(t testing.TB, text []byte) (Shape, []Tree) {
 	var m struct {
 		Learner struct {
 			Param struct {
@@ -102,38 +173,40 @@ func xgboost(t testing.TB, name string) (Shape, []Tree) {
 			Objective struct {
 				Name string `json:"name"`
 			} `json:"objective"`
-			Booster struct {
-				Model struct {
-					Group []int `json:"tree_info"`
-					Trees []struct {
-						Left     []int32   `json:"left_children"`
-						Right    []int32   `json:"right_children"`
-						Feature  []int32   `json:"split_indices"`
-						Default  []int     `json:"default_left"`
-						Cond     []float32 `json:"split_conditions"`
-						Hessians []float32 `json:"sum_hessian"`
-					} `json:"trees"`
-				} `json:"model"`
-			} `json:"gradient_booster"`
+			Booster booster `json:"gradient_booster"`
 		} `json:"learner"`
 	}
-	decode(t, file(t, name), &m)
+	decode(t, text, &m)
 	shape := Shape{Features: int(number(t, m.Learner.Param.Features)), Single: true}
 	for _, s := range strings.Split(strings.Trim(m.Learner.Param.Base, "[]"), ",") {
 		base := number(t, s)
-		if m.Learner.Objective.Name == "binary:logistic" {
+		switch name := m.Learner.Objective.Name; {
+		case name == "binary:logistic" || name == "reg:logistic" || name == "binary:logitraw":
 			base = math.Log(base / (1 - base))
+		case name == "count:poisson" || name == "reg:gamma" || name == "reg:tweedie":
+			base = math.Log(base)
 		}
 		shape.Base = append(shape.Base, base)
 	}
 	shape.Groups = len(shape.Base)
 	var trees []Tree
-	for i, x := range m.Learner.Booster.Model.Trees {
-		out := Tree{Left: x.Left, Right: x.Right, Feature: x.Feature, Group: m.Learner.Booster.Model.Group[i], Weight: 1}
+	b := m.Learner.Booster
+	weights := b.Weights
+	if b.Inner != nil {
+		b = *b.Inner
+	}
+	for i, x := range b.Model.Trees {
+		out := Tree{Left: x.Left, Right: x.Right, Feature: x.Feature, Group: b.Model.Group[i], Weight: 1, Categories: map[int32][]int32{}}
+		if weights != nil {
+			out.Weight = weights[i]
+		}
 		for k := range x.Left {
 			out.Threshold = append(out.Threshold, float64(x.Cond[k]))
 			out.Cover = append(out.Cover, float64(x.Hessians[k]))
 			out.MissingLeft = append(out.MissingLeft, x.Default[k] == 1)
+		}
+		for k, node := range x.Nodes {
+			out.Categories[node] = x.Words[x.From[k] : x.From[k]+x.Sizes[k]]
 		}
 		out.Value = out.Threshold // of leaves, where XGBoost keeps it too
 		trees = append(trees, out)
@@ -141,14 +214,14 @@ func xgboost(t testing.TB, name string) (Shape, []Tree) {
 	return shape, trees
 }
 
-func forest(t testing.TB, name string) (Shape, []Tree) {
+func forest(t testing.TB, text []byte) (Shape, []Tree) {
 	var m struct {
 		Trees []struct {
 			Left, Right, Feature    []int32
 			Threshold, Value, Cover []float64
 		}
 	}
-	decode(t, file(t, name), &m)
+	decode(t, text, &m)
 	var trees []Tree
 	features := int32(0)
 	for _, x := range m.Trees {
@@ -161,26 +234,22 @@ func forest(t testing.TB, name string) (Shape, []Tree) {
 	return Shape{Features: int(features), Groups: 1, Single: true}, trees
 }
 
-// lightgbm reads the text format: inner nodes and leaves are numbered apart, child −k−1 is leaf k; a value in a node's
+// lightgbm reads the text format, for raw scores, which LightGBM sums for a random forest too: inner nodes and leaves are numbered apart, child −k−1 is leaf k; a value in a node's
 // category set goes left, where ours go right, so that categorical nodes change sides.
-func lightgbm(t testing.TB, name string) (Shape, []Tree) {
+func lightgbm(t testing.TB, text string) (Shape, []Tree) {
 	var trees []Tree
-	shape := Shape{Groups: 1}
-	for i, part := range strings.Split(strings.Split(string(file(t, name)), "end of trees")[0], "\nTree=") {
-		field := map[string][]string{}
-		for _, line := range strings.Split(part, "\n") {
-			if key, value, ok := strings.Cut(line, "="); ok {
-				field[key] = strings.Fields(value)
-			}
-		}
+	shape := Shape{}
+	for i, part := range strings.Split(strings.Split(text, "end of trees")[0], "\nTree=") {
+		field := fields(part)
 		if i == 0 {
 			shape.Features = int(number(t, field["max_feature_idx"][0])) + 1
+			shape.Groups = int(number(t, field["num_tree_per_iteration"][0]))
 			continue
 		}
 		inner := len(field["split_feature"])
 		n := inner + len(field["leaf_value"])
 		out := Tree{Left: make([]int32, n), Right: make([]int32, n), Feature: make([]int32, n), Threshold: make([]float64, n), Inclusive: true,
-			MissingLeft: make([]bool, n), Categories: map[int32][]int32{}, Value: make([]float64, n), Cover: make([]float64, n), Weight: 1}
+			MissingLeft: make([]bool, n), Categories: map[int32][]int32{}, Value: make([]float64, n), Cover: make([]float64, n), Weight: 1, Group: (i - 1) % shape.Groups}
 		child := func(s string) int32 {
 			c := int32(number(t, s))
 			if c < 0 {
@@ -201,8 +270,8 @@ func lightgbm(t testing.TB, name string) (Shape, []Tree) {
 			out.Cover[k] = number(t, field["internal_count"][k])
 			kind := int(number(t, field["decision_type"][k]))
 			if out.MissingLeft[k] = kind&2 != 0; kind&1 == 0 {
-				if kind>>2&3 != 2 {
-					t.Fatalf("node %d of tree %d does not treat NaN as missing; the golden model does", k, i-1)
+				if kind>>2&3 == 0 { // NaN is compared as 0
+					out.MissingLeft[k] = 0 <= out.Threshold[k]
 				}
 				continue
 			}

@@ -12,11 +12,13 @@ type sensitivityFile struct {
 	Analytic struct{ S1, ST []float64 }
 	Sobol    struct {
 		File   string
+		N      int
 		S1, ST []float64
 	} `json:"sobol_from_given_sample"`
 	Morris struct {
 		File         string
 		Trajectories int
+		Levels       int `json:"num_levels"`
 		Mu, Sigma    []float64
 		MuStar       []float64 `json:"mu_star"`
 	} `json:"morris_from_given_sample"`
@@ -54,6 +56,9 @@ func TestGoldenSensitivityIsMet(t *testing.T) {
 	}
 	values(t, "the first-order index", v.First, want.Sobol.S1, 1e-9)
 	values(t, "the total index", v.Total, want.Sobol.ST, 1e-9)
+	if len(y) != want.Sobol.N*(len(v.First)+2) {
+		t.Errorf("there are %d rows for %d blocks", len(y), want.Sobol.N)
+	}
 
 	x, y := split(table(t, want.Morris.File))
 	effects, err := Morris(x, y, circle)
@@ -62,6 +67,11 @@ func TestGoldenSensitivityIsMet(t *testing.T) {
 	}
 	if len(y) != want.Morris.Trajectories*4 {
 		t.Errorf("there are %d rows for %d trajectories", len(y), want.Morris.Trajectories)
+	}
+	for i, v := range x {
+		if level := (v + math.Pi) / (2 * math.Pi) * float64(want.Morris.Levels-1); math.Abs(level-math.Round(level)) > 1e-6 {
+			t.Errorf("value %d of the trajectories, %v, is on none of %d levels", i, v, want.Morris.Levels)
+		}
 	}
 	var mu, star, sigma []score.Value
 	for _, e := range effects {

@@ -13,6 +13,7 @@ import (
 func TestGoldenPermutationImportanceIsMet(t *testing.T) {
 	var want struct {
 		Model    string
+		Metric   string // "r2 on y_num"
 		Baseline float64
 		Features []struct {
 			Drops []float64
@@ -28,16 +29,21 @@ func TestGoldenPermutationImportanceIsMet(t *testing.T) {
 	decode(t, file(t, "permutations.json"), &given)
 	e := model(t, want.Model)
 	data := table(t, given.Rows)
+	metric, target, ok := strings.Cut(want.Metric, " on ")
+	if !ok {
+		t.Fatalf("%q is no metric on a column", want.Metric)
+	}
+	at := column(t, given.Rows, target)
 	truth := make([]float64, len(data))
 	for i, r := range data {
-		truth[i] = r[len(r)-1] // y_num
+		truth[i] = r[at]
 	}
 	got, err := Permute(e.Margins, flat(data, e.Features()), e.Features(), given.Permutations, func(answers []float64) score.Value {
 		r, err := score.NewRegression(truth, answers)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.Metrics()["r2"]
+		return r.Metrics()[metric]
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +76,7 @@ func TestGoldenDependenceIsMet(t *testing.T) {
 		t.Fatal("there are no expected values")
 	}
 	for name, w := range want.Features {
-		feature := int(number(t, strings.TrimPrefix(name, "f")))
+		feature := column(t, want.Rows, name)
 		values := make([]float64, len(data))
 		for i, r := range data {
 			values[i] = r[feature]
