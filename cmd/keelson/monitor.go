@@ -156,6 +156,21 @@ func (w *monitorWindow) segmentLines() (out []segmentLine) {
 	return out
 }
 
+// contender is a version in live traffic, as a line.
+type contender struct {
+	Version   int      `json:"version"`
+	Verdict   string   `json:"verdict"`
+	Rows      int      `json:"rows"`
+	Outcomes  int      `json:"outcomes"`
+	Metric    string   `json:"metric"`
+	Value     *float64 `json:"value"`
+	Lower     *float64 `json:"lower"`
+	Upper     *float64 `json:"upper"`
+	Estimate  *float64 `json:"estimate"`
+	Words     string   `json:"words"`
+	Undecided string   `json:"undecided,omitempty"`
+}
+
 // regionColumn is a column of a segment.
 type regionColumn struct {
 	Name, Shift, Direction, Metric string
@@ -279,7 +294,45 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 	live := verb("live ENDPOINT", "Count what has arrived since the last window", "keelson monitor live screening\nkeelson monitor live screening --json\nkeelson monitor live screening -o yaml", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
 		return c.printOne(cmd.Context(), "/api/v1/monitors/"+escape(args[0])+"/live", columns("endpoint", "at", "open", "backlog"), "endpoint")
 	})
-	return []*cobra.Command{c.moduleCmd(), driftCmd, segments, report, accept, create, backfill, live}
+	var champion int
+	challenge := verb("challenge ENDPOINT", "Hold the versions that answer live calls against each other by their outcomes", "keelson monitor challenge screening\nkeelson monitor challenge screening --champion 3\nkeelson monitor challenge screening --json", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
+		cl, err := c.dial()
+		if err != nil {
+			return err
+		}
+		var doc struct {
+			Versions []struct {
+				contender
+				Against *struct{ Verdict, Words string } `json:"against_champion"`
+			}
+			Champion int
+			Method   string
+		}
+		if err := cl.Get(cmd.Context(), fmt.Sprintf("/api/v1/monitors/%s/challenge?champion=%d", escape(args[0]), champion), &doc); err != nil {
+			return err
+		}
+		lines := []json.RawMessage{}
+		for _, v := range doc.Versions {
+			line := v.contender
+			switch {
+			case v.Version == doc.Champion:
+				line.Verdict = "champion"
+			case v.Against != nil:
+				line.Verdict, line.Words = v.Against.Verdict, v.Against.Words
+			default:
+				line.Verdict, line.Words = "undecided", line.Undecided
+			}
+			line.Undecided = ""
+			text, err := json.Marshal(line)
+			if err != nil {
+				return err
+			}
+			lines = append(lines, text)
+		}
+		return c.list(lines, columns("version", "verdict", "rows", "outcomes", "metric", "value", "lower", "upper", "estimate", "words"), "version")
+	})
+	challenge.Flags().IntVar(&champion, "champion", 0, "version the others are held against; left out: the one with the most answers")
+	return []*cobra.Command{c.moduleCmd(), driftCmd, segments, report, accept, create, backfill, live, challenge}
 }
 
 // moduleCmd are the commands for the WebAssembly modules of custom metrics.

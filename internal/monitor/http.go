@@ -35,6 +35,7 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, base+"/{endpoint}/windows", "monitor.read", "List the windows of a monitor, newest first", s.getWindows)
 	rest.Get(a, base+"/{endpoint}/windows/{id}", "monitor.read", "Show a window with its histograms", s.getWindow)
 	rest.Post(a, base+"/{endpoint}/windows/{id}/separation", "monitor.write", "Let a classifier tell the rows of a window from the reference", s.postSeparation)
+	rest.Get(a, base+"/{endpoint}/challenge", "monitor.read", "Hold the versions that answer live calls against each other by their outcomes", s.getChallenge)
 	rest.Get(a, base+"/{endpoint}/live", "monitor.read", "Count what has arrived since the last window", s.getLive)
 	rest.Post(a, base+"/{endpoint}/accept", "monitor.write", "Make a window the reference of what follows", s.postAccept)
 	rest.Get(a, base+"/{endpoint}/indicators", "monitor.read", "List values of business metrics, newest first", s.getReadings)
