@@ -7,10 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime/multipart"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -214,6 +217,34 @@ func (c *Client) ChangeModel(ctx context.Context, name string, fields map[string
 type Artifact struct {
 	Path string // inside the version, with slashes
 	Open func() (io.ReadCloser, error)
+}
+
+// Artifacts lists the files to register of a model on this machine: one file, or all files of a folder by their path in it,
+// those whose names begin with a dot left out. It fails with an error of the file system, and on a folder without files.
+func Artifacts(name string) ([]Artifact, error) {
+	st, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	open := func(full string) func() (io.ReadCloser, error) {
+		return func() (io.ReadCloser, error) { return os.Open(full) }
+	}
+	if !st.IsDir() {
+		return []Artifact{{Path: filepath.Base(name), Open: open(name)}}, nil
+	}
+	var files []Artifact
+	err = filepath.WalkDir(name, func(full string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") {
+			return err
+		}
+		rel, err := filepath.Rel(name, full)
+		files = append(files, Artifact{Path: filepath.ToSlash(rel), Open: open(full)})
+		return err
+	})
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("the folder %s holds no files", name)
+	}
+	return files, err
 }
 
 // Register makes the next version of a model from files. It is pending until its golden rows were run.

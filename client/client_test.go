@@ -7,8 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -183,4 +188,45 @@ func ExampleClient_RunPipeline() {
 	run, err = c.WaitPipelineRun(ctx, run.ID, nil)
 	fmt.Println(run.State, err)
 	// Output: 7
+}
+
+func TestTheFilesOfAFolderAreListedByTheirPath(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"MLmodel", "data/model.pkl", ".hidden", "data/.DS_Store"} {
+		full := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o700), os.WriteFile(full, []byte(name), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(of string) (out []string) {
+		t.Helper()
+		list, err := client.Artifacts(of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range list {
+			r, err := a.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(r)
+			if err := errors.Join(err, r.Close()); err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, a.Path+"="+string(b))
+		}
+		return out
+	}
+	if got := read(dir); !slices.Equal(got, []string{"MLmodel=MLmodel", "data/model.pkl=data/model.pkl"}) {
+		t.Errorf("the folder gives %v", got)
+	}
+	if got := read(filepath.Join(dir, "data", "model.pkl")); !slices.Equal(got, []string{"model.pkl=data/model.pkl"}) {
+		t.Errorf("a file gives %v", got)
+	}
+	if _, err := client.Artifacts(t.TempDir()); err == nil || !strings.Contains(err.Error(), "no files") {
+		t.Errorf("an empty folder: %v", err)
+	}
+	if _, err := client.Artifacts(filepath.Join(dir, "absent")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what is not there: %v", err)
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -193,31 +192,13 @@ func (p project) rollout(environment string) *client.Rollout {
 	return out
 }
 
-// artifacts lists the files of a model: one file, or all files of a folder by their path in it.
+// artifacts lists the files of a model, see client.Artifacts.
 func artifacts(name string) ([]client.Artifact, error) {
-	st, err := os.Stat(name)
+	files, err := client.Artifacts(name)
 	if err != nil {
-		return nil, usage("The model file cannot be read: %v", err)
+		return nil, usage("The model cannot be read: %v", err)
 	}
-	open := func(full string) func() (io.ReadCloser, error) {
-		return func() (io.ReadCloser, error) { return os.Open(full) }
-	}
-	if !st.IsDir() {
-		return []client.Artifact{{Path: filepath.Base(name), Open: open(name)}}, nil
-	}
-	var files []client.Artifact
-	err = filepath.WalkDir(name, func(full string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") {
-			return err
-		}
-		rel, err := filepath.Rel(name, full)
-		files = append(files, client.Artifact{Path: filepath.ToSlash(rel), Open: open(full)})
-		return err
-	})
-	if err == nil && len(files) == 0 {
-		err = usage("The folder %s holds no files.", name)
-	}
-	return files, err
+	return files, nil
 }
 
 func fileFormat(name string) string {

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -42,15 +40,7 @@ func folder(t *testing.T, c *client.Client, model, dir string) inventory.Version
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	var list []client.Artifact
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(dir, p)
-		list = append(list, client.Artifact{Path: filepath.ToSlash(name), Open: func() (io.ReadCloser, error) { return os.Open(p) }})
-		return err
-	})
+	list, err := client.Artifacts(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

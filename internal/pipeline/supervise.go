@@ -88,7 +88,6 @@ func (t *taskFile) keepOut() error {
 }
 
 func watch(dir string) error {
-	runtime.LockOSThread() // the parent-death signal of the task follows the thread that starts it
 	me, err := self()
 	if err != nil {
 		return err
@@ -121,22 +120,22 @@ func watch(dir string) error {
 	out := &capped{w: log, left: MaxLog}
 	cmd := exec.Command(exe, append(superviseArgs(), "become", dir)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = os.Environ(), out, out
-	cmd.WaitDelay = time.Second // a descendant that keeps the pipe open does not hold us
-	proc.InGroup(cmd)
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
+	child, err := proc.Start(cmd)
+	if err != nil {
 		return writeFile(filepath.Join(dir, resultName), Result{ExitCode: -1, Reason: err.Error()})
 	}
-	me.Child = cmd.Process.Pid
+	me.Child = child.Pid
 	if err := writeFile(filepath.Join(dir, watcherName), me); err != nil {
-		proc.KillGroup(me.Child)
-		return errors.Join(err, cmd.Wait())
+		child.Kill()
+		<-child.Gone()
+		return errors.Join(err, child.Err())
 	}
 
 	var reason atomic.Value
 	stop := func(why string) {
 		reason.CompareAndSwap(nil, why)
-		proc.KillGroup(me.Child)
+		child.Kill()
 		pids, _ := proc.Below(os.Getpid())
 		for _, p := range pids {
 			proc.Kill(p)
@@ -148,11 +147,10 @@ func watch(dir string) error {
 		defer close(guarded)
 		guard(t, began, signals, ended, stop)
 	}()
-	waitErr := cmd.Wait()
+	<-child.Gone()
 	close(ended)
 	<-guarded
-	proc.KillGroup(me.Child) // what it left behind
-	pids, _ := proc.Below(os.Getpid())
+	pids, _ := proc.Below(os.Getpid()) // what it left behind, also outside of its group
 	for _, p := range pids {
 		proc.Kill(p)
 	}
@@ -170,8 +168,8 @@ func watch(dir string) error {
 		r.Reason = fmt.Sprintf("It used more than its %s of processor time.", time.Duration(t.Limits.CPU))
 	case r.ExitCode != 0:
 		r.Reason = fmt.Sprintf("It ended with %s.", cmd.ProcessState)
-	case waitErr != nil && !errors.Is(waitErr, exec.ErrWaitDelay):
-		r.Reason = waitErr.Error()
+	case child.Err() != nil && !errors.Is(child.Err(), exec.ErrWaitDelay):
+		r.Reason = child.Err().Error()
 	}
 	if out.left < 0 {
 		fmt.Fprintf(log, "\n[log cut: more than %d MiB]\n", MaxLog>>20)

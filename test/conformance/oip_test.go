@@ -6,8 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"io/fs"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
@@ -169,21 +167,9 @@ func deployAll(ctx context.Context, t *testing.T, s *e2e.Server, folder string, 
 	deploy(cases[remote:]) // their probes ask the first ones
 }
 
-func artifacts(t *testing.T, path string) (list []client.Artifact) {
+func artifacts(t *testing.T, path string) []client.Artifact {
 	t.Helper()
-	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		name := filepath.Base(p)
-		if p != path {
-			if name, err = filepath.Rel(path, p); err != nil {
-				return err
-			}
-		}
-		list = append(list, client.Artifact{Path: filepath.ToSlash(name), Open: func() (io.ReadCloser, error) { return os.Open(p) }})
-		return nil
-	})
+	list, err := client.Artifacts(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -50,15 +48,7 @@ func withPython(ctx context.Context, t *testing.T) *world {
 	if err := w.deploy(1, "group"); err != nil {
 		t.Fatal(err)
 	}
-	var files []client.Artifact
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(dir, p)
-		files = append(files, client.Artifact{Path: filepath.ToSlash(name), Open: func() (io.ReadCloser, error) { return os.Open(p) }})
-		return err
-	})
+	files, err := client.Artifacts(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
