@@ -175,7 +175,7 @@ func (a *App) kitRoutes() {
 }
 
 // Run serves until ctx ends, then stops in order: no new requests, those in flight end, background work ends. started is
-// called once the server answers.
+// called once the server says that it is ready; it answers what it can before.
 func (a *App) Run(ctx context.Context, started func()) error {
 	wrap, stopTraces, err := obs.Traces(ctx, Version)
 	if err != nil {
@@ -214,10 +214,25 @@ func (a *App) Run(ctx context.Context, started func()) error {
 	srv.BaseContext = func(net.Listener) context.Context { return requests }
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
-	a.ready.Store(true)
-	if started != nil {
-		started()
-	}
+	g.Go(func() error {
+		if a.settle != nil { // models that are loaded answer meanwhile
+			if err := a.settle(gctx); err != nil && gctx.Err() == nil {
+				a.Log.WarnContext(gctx, "a release is loaded a moment later", "error", err)
+			}
+		}
+		if ctx.Err() != nil || gctx.Err() != nil {
+			return nil // it was told to stop
+		}
+		a.ready.Store(true)
+		if ctx.Err() != nil { // told to stop meanwhile
+			a.ready.Store(false)
+			return nil
+		}
+		if started != nil {
+			started()
+		}
+		return nil
+	})
 	select {
 	case <-ctx.Done():
 	case <-gctx.Done(): // background work failed

@@ -80,7 +80,8 @@ type nouns struct {
 
 	predictionLog *prediction.Log // nil in a process that only works in the background
 
-	start   func(context.Context) error // what must be up before the server says ready
+	start   func(context.Context) error // what must be up before requests are answered
+	settle  func(context.Context) error // waits a while for what takes its time, before the server says ready
 	closers []func() error
 }
 
@@ -258,10 +259,15 @@ func (a *App) serve(set *engine.Set) {
 	a.Serving.Routes(a.API)
 	(&oip.Handler{Models: a.Serving, Log: a.Log, Version: Version, MaxBytes: a.Config.MaxInfer}).Routes(a.API)
 	a.start = func(ctx context.Context) error {
-		// Releases may have expired while the machine was off; what is in force loads before the server says ready.
+		a.Serving.Hold(true)
+		// Releases may have expired while the machine was off.
 		if err := a.Deployments.Refresh(caller.System(ctx, "start")); err != nil {
 			a.Log.ErrorContext(ctx, "releases could not be renewed", "error", err)
 		}
+		return a.Serving.Refresh(caller.System(ctx, "start"))
+	}
+	a.settle = func(ctx context.Context) error { // what is in force is loaded before the server says ready
+		defer a.Serving.Hold(false)
 		return look(caller.System(ctx, "start"), time.Minute)
 	}
 	a.run = append(a.run, a.Serving.Run, func(ctx context.Context) error {

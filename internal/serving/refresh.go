@@ -53,7 +53,7 @@ func (s *Service) Refresh(ctx context.Context) error {
 		}
 		fresh = fresh || e != have
 	}
-	if s.Ready() && !fresh && len(next) == len(old) {
+	if s.looked.Load() && !fresh && len(next) == len(old) {
 		s.sweep(old) // what was loaded for a release that was refused
 		return nil
 	}

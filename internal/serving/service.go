@@ -88,6 +88,7 @@ type Service struct {
 	closers  sync.WaitGroup
 	read     bool // the state file was looked at; under refresh
 	looked   atomic.Bool
+	held     atomic.Bool
 }
 
 func (s *Service) init() {
@@ -545,10 +546,13 @@ func (s *Service) MaxBytes(workspace, endpoint string) int64 {
 	return 0
 }
 
-// Ready says whether this process has looked at the releases once.
+// Ready says whether calls should be led to this process: it has looked at the releases once, and nobody holds it back.
 func (s *Service) Ready() bool {
-	return s.looked.Load()
+	return s.looked.Load() && !s.held.Load()
 }
+
+// Hold keeps Ready from saying yes while versions that take their time are loaded. What is loaded answers all the same.
+func (s *Service) Hold(held bool) { s.held.Store(held) }
 
 // tell reports once per ten minutes and key.
 func (s *Service) tell(ctx context.Context, key string, report func(context.Context) error) {
