@@ -58,7 +58,7 @@ function About({ d: x }: { d: Deployment }) {
   return (
     <div className="grid2">
       <Panel title={m.serving.about} id="about"><div className="stack gap16"><Traffic slots={x.slots ?? []} /><Facts rows={[[m.approvals.model, <Go key="m" to={paths.model(x.model)}>{x.model}</Go>], [m.approvals.environment, x.environment], [m.deploy.previous, x.previous?.version ? <Go key="p" to={paths.version(x.model, x.previous.version)}>v{x.previous.version}</Go> : m.none], [m.deploy.durability, m.durability[x.durability] ?? x.durability], [m.serving.change, <LastChange key="t" d={x} />]]} /></div></Panel>
-      <Panel title={m.deploy.call} id="call"><div className="stack"><p className="dim">{m.deploy.callHelp}</p><Command>{`curl -H "Authorization: Bearer $KEELSON_TOKEN" -d @rows.json ${location.origin}${x.url}`}</Command><p className="row"><Go to={paths.deployment(endpoint) + "?tab=try"}>{m.serving.tabs.try}</Go><Go to={paths.predictions({ endpoint })}>{m.deploy.seeCalls}</Go><Go to={paths.monitoring(x.model, { endpoint })}>{m.model.toMonitoring}</Go></p></div></Panel>
+      <Panel title={m.deploy.call} id="call"><div className="stack"><p className="dim">{m.deploy.callHelp}</p><Command>{`curl -H "Authorization: Bearer $KEELSON_TOKEN" -d @rows.json ${location.origin}${x.url}`}</Command><p className="row"><Go to={paths.deployment(endpoint) + "?tab=try"}>{m.serving.tabs.try}</Go><Go to={paths.predictions({ endpoint })}>{m.deploy.seeCalls}</Go><Go to={paths.monitoring(x.model, { endpoint })}>{m.model.toMonitoring}</Go><a href={x.url.replace(/infer$/, "openapi.json")}>{m.deploy.openapi}</a></p></div></Panel>
     </div>
   );
 }

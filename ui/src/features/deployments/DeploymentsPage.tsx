@@ -31,8 +31,7 @@ const columns: Column<Row>[] = [
   { key: "p95", head: m.serving.latency, name: "p95_us", right: true, value: ({ t }) => t?.hour.p95_us ?? null, cell: ({ t }) => (t?.hour.p50_us ? <>{micros(t.hour.p50_us)}<div className="dim">{micros(t.hour.p95_us ?? 0)}</div></> : <span className="dim">{m.none}</span>) },
   { key: "errors", head: m.serving.errors, right: true, value: ({ t }) => t?.hour.errors ?? 0, cell: (r) => <Errors r={r} /> },
   { key: "nodes", head: m.serving.servedBy, name: "processes", value: ({ t }) => t?.nodes ?? 0, cell: (r) => <Served r={r} /> },
-  { key: "changed", head: m.deploy.changed, value: ({ d }) => d.change.at, cell: ({ d }) => <LastChange d={d} /> },
-  { key: "do", head: <span className="sr">{m.actions}</span>, cell: ({ d }) => <RollBack deployment={d} small /> },
+  { key: "changed", head: m.deploy.changed, value: ({ d }) => d.change.at, cell: ({ d }) => <div className="stack gap4"><div><LastChange d={d} /></div>{d.previous?.version && <div><RollBack deployment={d} small /></div>}</div> },
 ];
 
 function Calls({ endpoint, t }: { endpoint: string; t?: TrafficSummary }) {

@@ -31,7 +31,7 @@ beforeEach(() => history.replaceState(null, "", "/deployments"));
 
 describe("the table of deployments", () => {
   it("tells the split, latency, errors, processes and the last change of each", async () => {
-    serve({ "GET /api/v1/me": me(["deployment.operate"]), "GET /api/v1/deployments": { items: [deployment("scores", { slots: [{ version: 2, kind: "live", share: 90 }, { version: 3, kind: "canary", share: 10 }] }), deployment("quiet", { model: "other" })] }, "GET /api/v1/traffic": { items: [summary("scores", { troubled: 1 })] } });
+    serve({ "GET /api/v1/me": me(["deployment.operate"]), "GET /api/v1/deployments": { items: [deployment("scores", { slots: [{ version: 2, kind: "live", share: 90 }, { version: 3, kind: "canary", share: 10 }] }), deployment("quiet", { model: "other", previous: null as unknown as Deployment["previous"] })] }, "GET /api/v1/traffic": { items: [summary("scores", { troubled: 1 })] } });
     show(<DeploymentsPage />);
     const row = (await screen.findByRole("link", { name: "scores" })).closest("tr")!;
     await within(row).findByText("0.5/s");
@@ -44,7 +44,9 @@ describe("the table of deployments", () => {
     expect(row.textContent).toContain("1 of 2 not as released");
     expect(row.textContent).toContain("rolled back by mira");
     expect(within(row).getByRole("img", { name: /120 in all, at most 60/ })).toBeTruthy();
+    expect(within(row).getByRole("button", { name: "Roll back" })).toBeTruthy();
     const quiet = screen.getByRole("link", { name: "quiet" }).closest("tr")!;
+    expect(within(quiet).queryByRole("button", { name: "Roll back" })).toBeNull();
     expect(quiet.textContent).toContain("no calls");
     expect(quiet.textContent).toContain("nowhere");
     expect(await findings()).toEqual([]);
