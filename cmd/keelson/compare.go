@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -60,6 +62,9 @@ func (c *cli) compareDataCmd() *cobra.Command {
 func (c *cli) changes(got *dataset.Comparison, all bool) error {
 	var raw []json.RawMessage
 	for _, one := range got.Columns {
+		if c.output != "csv" {
+			one = rounded(one)
+		}
 		text, err := json.Marshal(one)
 		if err != nil {
 			return fmt.Errorf("write column %s: %w", one.Name, err)
@@ -75,6 +80,25 @@ func (c *cli) changes(got *dataset.Comparison, all bool) error {
 	}
 	c.say("%d of %d columns moved; %d rows against %d", got.Moved, len(got.Columns), got.CurrentRows, got.ReferenceRows)
 	return nil
+}
+
+// rounded is a column with four digits a number, for people.
+func rounded(one dataset.Change) dataset.Change {
+	digits := func(v float64) float64 {
+		out, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64)
+		if err != nil || math.Abs(v) < 1e-6 {
+			return 0
+		}
+		return out
+	}
+	for _, v := range []**float64{&one.PSI, &one.KS, &one.JS, &one.Wasserstein, &one.ChiSquare, &one.CramersV} {
+		if *v != nil {
+			short := digits(**v)
+			*v = &short
+		}
+	}
+	one.Effect, one.Missing, one.MissingWas, one.Error = digits(one.Effect), digits(one.Missing), digits(one.MissingWas), digits(one.Error)
+	return one
 }
 
 // dataFile opens a file of that name, or else fetches the data version it names; done closes it.

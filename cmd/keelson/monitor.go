@@ -335,11 +335,11 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 	return []*cobra.Command{c.moduleCmd(), driftCmd, segments, report, accept, create, backfill, live, challenge}
 }
 
-// moduleCmd are the commands for the WebAssembly modules of custom metrics.
+// moduleCmd are the commands for the modules of custom metrics: WebAssembly, or a file of Python.
 func (c *cli) moduleCmd() *cobra.Command {
 	const base = "/api/v1/monitor-modules"
 	cols := columns("name", "number", "size", "digest", "created_by", "created_at")
-	put := verb("put NAME FILE", "Hand in a module", "keelson monitor module put cost cost.wasm\nkeelson monitor module put cost build/cost.wasm --json\nkeelson monitor module put cost cost.wasm -o yaml", c.args(2, 2, "NAME FILE"), func(cmd *cobra.Command, args []string) error {
+	put := verb("put NAME FILE", "Hand in a module: WebAssembly, or a Python file that defines metric(table)", "keelson monitor module put cost cost.wasm\nkeelson monitor module put cost cost.py\nkeelson monitor module put cost build/cost.wasm --json", c.args(2, 2, "NAME FILE"), func(cmd *cobra.Command, args []string) error {
 		f, err := os.Open(args[1])
 		if err != nil {
 			return usage("The file cannot be read: %v", err)
@@ -350,7 +350,7 @@ func (c *cli) moduleCmd() *cobra.Command {
 			return err
 		}
 		var v json.RawMessage
-		if err := cl.Upload(cmd.Context(), http.MethodPut, base+"/"+escape(args[0]), "application/wasm", f, &v); err != nil {
+		if err := cl.Upload(cmd.Context(), http.MethodPut, base+"/"+escape(args[0]), "application/octet-stream", f, &v); err != nil {
 			return err
 		}
 		return c.show(v, cols, "name")
@@ -377,7 +377,7 @@ func (c *cli) moduleCmd() *cobra.Command {
 		}
 		return cl.Call(cmd.Context(), http.MethodDelete, base+"/"+escape(args[0])+"/"+escape(args[1]), nil, nil)
 	})
-	return c.noun("module", "WebAssembly modules that custom metrics are computed by", nil, put, list, remove)
+	return c.noun("module", "Modules, in WebAssembly or Python, that custom metrics are computed by", nil, put, list, remove)
 }
 
 // window reads a window of a monitor; an empty id is the newest.

@@ -189,6 +189,9 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.Monitors = &monitor.Service{DB: a.DB, Log: a.Log, Now: now, Data: a.Data, Versions: a.Inventory,
 		Calls: &monitor.Predictions{Service: a.Predictions, Versions: a.Inventory}, Rehearsals: a.Evaluations, Tiers: a.Inventory, Blobs: a.Blobs, Modules: &wasm.Host{}, Pause: 5 * time.Second}
+	if py.Envs != nil {
+		a.Monitors.Scripts = py
+	}
 	a.Alerts = &alert.Service{DB: a.DB, Log: a.Log, Now: now, Windows: a.Monitors, Incidents: a.Incidents, People: a.answering, Importance: (&importances{a: a}).share,
 		Hands: hands{a}, Calls: a.Predictions.Log, Metrics: alert.NewMetrics(a.metrics.Registry)}
 	a.Incidents.History, a.Incidents.Data, a.Incidents.Columns = a.Audit, a.madeFrom, a.columnsChanged

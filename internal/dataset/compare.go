@@ -59,14 +59,15 @@ type Change struct {
 }
 
 const (
-	comparedColumns = 8    // columns that are read together, unless there are very many
+	comparedColumns = 8    // columns of CSV that are read together, unless there are very many
+	storedColumns   = 2    // of Parquet, where the others need not be looked at
 	comparedPasses  = 64   // how often a file is read at most
 	compareAlpha    = 0.01 // probability that chance moves any column
 )
 
 // Compare holds the columns of a file against those of the same names in another. Each file is read several times, a few
 // columns at once, so that memory stays bounded by twice Limits.Memory and some: the numbers of a column are compared exactly
-// up to a million rows of up to 512 columns, beyond that by sketches whose error is stated. It fails with a problem when a file cannot be read;
+// up to a million rows of up to 512 columns (four million of Parquet up to 128), beyond that by sketches whose error is stated. It fails with a problem when a file cannot be read;
 // the text names which.
 func Compare(ctx context.Context, reference, current File, e Effects, l Limits) (*Comparison, error) {
 	l = l.filled()
@@ -114,21 +115,27 @@ func Compare(ctx context.Context, reference, current File, e Effects, l Limits) 
 			out.Columns = append(out.Columns, Change{Name: f.Name, Type: f.Type, Shift: "new", Why: "the column is in the second file only"})
 		}
 	}
-	size := max(comparedColumns, (len(shared)+comparedPasses-1)/comparedPasses)
+	size := comparedColumns
+	if !guessed[0] && !guessed[1] {
+		size = storedColumns
+	}
+	size = max(size, (len(shared)+comparedPasses-1)/comparedPasses)
 	numbers := int(l.Memory / 8) // that are kept of either file
 	if max(rows[0], rows[1]) <= int64(numbers/max(len(shared), 1)) {
 		size = max(len(shared), 1) // all of them fit
 	}
 	budget := max(numbers/size, 1)
+	var sides [2][]*profile.Gathered // their memory serves one part after the other
 	for some := range slices.Chunk(shared, size) {
-		var sides [2][]*profile.Gathered
 		err := both(func(k int) (err error) {
 			at := make([]int, len(some))
 			for i := range some {
 				at[i] = some[i][k]
 			}
-			sides[k], err = files[k].gather(ctx, fields[k], at, budget, l)
-			return named(k, err)
+			for len(sides[k]) < len(at) {
+				sides[k] = append(sides[k], profile.Gather("", "", budget))
+			}
+			return named(k, files[k].gather(ctx, fields[k], at, sides[k], l))
 		})
 		if err != nil {
 			return nil, err
@@ -202,11 +209,11 @@ func (f File) fields(ctx context.Context, l Limits) (all []Field, rows int64, gu
 	return seen.Schema, seen.Rows, true, nil
 }
 
-// gather reads the columns at the places given.
-func (f File) gather(ctx context.Context, fields []Field, at []int, budget int, l Limits) ([]*profile.Gathered, error) {
-	out, want, by := make([]*profile.Gathered, len(at)), make([]bool, len(fields)), make([]*profile.Gathered, len(fields))
+// gather reads the columns at the places given, each into one of out.
+func (f File) gather(ctx context.Context, fields []Field, at []int, out []*profile.Gathered, l Limits) error {
+	want, by := make([]bool, len(fields)), make([]*profile.Gathered, len(fields))
 	for i, k := range at {
-		out[i] = profile.Gather(fields[k].Name, kindOf(fields[k].Type), budget)
+		out[i].Reset(fields[k].Name, kindOf(fields[k].Type))
 		want[k], by[k] = true, out[i]
 	}
 	_, err := ScanColumns(ctx, f.At, f.Size, f.Format, fields, l, func([]Field) error { return nil }, Sink{
@@ -222,7 +229,7 @@ func (f File) gather(ctx context.Context, fields []Field, at []int, budget int, 
 		Numbers: func(column int, values []float64) error { by[column].AddAll(values); return nil },
 		Words:   func(column int, word []byte, count int64) error { by[column].AddWords(word, count); return nil },
 	})
-	return out, err
+	return err
 }
 
 // changeOf turns measures into a shift: the measure that exceeds its limit by the largest factor is named.

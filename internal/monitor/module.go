@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"keelson/internal/audit"
 	"keelson/internal/blob"
@@ -23,7 +24,22 @@ import (
 	"keelson/internal/wasm"
 )
 
-// Module is one version of a WebAssembly module that custom metrics are computed by; see package wasm for its interface.
+// scripts computes a metric by a Python file, in a process of its own; without input the file is only tried. The engine of
+// models in Python has it.
+type scripts interface {
+	Compute(ctx context.Context, source, input []byte) ([]byte, error)
+}
+
+// mostScript bounds a Python file, in bytes.
+const mostScript = 1 << 20
+
+// isScript reports whether a module is a Python file; all others are WebAssembly, which begins with four bytes of its own.
+func isScript(code []byte) bool {
+	return !bytes.HasPrefix(code, []byte("\x00asm")) && utf8.Valid(code) && !bytes.ContainsRune(code, 0)
+}
+
+// Module is one version of a module that custom metrics are computed by: WebAssembly, see package wasm for its interface, or
+// a Python file that defines metric(table).
 type Module struct {
 	Name      string    `json:"name"`
 	Number    int       `json:"number" doc:"from 1 up; a version never changes"`
@@ -90,12 +106,30 @@ func (s *Service) PutModule(ctx context.Context, name string, body io.Reader) (m
 	if len(code) > wasm.MaxModule {
 		return m, problem.New(problem.TooLarge, "A module has up to %d bytes.", wasm.MaxModule).At("body")
 	}
+	if s.Scripts != nil && isScript(code) {
+		if len(code) > mostScript {
+			return m, problem.New(problem.TooLarge, "A module in Python has up to %d bytes.", mostScript).At("body")
+		}
+		_, err := s.Scripts.Compute(ctx, code, nil)
+		if p, ok := problem.As(err); ok {
+			return m, problem.New(p.Kind, "%s", p.Detail).At("body")
+		}
+		if err != nil {
+			return m, err
+		}
+		return s.storeModule(ctx, name, code)
+	}
 	var fault wasm.Fault
 	if err := s.Modules.Check(ctx, code, moduleFunction); errors.As(err, &fault) {
 		return m, problem.New(problem.Invalid, "%s", string(fault)).At("body")
 	} else if err != nil {
 		return m, err
 	}
+	return s.storeModule(ctx, name, code)
+}
+
+// storeModule stores a module that can run.
+func (s *Service) storeModule(ctx context.Context, name string, code []byte) (m Module, err error) {
 	ctx, lease := blob.WithLease(ctx)
 	digest, size, err := s.Blobs.Put(ctx, bytes.NewReader(code))
 	if err != nil {
@@ -194,7 +228,7 @@ func (s *Service) runModule(ctx context.Context, m *Metric, w *rows) Measured {
 	if err == nil {
 		var input, answer []byte
 		if input, err = m.table(w, at); err == nil {
-			if answer, err = s.Modules.Call(ctx, code, moduleFunction, input); err == nil {
+			if answer, err = s.callModule(ctx, code, input); err == nil {
 				err = out.take(answer)
 			}
 		}
@@ -213,6 +247,16 @@ func (s *Service) runModule(ctx context.Context, m *Metric, w *rows) Measured {
 		}
 	}
 	return out
+}
+
+func (s *Service) callModule(ctx context.Context, code, input []byte) ([]byte, error) {
+	if !isScript(code) {
+		return s.Modules.Call(ctx, code, moduleFunction, input)
+	}
+	if s.Scripts == nil {
+		return nil, wasm.Fault("This server runs no modules in Python.")
+	}
+	return s.Scripts.Compute(ctx, code, input)
 }
 
 // chosen are the rows that a module gets: those for which the condition holds, with an outcome where the metric needs them.

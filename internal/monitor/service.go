@@ -63,6 +63,7 @@ type Service struct {
 	// Blobs keeps the modules of custom metrics and Modules runs them; without them there are none.
 	Blobs   blob.Store
 	Modules *wasm.Host
+	Scripts scripts // runs modules in Python; nil where none run
 	// Pause is the time between two counts of an endpoint's outcomes, each of which reads the rows of its windows again; 0 is
 	// none.
 	Pause time.Duration
