@@ -1,14 +1,27 @@
 import type { WindowFeature } from "../../api/types";
 import { m } from "../../messages";
 import { HistogramPair } from "../../ui/charts/HistogramPair";
-import { fixed } from "../../ui/format";
+import { fixed, number, percent } from "../../ui/format";
+
+const w = m.look;
+
+/** What decided about an input, in a sentence; where its mean went stands behind. */
+function sentence(f: WindowFeature): string {
+  if (f.shift === "unknown") return w.unknown(f.name, f.why ?? m.monitor.noHistogram);
+  if (f.metric === "missing") return w.missing(f.name, percent(f.missing, 1), percent(f.missing_reference, 1));
+  if (f.metric === "new") return w.fresh(f.name, percent(f.new, 1));
+  const [measure, value] = f.metric === "ks" ? ["KS", f.ks] : ["PSI", f.psi];
+  const moved = f.shift === "moved";
+  const mean = moved && f.mean !== undefined && f.mean_reference !== undefined ? " " + w.mean(number(f.mean_reference, 3), number(f.mean, 3)) : "";
+  return (moved ? m.monitor.movedSentence : m.monitor.steadySentence)(f.name, fixed(value, 2), fixed(f.limit, 2)).replace("PSI", measure as string) + mean;
+}
 
 /** What moved in one feature, in a sentence, and both distributions. */
 export function FeaturePanel({ feature: f, endpoint }: { feature: WindowFeature; endpoint: string }) {
   const h = f.histogram;
   return (
     <div className="stack gap16">
-      <p>{f.shift === "moved" ? m.monitor.movedSentence(f.name, fixed(f.psi, 2), fixed(f.limit, 2)) : m.monitor.steadySentence(f.name, fixed(f.psi, 2), fixed(f.limit, 2))}</p>
+      <p>{sentence(f)}</p>
       {h ? <HistogramPair title={m.monitor.pairTitle} file={`${endpoint}-${f.name}`} bins={{ edges: h.edges ?? [], labels: h.labels ?? undefined, reference: h.reference ?? [], current: h.current ?? [], referenceRows: h.reference_rows, currentRows: h.current_rows }} />
         : <p className="dim">{m.monitor.noHistogram}</p>}
     </div>

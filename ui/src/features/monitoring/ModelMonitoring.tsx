@@ -12,6 +12,7 @@ import { VerdictReasons } from "../../ui/Verdict";
 import { AlertTable } from "./Alerts";
 import { useAlerts, useMonitor, useMonitors, useWindow } from "./api";
 import { FeaturePanel } from "./FeaturePanel";
+import { Measures, Rules } from "./Measures";
 import { Embeddings, Segments } from "./Segments";
 import { Shift } from "./Shift";
 import { Signs } from "./Signs";
@@ -56,8 +57,10 @@ function WatchBody({ endpoint, state }: { endpoint: string; state: MonitorState 
       <Panel title={m.monitor.verdict} id="verdict" actions={<span className="dim small">{mon.reference?.dataset && <>{m.monitor.against} <Go to={paths.dataset(mon.reference.dataset, mon.reference.version)}>{mon.reference.dataset} v{mon.reference.version}</Go></>}</span>}><VerdictReasons verdict={state.verdict}><Signs windows={windows} /></VerdictReasons></Panel>
       {!at ? <div className="panel"><Empty>{m.monitor.noWindows(count(mon.window?.rows))}</Empty></div> : (
         <>
-          <Panel title={m.monitor.windows(windows.length)} id="windows"><WindowsLine model={mon.model} endpoint={endpoint} windows={windows} current={at.id} /></Panel>
+          <Panel title={m.monitor.windows(windows.length)} id="windows"><WindowsLine model={mon.model} endpoint={endpoint} windows={windows} current={at.id} limit={mon.limits?.psi} /></Panel>
           <WindowDetail endpoint={endpoint} model={mon.model} at={at} />
+          <Measures at={at} indicators={state.indicators} />
+          <Rules at={at} />
           <Segments at={at} />
           <Embeddings at={at} />
           <Performance windows={windows} endpoint={endpoint} limit={mon.limits?.accuracy} />
@@ -78,9 +81,10 @@ function WindowDetail({ endpoint, model, at }: { endpoint: string; model: string
     { key: "name", head: m.monitor.feature, cell: (f) => <Go className="rowlink" to={paths.monitoring(model, { endpoint, window: at.id, feature: f.name })} aria-current={f.name === feature?.name ? "true" : undefined}>{f.name}</Go> },
     { key: "shift", head: m.monitor.shift, cell: (f) => <Shift shift={f.shift} /> },
     { key: "psi", head: <abbr title={m.glossary.psi}>PSI</abbr>, right: true, cell: (f) => <b className={f.shift === "moved" ? "warn" : undefined}>{fixed(f.psi)}</b> },
+    { key: "missing", head: m.monitor.missing, right: true, cell: (f) => <span className={f.metric === "missing" ? "warn" : undefined}>{percent(f.missing, 1)}</span> },
+    { key: "new", head: m.look.newValues, right: true, cell: (f) => <span className={f.metric === "new" ? "warn" : undefined}>{f.new === undefined ? m.none : percent(f.new, 1)}</span> },
     { key: "ks", head: <abbr title={m.glossary.ks}>KS</abbr>, right: true, cell: (f) => fixed(f.ks) },
     { key: "js", head: <abbr title={m.glossary.js}>JS</abbr>, right: true, cell: (f) => fixed(f.js) },
-    { key: "missing", head: m.monitor.missing, right: true, cell: (f) => percent(f.missing, 1) },
     { key: "limit", head: m.monitor.limit, right: true, cell: (f) => fixed(f.limit) },
   ];
   return (
@@ -119,7 +123,7 @@ function Performance({ windows, endpoint, limit }: { windows: Window[]; endpoint
   const series = [{ name: m.monitor.accuracy, values: windows.map((w) => w.performance?.accuracy ?? null) }, { name: "AUC", values: windows.map((w) => w.performance?.auc ?? null) }, { name: "RMSE", values: windows.map((w) => measured(w, "rmse")) }, ...(guessed ? [guessed] : [])].filter((s) => s.values.some((v) => v !== null));
   return (
     <Panel title={m.monitor.performance} id="performance">
-      <LineChart title={!last ? m.monitor.onlyEstimate : last.accuracy === null || last.accuracy === undefined ? m.monitor.performanceOf(count(last.n), percent(last.label_coverage)) : m.monitor.performanceTitle(percent(last.accuracy, 1), count(last.n), percent(last.label_coverage))} file={`${endpoint}-performance`} x={windows.map((_, i) => `#${i + 1}`)} series={series} marks={windows.map((w) => w.breached)}
+      <LineChart title={!last ? m.monitor.onlyEstimate : last.accuracy === null || last.accuracy === undefined ? m.monitor.performanceOf(count(last.n), percent(last.label_coverage)) : m.monitor.performanceTitle(percent(last.accuracy, 1), count(last.n), percent(last.label_coverage))} file={`${endpoint}-performance`} x={windows.map((_, i) => `#${i + 1}`)} series={series} marks={windows.map((w) => w.breached)} events={windows.map((w, i) => (w.version === windows[i - 1]?.version ? undefined : `v${w.version}`))}
         limit={limit ? { value: limit, label: m.monitor.limitAt(fixed(limit, 2)) } : undefined} 
         note={(i) => (windows[i].performance ? m.monitor.labelNote(count(windows[i].performance!.n), percent(windows[i].performance!.label_coverage)) : m.monitor.noLabels)} />
     </Panel>

@@ -99,3 +99,30 @@ it("has a table with the same numbers as the pair of histograms", async () => {
   const row = screen.getByText("20 – 30").closest("tr")!;
   expect(within(row).getAllByRole("cell").map((c) => c.textContent)).toEqual(["20 – 30", "10", "75", "10.0 %", "75.0 %"]);
 });
+
+it("shows metrics of the business beside those of the model, rules about the data, and where a version began", async () => {
+  const documents = routes([win("w1", false, { version: 1 }), win("w2", true, {
+    version: 2, custom: [{ name: "cost of misses", unit: "EUR", value: 281086, max: 200000, rows: 400 }, { name: "margin", value: null, rows: 0, why: "no outcome has arrived" }],
+    rules: [{ rule: "age.range", check: "range", ok: true, value: 0, limit: 0, broken: 0, detail: "0 of 400 values break it." }, { rule: "city.allowed", check: "allowed", ok: false, value: 1, limit: 0, broken: 400, detail: "400 of 400 values break it.", example: "Paris" }],
+  })]);
+  serve({ ...documents, "GET /api/v1/monitors/screening": { ...(documents["GET /api/v1/monitors/screening"] as object), indicators: [{ name: "loans a day", unit: "loans", value: 41, at: "2026-03-02T10:00:00Z", max: 50, ok: true }] } });
+  show(<ModelMonitoring model="screening" />);
+  expect(await screen.findByText("1 of 3 metrics outside of the limits")).toBeTruthy();
+  const metrics = within(screen.getByRole("table", { name: "Metrics of the business" })).getAllByRole("row").slice(1).map((r) => r.textContent);
+  expect(metrics[0]).toMatch(/cost of misses.*281,086 EUR.*at most 200,000 EUR.*outside.*400 rows/);
+  expect(metrics[1]).toMatch(/margin.*no outcome has arrived/);
+  expect(metrics[2]).toMatch(/loans a day.*41 loans.*at most 50 loans.*within/);
+  const rules = within(screen.getByRole("table", { name: "Rules about the data" })).getAllByRole("row").slice(1).map((r) => r.textContent);
+  expect(rules).toEqual([expect.stringMatching(/city\.allowed.*broken.*400 of 400 values break it\. For example Paris\./), expect.stringMatching(/age\.range.*kept/)]);
+  expect(screen.getByText("limit 0.25")).toBeTruthy();
+  expect(screen.getByTitle("version 2 from here").textContent).toBe("v2");
+  expect(await findings()).toEqual([]);
+});
+
+it("says of an input what decided: missing values, new ones, or that it could not be compared", () => {
+  const text = (more: Parameters<typeof feature>[0]) => { const { container, unmount } = show(<FeaturePanel feature={feature({ histogram: undefined, ...more })} endpoint="screening" />); const t = container.querySelector("p")!.textContent; unmount(); return t; };
+  expect(text({ metric: "missing", psi: null, missing: 1, missing_reference: 0.01 })).toBe("mean radius is missing in 100.0 % of the rows; in the reference it is 1.0 %.");
+  expect(text({ metric: "new", new: 0.4 })).toBe("40.0 % of the values of mean radius do not occur in the reference.");
+  expect(text({ shift: "unknown", why: "the logged inputs have no column of this name" })).toBe("mean radius could not be compared: the logged inputs have no column of this name.");
+  expect(text({ metric: "psi", mean: 16000, mean_reference: 30900 })).toMatch(/PSI 0\.31, limit 0\.25\. On average it went from 30,900 to 16,000\./);
+});

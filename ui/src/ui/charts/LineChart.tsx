@@ -5,13 +5,13 @@ import { useWidth } from "../hooks";
 import { axisNumber, Figure, ticks } from "./Figure";
 
 export interface Series { name: string; values: (number | null)[] }
-interface Props { title: string; file: string; x: string[]; series: Series[]; limit?: { value: number; label: string }; marks?: boolean[]; min?: number; max?: number; note?: (i: number) => string }
+interface Props { title: string; file: string; x: string[]; series: Series[]; limit?: { value: number; label: string }; marks?: boolean[]; /** What began at a point, such as a version; undefined where nothing did. */ events?: (string | undefined)[]; min?: number; max?: number; note?: (i: number) => string }
 
 const colours = ["var(--k-c1)", "var(--k-c2)", "var(--k-c3)", "var(--k-c4)"];
 const dashes = [undefined, "6 3", "2 3", "8 3 2 3"];
 
 /** Lines over numbered points. ←/→ move a cursor whose values are read out; gaps stay gaps; breaches carry a mark. */
-export function LineChart({ title, file, x, series, limit, marks = [], min, max, note }: Props) {
+export function LineChart({ title, file, x, series, limit, marks = [], events = [], min, max, note }: Props) {
   const [box, width] = useWidth();
   const [at, setAt] = useState<number | null>(null);
   const all = series.flatMap((s) => s.values).filter((v): v is number => v !== null && v !== undefined);
@@ -37,6 +37,7 @@ export function LineChart({ title, file, x, series, limit, marks = [], min, max,
           onMouseMove={(e) => { const r = e.currentTarget.getBoundingClientRect(); setAt(Math.min(x.length - 1, Math.max(0, Math.round(((e.clientX - r.left - left) / w) * (x.length - 1))))); }}>
           {ticks(low, high).map((t) => <g key={t}><line className="axis" x1={left} x2={left + w} y1={py(t)} y2={py(t)} /><text x={left - 6} y={py(t) + 4} textAnchor="end">{axisNumber(t)}</text></g>)}
           {limit && <g><line className="limit" x1={left} x2={left + w} y1={py(limit.value)} y2={py(limit.value)} /><text x={left + w} y={py(limit.value) - 5} textAnchor="end" style={{ fill: "var(--k-bad)" }}>{limit.label}</text></g>}
+          {events.map((e, i) => e && <g key={i} className="event"><line x1={px(i)} x2={px(i)} y1={head} y2={head + plot} stroke="var(--k-dim)" strokeDasharray="2 3" /><text x={px(i) + (i === x.length - 1 && i > 0 ? -4 : 4)} y={head + plot - 5} textAnchor={i === x.length - 1 && i > 0 ? "end" : "start"}>{e}</text></g>)}
           {at !== null && <line x1={px(at)} x2={px(at)} y1={head} y2={head + plot} stroke="var(--k-strong)" />}
           {series.map((s, k) => <g key={s.name} stroke={colours[k % 4]} fill="none">
             <path d={path(s.values, px, py)} strokeWidth={2} strokeDasharray={dashes[k % 4]} />
