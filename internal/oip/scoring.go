@@ -369,9 +369,9 @@ func missing(column string) error {
 	return invalid("The column %q is missing; send null for a missing value.", clip(column)).At(column)
 }
 
-// places says where in a row the columns of a matrix are. A matrix of a fixed width without names takes as many columns in
-// their order, whatever they are called; of one of any width they are called by their places, as pandas does, for
-// nothing else tells a column that is meant from one that is not.
+// places says where in a row the columns of a matrix are. A matrix without names takes columns in their order, whatever they
+// are called, as MLflow does; a model of numbers refuses a width that is none of its. One of texts may take any width and any
+// text, so there columns are called by their places, as pandas does: nothing else tells one that is meant from one that is not.
 func (f *frame) places(spec engine.Spec) ([]int, error) {
 	places := make([]int, 0, len(spec.Columns))
 	if f.Columns != nil && len(spec.Columns) > 0 {
@@ -388,10 +388,10 @@ func (f *frame) places(spec engine.Spec) ([]int, error) {
 		}
 		return places, nil
 	}
-	if spec.Shape[1] < 0 && !(len(f.Columns) == 1 && f.Columns[0] == spec.Name) {
+	if spec.Shape[1] < 0 && spec.Datatype == "BYTES" && !(len(f.Columns) == 1 && f.Columns[0] == spec.Name) {
 		for i, c := range f.Columns {
 			if c != strconv.Itoa(i) {
-				return nil, invalid("The column %q is not known: the model takes a matrix %q of any width whose columns have no names. Name them 0, 1, 2 and so on, or send rows without names.", clip(c), clip(spec.Name)).At(clip(c))
+				return nil, invalid("The column %q is not known: the model takes a matrix %q of texts, of any width, whose columns have no names. Name them 0, 1, 2 and so on, or send rows without names.", clip(c), clip(spec.Name)).At(clip(c))
 			}
 		}
 	}

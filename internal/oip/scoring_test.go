@@ -152,6 +152,13 @@ func TestMLflowsScoringCall(t *testing.T) {
 // A matrix of any width whose columns have no names is what a model over texts takes.
 func TestColumnsOfAMatrixWithoutNamesAreCalledByTheirPlaces(t *testing.T) {
 	sig := engine.Signature{Inputs: []engine.Spec{{Name: "x", Datatype: "BYTES", Shape: []int{-1, -1}}}}
+	numbers, err := csvRows([]byte("age,dose\n1,2\n"), tensor.DefaultLimits)
+	if err == nil {
+		_, err = numbers.tensors(engine.Signature{Inputs: []engine.Spec{{Name: "x", Datatype: "FP32", Shape: []int{-1, -1}}}}, tensor.DefaultLimits)
+	}
+	if err != nil {
+		t.Errorf("numbers with names of the caller's own: %v", err)
+	}
 	for _, c := range []struct{ name, csv, want string }{
 		{"by their places", "0,1\na,b\n", ""},
 		{"one, by the name of the input", "x\na\n", ""},

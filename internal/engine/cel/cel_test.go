@@ -222,10 +222,6 @@ func TestFilesThatStandForMuchMemoryAreRefused(t *testing.T) {
 
 // TestWhatALoadedModelHoldsIsBounded measures models that take all that their bounds allow.
 func TestWhatALoadedModelHoldsIsBounded(t *testing.T) {
-	if testing.Short() {
-		t.Log("measured where memory is as in the binary")
-		return
-	}
 	for name, when := range map[string]string{
 		"comparisons":         strings.Repeat("n>n||", 1600) + "true",
 		"conditions of words": `n >= 0.5 && x != "hospice"`,
