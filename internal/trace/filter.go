@@ -130,7 +130,7 @@ func badPattern(text string, err error) error {
 // where adds the conditions that the database decides.
 func (q *query) where(pg bool, p plan) {
 	for _, c := range p.sql {
-		q.add(` AND `)
+		q.Add(` AND `)
 		q.clause(pg, c)
 	}
 	var marks []filter.Clause
@@ -140,7 +140,7 @@ func (q *query) where(pg bool, p plan) {
 		}
 	}
 	if len(p.spans) > 0 {
-		q.add(` AND EXISTS (SELECT 1 FROM trace_span x WHERE x.workspace = t.workspace AND x.trace = t.id`)
+		q.Add(` AND EXISTS (SELECT 1 FROM trace_span x WHERE x.workspace = t.workspace AND x.trace = t.id`)
 		for _, c := range marks {
 			limit := maxIndexed
 			switch c.Key {
@@ -156,10 +156,10 @@ func (q *query) where(pg bool, p plan) {
 			for i, v := range c.List {
 				c.List[i] = head(v, limit)
 			}
-			q.add(` AND `)
+			q.Add(` AND `)
 			q.compare(pg, "x."+c.Key, c)
 		}
-		q.add(`)`)
+		q.Add(`)`)
 	}
 }
 
@@ -179,16 +179,16 @@ func (q *query) clause(pg bool, c filter.Clause) {
 	case filter.Attribute:
 		q.attribute(pg, c)
 	case filter.Tag:
-		q.exists(pg, c, `trace_tag`, `value`, func() { q.add(` AND x.key = `, q.arg(c.Key)) })
+		q.exists(pg, c, `trace_tag`, `value`, func() { q.Add(` AND x.key = `, q.Arg(c.Key)) })
 	case ofMetadata:
 		q.metadata(pg, c)
 	case ofRun:
 		q.exists(pg, c, `trace_run`, `run`, func() {})
 	case ofPrompt:
 		name, version, _ := strings.Cut(c.Text, "/")
-		q.add(`EXISTS (SELECT 1 FROM trace_prompt x WHERE x.workspace = t.workspace AND x.trace = t.id AND x.name = `, q.arg(name), ` AND x.version = `, q.arg(version), `)`)
+		q.Add(`EXISTS (SELECT 1 FROM trace_prompt x WHERE x.workspace = t.workspace AND x.trace = t.id AND x.name = `, q.Arg(name), ` AND x.version = `, q.Arg(version), `)`)
 	case Issue:
-		q.add(`EXISTS (SELECT 1 FROM trace_assessment x WHERE x.workspace = t.workspace AND x.trace = t.id AND x.kind = 'issue' AND x.name = `, q.arg(c.Text), `)`)
+		q.Add(`EXISTS (SELECT 1 FROM trace_assessment x WHERE x.workspace = t.workspace AND x.trace = t.id AND x.kind = 'issue' AND x.name = `, q.Arg(c.Text), `)`)
 	default:
 		q.judged(pg, c)
 	}
@@ -197,15 +197,15 @@ func (q *query) clause(pg bool, c filter.Clause) {
 // exists compares a column of a table of things that traces have several of; narrow adds to its condition.
 func (q *query) exists(pg bool, c filter.Clause, table, column string, narrow func()) {
 	if c.Op == filter.IsNull {
-		q.add(`NOT `)
+		q.Add(`NOT `)
 	}
-	q.add(`EXISTS (SELECT 1 FROM ` + table + ` x WHERE x.workspace = t.workspace AND x.trace = t.id`)
+	q.Add(`EXISTS (SELECT 1 FROM ` + table + ` x WHERE x.workspace = t.workspace AND x.trace = t.id`)
 	narrow()
 	if c.Op != filter.IsNull && c.Op != filter.IsNotNull {
-		q.add(` AND `)
+		q.Add(` AND `)
 		q.compare(pg, `x.`+column, c)
 	}
-	q.add(`)`)
+	q.Add(`)`)
 }
 
 // states are the words for states that stand for the same.
@@ -216,7 +216,7 @@ func (q *query) attribute(pg bool, c filter.Clause) {
 	switch {
 	case c.Numeric:
 		if c.Key == "duration_ms" {
-			q.add(`t.duration_ms >= 0 AND `)
+			q.Add(`t.duration_ms >= 0 AND `)
 		}
 		q.number(numeric[c.Key], c.Op, c.Number)
 		return
@@ -233,15 +233,15 @@ func (q *query) attribute(pg bool, c filter.Clause) {
 	}
 	switch c.Op {
 	case filter.IsNull:
-		q.add(col, ` = ''`)
+		q.Add(col, ` = ''`)
 	case filter.IsNotNull:
-		q.add(col, ` <> ''`)
+		q.Add(col, ` <> ''`)
 	case filter.Ne, filter.NotIn: // what is not there differs from nothing
-		q.add(col, ` <> '' AND `)
+		q.Add(col, ` <> '' AND `)
 		q.compare(pg, col, c)
 	default:
 		if c.Key == "session" { // said for its index, which leaves out traces without one
-			q.add(`t.session <> '' AND `)
+			q.Add(`t.session <> '' AND `)
 		}
 		q.compare(pg, col, c)
 	}
@@ -253,16 +253,16 @@ var numeric = map[string]string{"started_ms": `t.started_ms`, "duration_ms": `t.
 // entry is the expression of an entry of the metadata, NULL where there is none.
 func (q *query) entry(pg bool, key string) string {
 	if pg {
-		return `(t.metadata::jsonb ->> ` + q.arg(key) + `::text)`
+		return `(t.metadata::jsonb ->> ` + q.Arg(key) + `::text)`
 	}
-	return `(SELECT m.value FROM json_each(t.metadata) m WHERE m.key = ` + q.arg(key) + `)`
+	return `(SELECT m.value FROM json_each(t.metadata) m WHERE m.key = ` + q.Arg(key) + `)`
 }
 
 func (q *query) metadata(pg bool, c filter.Clause) {
 	col := q.entry(pg, c.Key)
 	switch c.Op {
 	case filter.IsNull, filter.IsNotNull:
-		q.add(col, ` `, c.Op)
+		q.Add(col, ` `, c.Op)
 	default: // a comparison with NULL is not true
 		q.compare(pg, col, c)
 	}
@@ -272,25 +272,25 @@ func (q *query) metadata(pg bool, c filter.Clause) {
 // a trace of the same session in the same experiment.
 func (q *query) judged(pg bool, c filter.Clause) {
 	value := func(x string) {
-		q.add(` AND `, x, `.kind = `, q.arg(c.Entity), ` AND `, x, `.name = `, q.arg(c.Key), ` AND `, x, `.valid = 1`)
+		q.Add(` AND `, x, `.kind = `, q.Arg(c.Entity), ` AND `, x, `.name = `, q.Arg(c.Key), ` AND `, x, `.valid = 1`)
 		switch {
 		case c.Op == filter.IsNull || c.Op == filter.IsNotNull:
 		case c.Numeric:
-			q.add(` AND `, x, `.number_kind = 1 AND `, x, `.number `, c.Op, ` `, q.arg(c.Number))
+			q.Add(` AND `, x, `.number_kind = 1 AND `, x, `.number `, c.Op, ` `, q.Arg(c.Number))
 		default:
-			q.add(` AND `)
+			q.Add(` AND `)
 			q.compare(pg, x+`.text`, c)
 		}
 	}
 	if c.Op == filter.IsNull {
-		q.add(`NOT `)
+		q.Add(`NOT `)
 	}
-	q.add(`(EXISTS (SELECT 1 FROM trace_assessment x WHERE x.workspace = t.workspace AND x.trace = t.id`)
+	q.Add(`(EXISTS (SELECT 1 FROM trace_assessment x WHERE x.workspace = t.workspace AND x.trace = t.id`)
 	value("x")
-	q.add(`) OR t.session <> '' AND EXISTS (SELECT 1 FROM trace_assessment y JOIN trace u ON u.workspace = y.workspace AND u.id = y.trace
+	q.Add(`) OR t.session <> '' AND EXISTS (SELECT 1 FROM trace_assessment y JOIN trace u ON u.workspace = y.workspace AND u.id = y.trace
 		WHERE y.workspace = t.workspace AND u.session <> '' AND u.session = t.session AND u.experiment = t.experiment AND y.sessionwide = 1`)
 	value("y")
-	q.add(`))`)
+	q.Add(`))`)
 }
 
 // compare adds "col op value" of a text, alike on both databases: LIKE tells capitals from small letters, ILIKE does
@@ -298,25 +298,25 @@ func (q *query) judged(pg bool, c filter.Clause) {
 func (q *query) compare(pg bool, col string, c filter.Clause) {
 	switch c.Op {
 	case filter.Ne:
-		q.add(col, ` <> `, q.arg(c.Text))
+		q.Add(col, ` <> `, q.Arg(c.Text))
 	case filter.Like:
 		if pg {
-			q.add(col, ` LIKE `, q.arg(c.Text), ` ESCAPE ''`)
+			q.Add(col, ` LIKE `, q.Arg(c.Text), ` ESCAPE ''`)
 		} else {
-			q.add(col, ` GLOB `, q.arg(globs.Replace(c.Text)))
+			q.Add(col, ` GLOB `, q.Arg(globs.Replace(c.Text)))
 		}
 	case filter.ILike:
 		if pg {
-			q.add(col, ` ILIKE `, q.arg(c.Text), ` ESCAPE ''`)
+			q.Add(col, ` ILIKE `, q.Arg(c.Text), ` ESCAPE ''`)
 		} else {
-			q.add(col, ` LIKE `, q.arg(c.Text))
+			q.Add(col, ` LIKE `, q.Arg(c.Text))
 		}
 	case filter.In:
-		q.add(col, ` IN (`, q.args(c.List), `)`)
+		q.Add(col, ` IN (`, q.Args(c.List), `)`)
 	case filter.NotIn:
-		q.add(col, ` NOT IN (`, q.args(c.List), `)`)
+		q.Add(col, ` NOT IN (`, q.Args(c.List), `)`)
 	default:
-		q.add(col, ` = `, q.arg(c.Text))
+		q.Add(col, ` = `, q.Arg(c.Text))
 	}
 }
 
@@ -326,24 +326,24 @@ var globs = strings.NewReplacer("%", "*", "_", "?", "*", "[*]", "?", "[?]", "[",
 // number adds "col op v" for a column of whole numbers.
 func (q *query) number(col, op string, v float64) {
 	low, high := math.Floor(v), math.Ceil(v)
-	whole := func(v float64) string { return q.arg(int64(max(-9e18, min(9e18, v)))) }
+	whole := func(v float64) string { return q.Arg(int64(max(-9e18, min(9e18, v)))) }
 	switch op {
 	case filter.Lt, filter.Ge:
-		q.add(col, ` `, op, ` `, whole(high))
+		q.Add(col, ` `, op, ` `, whole(high))
 	case filter.Le, filter.Gt:
-		q.add(col, ` `, op, ` `, whole(low))
+		q.Add(col, ` `, op, ` `, whole(low))
 	case filter.Ne:
 		if low != high {
-			q.add(`1 = 1`)
+			q.Add(`1 = 1`)
 			return
 		}
-		q.add(col, ` <> `, whole(low))
+		q.Add(col, ` <> `, whole(low))
 	default:
 		if low != high {
-			q.add(`1 = 0`)
+			q.Add(`1 = 0`)
 			return
 		}
-		q.add(col, ` = `, whole(low))
+		q.Add(col, ` = `, whole(low))
 	}
 }
 

@@ -285,19 +285,19 @@ func (s *Service) Measure(ctx context.Context, q MetricQuery) ([]MetricPoint, er
 
 // from is the part of every statement that says which traces are meant.
 func (q *query) from(tx db.Scope, m *MetricQuery, f metricFilter) {
-	q.add(` WHERE t.workspace = `, q.arg(tx.Workspace))
+	q.Add(` WHERE t.workspace = `, q.Arg(tx.Workspace))
 	q.scope(Search{Experiments: m.Experiments, Everywhere: m.Everywhere})
 	q.where(tx.Postgres(), plan{sql: f.traces})
 	if m.Since != nil {
-		q.add(` AND t.started_ms >= `, q.arg(*m.Since))
+		q.Add(` AND t.started_ms >= `, q.Arg(*m.Since))
 	}
 	if m.Until != nil {
-		q.add(` AND t.started_ms <= `, q.arg(*m.Until))
+		q.Add(` AND t.started_ms <= `, q.Arg(*m.Until))
 	}
 }
 
 func measureTraces(tx db.Scope, g *groups, f metricFilter, rule metricRule) error {
-	q := query{}
+	q := newQuery(tx)
 	column := rule.column
 	switch column {
 	case "":
@@ -306,15 +306,15 @@ func measureTraces(tx db.Scope, g *groups, f metricFilter, rule metricRule) erro
 	default:
 		column = "t." + column
 	}
-	q.add(`SELECT t.started_ms, t.name, t.state, t.session, ` + column + ` FROM trace t`)
+	q.Add(`SELECT t.started_ms, t.name, t.state, t.session, ` + column + ` FROM trace t`)
 	q.from(tx, g.q, f)
 	if strings.HasPrefix(column, "t.") {
-		q.add(` AND ` + column + ` >= 0`)
+		q.Add(` AND ` + column + ` >= 0`)
 	}
 	if g.q.Metric == "session_count" {
-		q.add(` AND t.session <> ''`)
+		q.Add(` AND t.session <> ''`)
 	}
-	return tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+	return tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 		var at int64
 		var name, state, session string
 		var v float64
@@ -339,10 +339,10 @@ func measureTraces(tx db.Scope, g *groups, f metricFilter, rule metricRule) erro
 }
 
 func measureSpans(tx db.Scope, g *groups, f metricFilter) error {
-	q := query{}
-	q.add(`SELECT t.started_ms, c.data FROM trace t JOIN trace_chunk c ON c.workspace = t.workspace AND c.trace = t.id`)
+	q := newQuery(tx)
+	q.Add(`SELECT t.started_ms, c.data FROM trace t JOIN trace_chunk c ON c.workspace = t.workspace AND c.trace = t.id`)
 	q.from(tx, g.q, f)
-	return tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+	return tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 		var at int64
 		var data []byte
 		if err := scan(&at, &data); err != nil {
@@ -404,20 +404,20 @@ func measureSpan(g *groups, at int64, s *Span) error {
 }
 
 func measureAssessments(tx db.Scope, g *groups, f metricFilter) error {
-	q := query{}
-	q.add(`SELECT t.started_ms, a.name, a.value, a.number FROM trace t JOIN trace_assessment a ON a.workspace = t.workspace AND a.trace = t.id`)
+	q := newQuery(tx)
+	q.Add(`SELECT t.started_ms, a.name, a.value, a.number FROM trace t JOIN trace_assessment a ON a.workspace = t.workspace AND a.trace = t.id`)
 	q.from(tx, g.q, f)
-	q.add(` AND a.valid = 1`)
+	q.Add(` AND a.valid = 1`)
 	if g.q.Metric == "assessment_value" {
-		q.add(` AND a.number_kind > 0`)
+		q.Add(` AND a.number_kind > 0`)
 	}
 	if f.name != "" {
-		q.add(` AND a.name = `, q.arg(f.name))
+		q.Add(` AND a.name = `, q.Arg(f.name))
 	}
 	if f.kind != "" {
-		q.add(` AND a.kind = `, q.arg(f.kind))
+		q.Add(` AND a.kind = `, q.Arg(f.kind))
 	}
-	return tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+	return tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 		var at int64
 		var name, value string
 		var v float64

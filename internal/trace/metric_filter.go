@@ -136,7 +136,7 @@ func matching(tx db.Scope, experiments []string, p plan) (map[string]bool, error
 	out := map[string]bool{}
 	if p.open || len(p.rest) > 0 {
 		for v := (Search{Experiments: experiments, Limit: MaxSearch}); ; {
-			list, next, err := find(tx, v, p, nil)
+			list, next, err := lookUp(tx, v, p, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -148,12 +148,12 @@ func matching(tx db.Scope, experiments []string, p plan) (map[string]bool, error
 			}
 		}
 	}
-	q := query{}
-	q.add(`SELECT t.id FROM trace t WHERE t.workspace = `, q.arg(tx.Workspace))
+	q := newQuery(tx)
+	q.Add(`SELECT t.id FROM trace t WHERE t.workspace = `, q.Arg(tx.Workspace))
 	q.scope(Search{Experiments: experiments})
 	q.where(tx.Postgres(), p)
-	q.add(` LIMIT `, q.arg(maxCorrelated+1))
-	err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+	q.Add(` LIMIT `, q.Arg(maxCorrelated+1))
+	err := tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 		var id string
 		err := scan(&id)
 		out[id] = true

@@ -30,7 +30,7 @@ func TestSearchesUseIndexes(t *testing.T) {
 			var plan []string
 			err = d.Read(who(), func(tx db.Scope) error {
 				q := statement(tx, Search{Experiments: []string{"0"}, Run: c.run}, p, parts(tx, []filter.Order{}), nil, 100)
-				return tx.Each(`EXPLAIN QUERY PLAN `+q.String(), q.a, func(scan func(...any) error) error {
+				return tx.Each(`EXPLAIN QUERY PLAN `+q.String(), q.Values, func(scan func(...any) error) error {
 					var id, parent, unused int
 					var detail string
 					err := scan(&id, &parent, &unused, &detail)

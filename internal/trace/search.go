@@ -47,7 +47,7 @@ func (s *Service) Find(ctx context.Context, v Search) (out []Trace, next string,
 	if err != nil {
 		return nil, "", err
 	}
-	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { out, next, err = find(tx, v, p, terms); return err })
+	err = s.DB.Read(ctx, func(tx db.Scope) (err error) { out, next, err = lookUp(tx, v, p, terms); return err })
 	return out, next, err
 }
 
@@ -77,11 +77,11 @@ func parts(tx db.Scope, terms []filter.Order) (out []part) {
 			out = append(out, part{expr: plain(numeric[o.Key]), whole: true, desc: o.Desc})
 			continue
 		}
-		value := func(q *query) string { return "t." + o.Key }
+		value := plain("t." + o.Key)
 		switch o.Entity {
 		case filter.Tag:
 			value = func(q *query) string {
-				return `COALESCE((SELECT g.value FROM trace_tag g WHERE g.workspace = t.workspace AND g.trace = t.id AND g.key = ` + q.arg(o.Key) + `), '')`
+				return `COALESCE((SELECT g.value FROM trace_tag g WHERE g.workspace = t.workspace AND g.trace = t.id AND g.key = ` + q.Arg(o.Key) + `), '')`
 			}
 		case ofMetadata:
 			value = func(q *query) string { return `COALESCE(` + q.entry(pg, o.Key) + `, '')` }
@@ -151,9 +151,9 @@ func (q *query) after(list []part, at []string) {
 	value := func(i int) string {
 		if list[i].whole {
 			n, _ := strconv.ParseInt(at[i], 10, 64)
-			return q.arg(n)
+			return q.Arg(n)
 		}
-		return q.arg(at[i])
+		return q.Arg(at[i])
 	}
 	op := func(i int, or string) string {
 		if list[i].desc {
@@ -161,62 +161,62 @@ func (q *query) after(list []part, at []string) {
 		}
 		return list[i].sorted + ` >` + or + ` `
 	}
-	q.add(` AND `, list[0].expr(q), op(0, `=`), value(0)) // lets an index begin at the place
-	q.add(` AND (`)
+	q.Add(` AND `, list[0].expr(q), op(0, `=`), value(0)) // lets an index begin at the place
+	q.Add(` AND (`)
 	for i := range list {
 		if i > 0 {
-			q.add(` OR `)
+			q.Add(` OR `)
 		}
 		for j := range i {
-			q.add(list[j].expr(q), ` = `, value(j), ` AND `)
+			q.Add(list[j].expr(q), ` = `, value(j), ` AND `)
 		}
-		q.add(list[i].expr(q), op(i, ``), value(i))
+		q.Add(list[i].expr(q), op(i, ``), value(i))
 	}
-	q.add(`)`)
+	q.Add(`)`)
 }
 
 // scope limits a search to its experiments and run.
 func (q *query) scope(v Search) {
 	if !v.Everywhere {
 		if len(v.Experiments) == 1 { // one value lets the index give the order, too
-			q.add(` AND t.experiment = `, q.arg(v.Experiments[0]))
+			q.Add(` AND t.experiment = `, q.Arg(v.Experiments[0]))
 		} else {
-			q.add(` AND t.experiment IN (`, q.args(v.Experiments), `)`)
+			q.Add(` AND t.experiment IN (`, q.Args(v.Experiments), `)`)
 		}
 	}
 	if v.Run != "" {
-		q.add(` AND EXISTS (SELECT 1 FROM trace_run r WHERE r.workspace = t.workspace AND r.trace = t.id AND r.run = `, q.arg(v.Run), `)`)
+		q.Add(` AND EXISTS (SELECT 1 FROM trace_run r WHERE r.workspace = t.workspace AND r.trace = t.id AND r.run = `, q.Arg(v.Run), `)`)
 	}
 }
 
 // statement is the query for n rows after a place.
 func statement(tx db.Scope, v Search, p plan, list []part, at []string, n int) *query {
-	q := &query{}
-	q.add(`SELECT t.id`)
+	q := newQuery(tx)
+	q.Add(`SELECT t.id`)
 	for _, x := range list {
-		q.add(`, `, x.expr(q))
+		q.Add(`, `, x.expr(q))
 	}
-	q.add(` FROM trace t WHERE t.workspace = `, q.arg(tx.Workspace))
+	q.Add(` FROM trace t WHERE t.workspace = `, q.Arg(tx.Workspace))
 	q.scope(v)
 	q.where(tx.Postgres(), p)
 	if at != nil {
 		q.after(list, at)
 	}
-	q.add(` ORDER BY `)
+	q.Add(` ORDER BY `)
 	for i, x := range list {
 		if i > 0 {
-			q.add(`, `)
+			q.Add(`, `)
 		}
-		q.add(strconv.Itoa(i+2), x.sorted)
+		q.Add(strconv.Itoa(i+2), x.sorted)
 		if x.desc {
-			q.add(` DESC`)
+			q.Add(` DESC`)
 		}
 	}
-	q.add(` LIMIT `, q.arg(n))
+	q.Add(` LIMIT `, q.Arg(n))
 	return q
 }
 
-func find(tx db.Scope, v Search, p plan, terms []filter.Order) (out []Trace, next string, err error) {
+func lookUp(tx db.Scope, v Search, p plan, terms []filter.Order) (out []Trace, next string, err error) {
 	list := parts(tx, terms)
 	for i := range list { // a position cannot carry a collation: PostgreSQL wants the expression
 		if list[i].sorted != "" {
@@ -241,7 +241,7 @@ func find(tx db.Scope, v Search, p plan, terms []filter.Order) (out []Trace, nex
 		}
 		var rows []row
 		q := statement(tx, v, p, list, at, want)
-		if err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+		if err := tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 			r := row{at: make([]string, len(list))}
 			dest := []any{&r.id}
 			for i := range r.at {

@@ -423,10 +423,10 @@ func (s *Service) Link(ctx context.Context, ids []string, run string) error {
 		return nil
 	}
 	return s.DB.WriteBulk(ctx, func(tx db.Scope) error {
-		q := query{}
-		q.add(`INSERT INTO trace_run (workspace, run, trace) SELECT workspace, `, q.arg(run), `, id FROM trace WHERE workspace = `, q.arg(tx.Workspace), ` AND id IN (`, q.args(ids), `)
+		q := newQuery(tx)
+		q.Add(`INSERT INTO trace_run (workspace, run, trace) SELECT workspace, `, q.Arg(run), `, id FROM trace WHERE workspace = `, q.Arg(tx.Workspace), ` AND id IN (`, q.Args(ids), `)
 			ON CONFLICT (workspace, run, trace) DO NOTHING`)
-		_, err := tx.Exec(q.String(), q.a...)
+		_, err := tx.Exec(q.String(), q.Values...)
 		return err
 	})
 }

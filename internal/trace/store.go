@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 
 	"keelson/internal/db"
+	"keelson/internal/db/find"
 	"keelson/internal/tracking"
 )
 
@@ -99,10 +98,10 @@ func getTraces(tx db.Scope, ids []string) ([]Trace, error) {
 	at := make(map[string]int, len(ids))
 	var out []Trace
 	for part := range slices.Chunk(ids, 500) {
-		q := query{}
-		q.add(`SELECT `, columns, ` FROM trace t WHERE t.workspace = `, q.arg(tx.Workspace), ` AND t.id IN (`, q.args(part), `)`)
+		q := newQuery(tx)
+		q.Add(`SELECT `, columns, ` FROM trace t WHERE t.workspace = `, q.Arg(tx.Workspace), ` AND t.id IN (`, q.Args(part), `)`)
 		found := make(map[string]Trace, len(part))
-		if err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+		if err := tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 			t, err := scanTrace(scan)
 			found[t.ID] = t
 			return err
@@ -141,9 +140,9 @@ func fill(tx db.Scope, list []Trace) error {
 	}
 	for part := range slices.Chunk(ids, 500) {
 		each := func(text, order string, row func(scan func(...any) error) error) error {
-			q := query{}
-			q.add(text, ` WHERE workspace = `, q.arg(tx.Workspace), ` AND trace IN (`, q.args(part), `)`, order)
-			return tx.Each(q.String(), q.a, row)
+			q := newQuery(tx)
+			q.Add(text, ` WHERE workspace = `, q.Arg(tx.Workspace), ` AND trace IN (`, q.Args(part), `)`, order)
+			return tx.Each(q.String(), q.Values, row)
 		}
 		var id, a, b string
 		err := each(`SELECT trace, key, value FROM trace_tag`, ``, func(scan func(...any) error) error {
@@ -191,20 +190,20 @@ func fill(tx db.Scope, list []Trace) error {
 func putTags(tx db.Scope, id string, tags map[string]string, over bool) error {
 	keys := slices.Sorted(maps.Keys(tags))
 	for part := range slices.Chunk(keys, 100) {
-		q := query{}
-		q.add(`INSERT INTO trace_tag (workspace, trace, key, value) VALUES `)
+		q := newQuery(tx)
+		q.Add(`INSERT INTO trace_tag (workspace, trace, key, value) VALUES `)
 		for i, k := range part {
 			if i > 0 {
-				q.add(`, `)
+				q.Add(`, `)
 			}
-			q.add(`(`, q.arg(tx.Workspace), `, `, q.arg(id), `, `, q.arg(k), `, `, q.arg(tags[k]), `)`)
+			q.Add(`(`, q.Arg(tx.Workspace), `, `, q.Arg(id), `, `, q.Arg(k), `, `, q.Arg(tags[k]), `)`)
 		}
 		if over {
-			q.add(` ON CONFLICT (workspace, trace, key) DO UPDATE SET value = excluded.value`)
+			q.Add(` ON CONFLICT (workspace, trace, key) DO UPDATE SET value = excluded.value`)
 		} else {
-			q.add(` ON CONFLICT (workspace, trace, key) DO NOTHING`)
+			q.Add(` ON CONFLICT (workspace, trace, key) DO NOTHING`)
 		}
-		if _, err := tx.Exec(q.String(), q.a...); err != nil {
+		if _, err := tx.Exec(q.String(), q.Values...); err != nil {
 			return fmt.Errorf("set tags of a trace: %w", err)
 		}
 	}
@@ -240,15 +239,15 @@ func dropTraces(tx db.Scope, experiment string, ids []string) (n int64, err erro
 	}
 	for part := range slices.Chunk(ids, 500) {
 		for _, table := range []string{"trace_tag", "trace_chunk", "trace_span", "trace_run", "trace_prompt", "trace_assessment"} {
-			q := query{}
-			q.add(`DELETE FROM `, table, ` WHERE workspace = `, q.arg(tx.Workspace), ` AND trace IN (`, q.args(part), `)`)
-			if _, err := tx.Exec(q.String(), q.a...); err != nil {
+			q := newQuery(tx)
+			q.Add(`DELETE FROM `, table, ` WHERE workspace = `, q.Arg(tx.Workspace), ` AND trace IN (`, q.Args(part), `)`)
+			if _, err := tx.Exec(q.String(), q.Values...); err != nil {
 				return n, fmt.Errorf("delete from %s: %w", table, err)
 			}
 		}
-		q := query{}
-		q.add(`DELETE FROM trace WHERE workspace = `, q.arg(tx.Workspace), ` AND id IN (`, q.args(part), `)`)
-		res, err := tx.Exec(q.String(), q.a...)
+		q := newQuery(tx)
+		q.Add(`DELETE FROM trace WHERE workspace = `, q.Arg(tx.Workspace), ` AND id IN (`, q.Args(part), `)`)
+		res, err := tx.Exec(q.String(), q.Values...)
 		if err != nil {
 			return n, fmt.Errorf("delete traces: %w", err)
 		}
@@ -264,15 +263,15 @@ func dropTraces(tx db.Scope, experiment string, ids []string) (n int64, err erro
 // doomed finds up to limit traces of an experiment to delete, the oldest first: those of ids, or those begun at or
 // before until.
 func doomed(tx db.Scope, experiment string, ids []string, until int64, limit int) (out []string, err error) {
-	q := query{}
-	q.add(`SELECT id FROM trace WHERE workspace = `, q.arg(tx.Workspace), ` AND experiment = `, q.arg(experiment))
+	q := newQuery(tx)
+	q.Add(`SELECT id FROM trace WHERE workspace = `, q.Arg(tx.Workspace), ` AND experiment = `, q.Arg(experiment))
 	if len(ids) > 0 {
-		q.add(` AND id IN (`, q.args(ids), `)`)
+		q.Add(` AND id IN (`, q.Args(ids), `)`)
 	} else {
-		q.add(` AND started_ms <= `, q.arg(until))
+		q.Add(` AND started_ms <= `, q.Arg(until))
 	}
-	q.add(` ORDER BY started_ms, id LIMIT `, q.arg(limit))
-	err = tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+	q.Add(` ORDER BY started_ms, id LIMIT `, q.Arg(limit))
+	err = tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 		var id string
 		err := scan(&id)
 		out = append(out, id)
@@ -288,28 +287,7 @@ func bit(b bool) int {
 	return 0
 }
 
-// query grows a statement and its arguments together. Arguments are numbered in the order of arg calls, which must be
-// their order in the text.
-type query struct {
-	strings.Builder
-	a []any
-}
+// query is a statement as it grows; its further methods know the tables of traces.
+type query struct{ *find.Builder }
 
-func (q *query) add(parts ...string) {
-	for _, p := range parts {
-		q.WriteString(p)
-	}
-}
-
-func (q *query) arg(v any) string {
-	q.a = append(q.a, v)
-	return "$" + strconv.Itoa(len(q.a))
-}
-
-func (q *query) args(list []string) string {
-	out := make([]string, len(list))
-	for i, v := range list {
-		out[i] = q.arg(v)
-	}
-	return strings.Join(out, ", ")
-}
+func newQuery(tx db.Scope) *query { return &query{find.New(tx)} }

@@ -29,9 +29,9 @@ func chunks(tx db.Scope, id string) (out []chunk, err error) {
 func readSpans(tx db.Scope, ids []string, seqs ...int64) (map[string][]*Span, error) {
 	out := make(map[string][]*Span, len(ids))
 	for part := range slices.Chunk(ids, 100) {
-		q := query{}
-		q.add(`SELECT trace, seq, data FROM trace_chunk WHERE workspace = `, q.arg(tx.Workspace), ` AND trace IN (`, q.args(part), `) ORDER BY trace, seq`)
-		err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+		q := newQuery(tx)
+		q.Add(`SELECT trace, seq, data FROM trace_chunk WHERE workspace = `, q.Arg(tx.Workspace), ` AND trace IN (`, q.Args(part), `) ORDER BY trace, seq`)
+		err := tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 			var id string
 			var seq int64
 			var data []byte
@@ -71,16 +71,16 @@ func dropChunks(tx db.Scope, id string, seqs []int64) error {
 
 func insertMarks(tx db.Scope, id string, marks []mark) error {
 	for part := range slices.Chunk(marks, 100) {
-		q := query{}
-		q.add(`INSERT INTO trace_span (workspace, trace, name, kind, status) VALUES `)
+		q := newQuery(tx)
+		q.Add(`INSERT INTO trace_span (workspace, trace, name, kind, status) VALUES `)
 		for i, m := range part {
 			if i > 0 {
-				q.add(`, `)
+				q.Add(`, `)
 			}
-			q.add(`(`, q.arg(tx.Workspace), `, `, q.arg(id), `, `, q.arg(m.name), `, `, q.arg(m.kind), `, `, q.arg(m.status), `)`)
+			q.Add(`(`, q.Arg(tx.Workspace), `, `, q.Arg(id), `, `, q.Arg(m.name), `, `, q.Arg(m.kind), `, `, q.Arg(m.status), `)`)
 		}
-		q.add(` ON CONFLICT (workspace, trace, name, kind, status) DO NOTHING`)
-		if _, err := tx.Exec(q.String(), q.a...); err != nil {
+		q.Add(` ON CONFLICT (workspace, trace, name, kind, status) DO NOTHING`)
+		if _, err := tx.Exec(q.String(), q.Values...); err != nil {
 			return fmt.Errorf("index spans: %w", err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"keelson/internal/audit"
 	"keelson/internal/caller"
 	"keelson/internal/db"
+	"keelson/internal/db/find"
 	"keelson/internal/job"
 	"keelson/internal/problem"
 )
@@ -280,10 +281,10 @@ func (g *gathered) params(tx db.Scope, run string, params []Pair) (refused, err 
 	for i, p := range params {
 		keys[i] = p.Key
 	}
-	q := newQuery(tx)
-	q.add(`SELECT key, value FROM run_param WHERE workspace = `, q.arg(tx.Workspace), ` AND run = `, q.arg(run), ` AND key IN (`, q.args(keys), `)`)
+	q := find.New(tx)
+	q.Add(`SELECT key, value FROM run_param WHERE workspace = `, q.Arg(tx.Workspace), ` AND run = `, q.Arg(run), ` AND key IN (`, q.Args(keys), `)`)
 	old := map[string]string{}
-	if err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+	if err := tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 		var k, v string
 		err := scan(&k, &v)
 		old[k] = v
@@ -414,7 +415,7 @@ func states(tx db.Scope, group []*change) (map[string]state, error) {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	q := statesQuery(tx, ids)
-	return out, tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+	return out, tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 		var id string
 		var s state
 		err := scan(&id, &s.deleted, &s.experiment)
@@ -425,13 +426,13 @@ func states(tx db.Scope, group []*change) (map[string]state, error) {
 
 // statesQuery joins the identifiers instead of listing them: for a list SQLite takes the index that begins with the
 // workspace and has all columns, and reads every run there is.
-func statesQuery(tx db.Scope, ids []string) *query {
-	q := newQuery(tx)
-	q.add(`WITH wanted (id) AS (VALUES (`, q.arg(ids[0]), `)`)
+func statesQuery(tx db.Scope, ids []string) *find.Builder {
+	q := find.New(tx)
+	q.Add(`WITH wanted (id) AS (VALUES (`, q.Arg(ids[0]), `)`)
 	for _, id := range ids[1:] {
-		q.add(`, (`, q.arg(id), `)`)
+		q.Add(`, (`, q.Arg(id), `)`)
 	}
-	q.add(`) SELECT r.id, r.deleted, r.experiment FROM wanted w JOIN run r ON r.workspace = `, q.arg(tx.Workspace), ` AND r.id = w.id`)
+	q.Add(`) SELECT r.id, r.deleted, r.experiment FROM wanted w JOIN run r ON r.workspace = `, q.Arg(tx.Workspace), ` AND r.id = w.id`)
 	return q
 }
 
@@ -448,13 +449,13 @@ func holdExperiments(tx db.Scope, group []*change) (map[string]bool, error) {
 		return nil, nil
 	}
 	slices.Sort(ids)
-	q := newQuery(tx)
-	q.add(`SELECT id, deleted FROM experiment WHERE workspace = `, q.arg(tx.Workspace), ` AND id IN (`, q.args(slices.Compact(ids)), `)`)
+	q := find.New(tx)
+	q.Add(`SELECT id, deleted FROM experiment WHERE workspace = `, q.Arg(tx.Workspace), ` AND id IN (`, q.Args(slices.Compact(ids)), `)`)
 	if tx.Postgres() {
-		q.add(` ORDER BY id FOR SHARE`)
+		q.Add(` ORDER BY id FOR SHARE`)
 	}
 	out := map[string]bool{}
-	return out, tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+	return out, tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 		var id string
 		var deleted bool
 		err := scan(&id, &deleted)

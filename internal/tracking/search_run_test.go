@@ -63,23 +63,23 @@ func populate(t testing.TB, d *db.DB, experiment string, runs int) {
 			}
 			for table, list := range rows {
 				for part := range slices.Chunk(list, 100) {
-					q := newQuery(tx)
-					q.add(`INSERT INTO ` + table + ` VALUES `)
+					q := find.New(tx)
+					q.Add(`INSERT INTO ` + table + ` VALUES `)
 					for i, row := range part {
 						if i > 0 {
-							q.add(", ")
+							q.Add(", ")
 						}
 						var marks []string
 						for _, v := range row {
-							m := q.arg(v)
+							m := q.Arg(v)
 							if !d.Postgres() { // binding numbered ones takes longer than the insert
 								m = "?"
 							}
 							marks = append(marks, m)
 						}
-						q.add("(" + strings.Join(marks, ", ") + ")")
+						q.Add("(" + strings.Join(marks, ", ") + ")")
 					}
-					if _, err := tx.Exec(q.String(), q.a...); err != nil {
+					if _, err := tx.Exec(q.String(), q.Values...); err != nil {
 						return err
 					}
 				}

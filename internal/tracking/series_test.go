@@ -365,7 +365,7 @@ func TestTheRunsOfAGroupAreFoundByTheirKey(t *testing.T) {
 		var plan []string
 		if err := d.Read(ctx(), func(tx db.Scope) error {
 			q := statesQuery(tx, ids)
-			return tx.Each("EXPLAIN QUERY PLAN "+q.String(), q.a, func(scan func(...any) error) error {
+			return tx.Each("EXPLAIN QUERY PLAN "+q.String(), q.Values, func(scan func(...any) error) error {
 				var id, parent, unused any
 				var line string
 				err := scan(&id, &parent, &unused, &line)

@@ -8,6 +8,7 @@ import (
 
 	"keelson/internal/blob"
 	"keelson/internal/db"
+	"keelson/internal/db/find"
 	"keelson/internal/problem"
 )
 
@@ -122,9 +123,9 @@ func experimentTags(tx db.Scope, list []Experiment) error {
 		at[e.ID], ids[i] = i, e.ID
 	}
 	return inChunks(ids, func(part []string) error {
-		q := newQuery(tx)
-		q.add(`SELECT experiment, key, value FROM experiment_tag WHERE workspace = `, q.arg(tx.Workspace), ` AND experiment IN (`, q.args(part), `)`)
-		return tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+		q := find.New(tx)
+		q.Add(`SELECT experiment, key, value FROM experiment_tag WHERE workspace = `, q.Arg(tx.Workspace), ` AND experiment IN (`, q.Args(part), `)`)
+		return tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 			var id, k, v string
 			if err := scan(&id, &k, &v); err != nil {
 				return err
@@ -343,9 +344,9 @@ func blocked(tx db.Scope, root, path string) (string, error) {
 	if len(parents) == 0 {
 		return "", nil
 	}
-	q := newQuery(tx)
-	q.add(`SELECT path FROM artifact WHERE workspace = `, q.arg(tx.Workspace), ` AND root = `, q.arg(root), ` AND path IN (`, q.args(parents), `) LIMIT 1`)
-	err = tx.QueryRow(q.String(), q.a...).Scan(&other)
+	q := find.New(tx)
+	q.Add(`SELECT path FROM artifact WHERE workspace = `, q.Arg(tx.Workspace), ` AND root = `, q.Arg(root), ` AND path IN (`, q.Args(parents), `) LIMIT 1`)
+	err = tx.QueryRow(q.String(), q.Values...).Scan(&other)
 	if errors.Is(err, db.ErrNoRows) {
 		return "", nil
 	}
@@ -389,34 +390,4 @@ func inChunks(ids []string, fn func([]string) error) error {
 		ids = ids[n:]
 	}
 	return nil
-}
-
-// query grows a statement and its arguments together; arguments are numbered in the order of arg calls, which must be
-// the order in the text.
-type query struct {
-	strings.Builder
-	a  []any
-	pg bool
-	tx db.Scope
-}
-
-func newQuery(tx db.Scope) *query { return &query{pg: tx.Postgres(), tx: tx} }
-
-func (q *query) add(parts ...string) {
-	for _, p := range parts {
-		q.WriteString(p)
-	}
-}
-
-func (q *query) arg(v any) string {
-	q.a = append(q.a, v)
-	return "$" + strconv.Itoa(len(q.a))
-}
-
-func (q *query) args(list []string) string {
-	out := make([]string, len(list))
-	for i, v := range list {
-		out[i] = q.arg(v)
-	}
-	return strings.Join(out, ", ")
 }

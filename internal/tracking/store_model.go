@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"keelson/internal/db"
+	"keelson/internal/db/find"
 	"keelson/internal/problem"
 )
 
@@ -46,10 +47,10 @@ func readModels(tx db.Scope, ids []string) ([]LoggedModel, error) {
 	at := place(ids)
 	out := make([]LoggedModel, len(ids))
 	err := inChunks(ids, func(part []string) error {
-		q := newQuery(tx)
-		q.add(`SELECT id, experiment, name, run, kind, author, status, reason, deleted, created_at, updated_at FROM logged_model WHERE workspace = `,
-			q.arg(tx.Workspace), ` AND id IN (`, q.args(part), `)`)
-		if err := tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+		q := find.New(tx)
+		q.Add(`SELECT id, experiment, name, run, kind, author, status, reason, deleted, created_at, updated_at FROM logged_model WHERE workspace = `,
+			q.Arg(tx.Workspace), ` AND id IN (`, q.Args(part), `)`)
+		if err := tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 			var m LoggedModel
 			var created, updated int64
 			if err := scan(&m.ID, &m.Experiment, &m.Name, &m.Run, &m.Kind, &m.Author, &m.Status, &m.Reason, &m.Deleted, &created, &updated); err != nil {
@@ -63,9 +64,9 @@ func readModels(tx db.Scope, ids []string) ([]LoggedModel, error) {
 			return err
 		}
 		pairs := func(table string, into func(LoggedModel) map[string]string) error {
-			q := newQuery(tx)
-			q.add(`SELECT model, key, value FROM `+table+` WHERE workspace = `, q.arg(tx.Workspace), ` AND model IN (`, q.args(part), `)`)
-			return tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+			q := find.New(tx)
+			q.Add(`SELECT model, key, value FROM `+table+` WHERE workspace = `, q.Arg(tx.Workspace), ` AND model IN (`, q.Args(part), `)`)
+			return tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 				var id, k, v string
 				if err := scan(&id, &k, &v); err != nil {
 					return err
@@ -82,10 +83,10 @@ func readModels(tx db.Scope, ids []string) ([]LoggedModel, error) {
 		if err := pairs("logged_model_tag", func(m LoggedModel) map[string]string { return m.Tags }); err != nil {
 			return err
 		}
-		q = newQuery(tx)
-		q.add(`SELECT model, key, dataset, dataset_digest, run, value, kind, step, at_ms FROM logged_model_metric WHERE workspace = `,
-			q.arg(tx.Workspace), ` AND model IN (`, q.args(part), `) ORDER BY model, key, dataset, run`)
-		return tx.Each(q.String(), q.a, func(scan func(...any) error) error {
+		q = find.New(tx)
+		q.Add(`SELECT model, key, dataset, dataset_digest, run, value, kind, step, at_ms FROM logged_model_metric WHERE workspace = `,
+			q.Arg(tx.Workspace), ` AND model IN (`, q.Args(part), `) ORDER BY model, key, dataset, run`)
+		return tx.Each(q.String(), q.Values, func(scan func(...any) error) error {
 			var p ModelMetric
 			var kind int
 			if err := scan(&p.Model, &p.Key, &p.Dataset, &p.DatasetDigest, &p.Run, &p.Value, &kind, &p.Step, &p.At); err != nil {
