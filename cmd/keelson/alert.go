@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"keelson/client"
 )
 
 const alertsPath, routesPath, alertPolicyPath = "/api/v1/alerts", "/api/v1/alert-routes", "/api/v1/alert-policy"
@@ -166,7 +168,7 @@ func (c *cli) routeCmd() *cobra.Command {
 			return err
 		}
 		if !v.Success {
-			return answered(5)
+			return answered(client.ExitCheck)
 		}
 		return nil
 	})

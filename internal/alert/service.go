@@ -262,7 +262,7 @@ func (s *Service) hearIn(tx db.Scope, endpoint, model string, people People, p P
 	case !f.bad && a.doc.goodRun() >= p.Good:
 		return s.recover(tx, &a, p)
 	case f.bad && fresh || rose:
-		errs := []error{put(tx, &a), s.further(tx, &a, p, now)}
+		errs := []error{put(tx, &a), s.further(tx, &a, now)}
 		if rose {
 			errs = append(errs, s.tell(tx, Worse, &a, nil))
 		}
@@ -326,7 +326,7 @@ func severityOf(severity string) string {
 }
 
 // further follows an active alert with another window over the limit.
-func (s *Service) further(tx db.Scope, a *Alert, p Policy, now time.Time) error {
+func (s *Service) further(tx db.Scope, a *Alert, now time.Time) error {
 	var errs []error
 	if s.Incidents != nil && a.Incident != "" {
 		errs = append(errs, s.Incidents.FactsIn(tx, a.Incident, severityOf(a.Severity), a.facts()))

@@ -129,7 +129,7 @@ func New(ctx context.Context, c Config, logTo io.Writer) (_ *App, err error) {
 	a.API = rest.New(Version, a.Identity, log)
 	a.refusals = rest.NewRefusals(a.DB, log)
 	a.run = append(a.run, a.refusals.Run, a.Audit.Run, a.Identity.Run, func(ctx context.Context) error { return a.Events.Run(ctx, c.has(PartWorker)) })
-	if err := a.wire(ctx); err != nil {
+	if err := a.wire(); err != nil {
 		return nil, err
 	}
 	if c.has(PartWorker) {

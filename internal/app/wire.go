@@ -91,7 +91,7 @@ func engines(calls remote.Caller, native onnxruntime.Engine, py *python.Engine) 
 }
 
 // wire builds the nouns from the cellar up and hands each what it needs.
-func (a *App) wire(ctx context.Context) error {
+func (a *App) wire() error {
 	rules, err := outbound.Parse(a.Config.Outbound)
 	if err != nil {
 		return err

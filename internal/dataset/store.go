@@ -78,7 +78,7 @@ func put(tx db.Scope, d Dataset) error {
 
 const versionColumns = "dataset, version, digest, format, size, rows, fields, profile, rules, note, run, created_by, created_at"
 
-func scanVersion(tx db.Scope, scan func(...any) error) (v Version, err error) {
+func scanVersion(scan func(...any) error) (v Version, err error) {
 	var fields, profile, rules string
 	var at int64
 	err = scan(&v.Dataset, &v.Version, &v.Digest, &v.Format, &v.Size, &v.Rows, &fields, &profile, &rules, &v.Note, &v.Run, &v.CreatedBy, &at)
@@ -105,7 +105,7 @@ func version(tx db.Scope, name string, n int) (Version, error) {
 	if n > 0 {
 		q, args = q+" AND version = $3", append(args, n)
 	}
-	v, err := scanVersion(tx, tx.QueryRow(q+" ORDER BY version DESC LIMIT 1", args...).Scan)
+	v, err := scanVersion(tx.QueryRow(q+" ORDER BY version DESC LIMIT 1", args...).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		if _, err := get(tx, name); err != nil {
 			return v, err
@@ -123,7 +123,7 @@ func version(tx db.Scope, name string, n int) (Version, error) {
 
 // byDigest finds the version of a data set that holds these bytes; ErrNoRows when there is none.
 func byDigest(tx db.Scope, name, digest string) (Version, error) {
-	v, err := scanVersion(tx, tx.QueryRow("SELECT "+versionColumns+" FROM dataset_version WHERE workspace = $1 AND dataset = $2 AND digest = $3",
+	v, err := scanVersion(tx.QueryRow("SELECT "+versionColumns+" FROM dataset_version WHERE workspace = $1 AND dataset = $2 AND digest = $3",
 		tx.Workspace, name, digest).Scan)
 	if err != nil {
 		return v, err
@@ -138,7 +138,7 @@ func versions(tx db.Scope, name string, below, limit int) (out []Version, err er
 		q, args = q+" AND version < $4", append(args, below)
 	}
 	err = tx.Each(q+" ORDER BY version DESC LIMIT $3", args, func(scan func(...any) error) error {
-		v, err := scanVersion(tx, scan)
+		v, err := scanVersion(scan)
 		v.Profile = []ColumnProfile{}
 		out = append(out, v)
 		return err

@@ -91,7 +91,7 @@ func Fit(scores []float64, predicted, truth []bool) (*CBPE, error) {
 	order := byValue(scores)
 	c := &CBPE{calibrated: improves(order, scores, outcomes, truth)}
 	if c.calibrated {
-		c.knots = fitSorted(inOrder(order, scores, outcomes))
+		c.knots = fitIsotonic(inOrder(order, scores, outcomes))
 	}
 	c.errors = spreads(order, scores, predicted, truth, positives)
 	return c, nil
@@ -150,7 +150,7 @@ func improves(order []int, scores, outcomes []float64, truth []bool) bool {
 				otherX, otherY = append(otherX, x[k]), append(otherY, y[k])
 			}
 		}
-		m := fitSorted(otherX, otherY)
+		m := fitIsotonic(otherX, otherY)
 		for k := range held { // one after another, neighbours fall between the same knots
 			if held[k] == f {
 				mapped[order[k]] = m.At(x[k])
@@ -435,9 +435,4 @@ func curves(p, scores []float64) (auc, ap score.Value) {
 		precision += p[i] * tps / float64(k+1)
 	}
 	return score.Of(area / (total * (rows - total))), score.Of(precision / total)
-}
-
-// Thresholds are score.Thresholds of a metric in 0..1.
-func Thresholds(values []float64) (lower, upper float64, err error) {
-	return score.Thresholds(values, 0, 1)
 }

@@ -151,7 +151,7 @@ func TestEveryGoldenEstimateIsMet(t *testing.T) {
 		}
 		if w, ok := list[0].(float64); ok && math.Abs(got[Accuracy].Value.V-w) > 1e-6 {
 			t.Logf("of the %d rows of the reference we say that calibration improves them: %v, and NannyML does not", len(reference.scores), c.calibrated)
-			c.calibrated, c.knots = !c.calibrated, FitIsotonic(reference.scores, reference.outcomes())
+			c.calibrated, c.knots = !c.calibrated, fitIsotonic(inOrder(byValue(reference.scores), reference.scores, reference.outcomes()))
 		}
 	}
 	usual := map[string][]float64{} // what was reached on the chunks of the reference
@@ -183,7 +183,7 @@ func TestEveryGoldenEstimateIsMet(t *testing.T) {
 				t.Errorf("nothing here is %s", key)
 				continue
 			}
-			lower, upper, err := Thresholds(usual[metric])
+			lower, upper, err := score.Thresholds(usual[metric], 0, 1)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,15 +7,6 @@ type Isotonic struct {
 	x, y []float64 // knots, x growing; scores outside take the nearest end
 }
 
-// FitIsotonic finds the growing function with the least squared error to the outcomes (0 or 1, or any weights between)
-// by pooling adjacent violators. Equal scores count as one point with their mean outcome. Between the points the
-// function is linear.
-//
-// Source: Barlow et al., Statistical Inference under Order Restrictions, 1972.
-func FitIsotonic(scores, outcomes []float64) Isotonic {
-	return fitSorted(inOrder(byValue(scores), scores, outcomes))
-}
-
 // inOrder lays two columns out in the order of rows.
 func inOrder(order []int, a, b []float64) (x, y []float64) {
 	x, y = make([]float64, len(order)), make([]float64, len(order))
@@ -25,8 +16,12 @@ func inOrder(order []int, a, b []float64) (x, y []float64) {
 	return x, y
 }
 
-// fitSorted is FitIsotonic of scores that do not fall.
-func fitSorted(x, y []float64) Isotonic {
+// fitIsotonic finds the growing function with the least squared error to the outcomes y (0 or 1, or any weights between)
+// of the scores x, which do not fall (inOrder), by pooling adjacent violators. Equal scores count as one point with their
+// mean outcome. Between the points the function is linear.
+//
+// Source: Barlow et al., Statistical Inference under Order Restrictions, 1972.
+func fitIsotonic(x, y []float64) Isotonic {
 	type pool struct{ y, weight, lo, hi float64 } // a run of points that share one value
 	var pools []pool
 	for i := 0; i < len(x); {

@@ -73,7 +73,7 @@ func FitMulticlass(p [][]float64, predicted, truth []int) (*Multiclass, error) {
 		order := byValue(p[k])
 		c := &CBPE{calibrated: improves(order, p[k], outcomes, is)}
 		if c.calibrated {
-			c.knots = fitSorted(inOrder(order, p[k], outcomes))
+			c.knots = fitIsotonic(inOrder(order, p[k], outcomes))
 		}
 		c.errors = spreads(order, p[k], said, is, seen[k])
 		// Of several classes one row's part in F1 is its being a hit, without regard to its weight.

@@ -118,7 +118,7 @@ func improvesDrawn(order []int, scores, outcomes []float64, truth []bool) bool {
 				otherX, otherY = append(otherX, x[k]), append(otherY, y[k])
 			}
 		}
-		m := fitSorted(otherX, otherY)
+		m := fitIsotonic(otherX, otherY)
 		for _, i := range held {
 			before, after, seen = append(before, scores[i]), append(after, m.At(scores[i])), append(seen, outcomes[i])
 			out[i] = false

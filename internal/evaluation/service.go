@@ -167,7 +167,7 @@ func (s *Service) end(ctx context.Context, e Evaluation, state string, took time
 		subject := fmt.Sprintf("model/%s/%d", e.Model, e.Version)
 		detail := map[string]any{"id": e.ID, "model": e.Model, "version": e.Version, "suite": e.Suite, "state": e.State, "failed": failed,
 			"artifact_digest": e.ArtifactDigest, "dataset_digest": e.DatasetDigest, "metrics": e.Metrics}
-		return errors.Join(event.Publish(tx, EventFinished, subject, detail), usage.Book(tx, e.Model, "compute_seconds", took.Seconds(), "evaluation/"+e.ID),
+		return errors.Join(event.Publish(tx, EventFinished, subject, detail), usage.Book(tx, e.Model, usage.ComputeSeconds, took.Seconds(), "evaluation/"+e.ID),
 			audit.Record(tx, "evaluation."+e.State, subject, detail))
 	})
 	if err != nil {

@@ -128,7 +128,7 @@ func (s *Service) run(ctx context.Context, a CheckArgs) error {
 				return err
 			}
 		}
-		if err := usage.Book(tx, a.Model, "compute_seconds", spent.Seconds(), "model/"+now.Ref()); err != nil {
+		if err := usage.Book(tx, a.Model, usage.ComputeSeconds, spent.Seconds(), "model/"+now.Ref()); err != nil {
 			return err
 		}
 		return audit.Record(tx, action, "model/"+now.Ref(), detail)

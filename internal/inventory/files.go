@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
 
@@ -10,8 +9,6 @@ import (
 	"keelson/internal/problem"
 	"keelson/internal/tracking"
 )
-
-func errorsAs(err error, into any) bool { return errors.As(err, into) }
 
 type openedFile struct {
 	File

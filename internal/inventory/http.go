@@ -3,6 +3,7 @@ package inventory
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"mime"
@@ -347,7 +348,7 @@ func (b *reading) Read(p []byte) (int, error) {
 
 func (s *Service) broken(err error, limit int64) error {
 	var large *http.MaxBytesError
-	if errorsAs(err, &large) {
+	if errors.As(err, &large) {
 		return problem.New(problem.TooLarge, "The upload is larger than %d bytes.", limit)
 	}
 	return problem.New(problem.Invalid, "The upload broke off or is not multipart/form-data; nothing was registered.").Because(err)

@@ -75,11 +75,6 @@ func (r *Ranges) Winkler(level float64) Value {
 	})
 }
 
-// Metrics returns the measures of ranges that promise the level under their names: coverage, width, winkler.
-func (r *Ranges) Metrics(level float64) map[string]Value {
-	return map[string]Value{"coverage": r.Coverage(), "width": r.Width(), "winkler": r.Winkler(level)}
-}
-
 // Forecasts holds predicted quantiles of a number against the truth. Make it with NewForecasts.
 type Forecasts struct {
 	levels []float64

@@ -21,10 +21,3 @@ func Book(tx db.Scope, model, kind string, amount float64, ref string) error {
 		db.NewID(), tx.Workspace, db.Micros(time.Now()), model, kind, amount, ref)
 	return err
 }
-
-// Sum adds up the amounts of one kind booked for a model since a time.
-func Sum(tx db.Scope, model, kind string, since time.Time) (total float64, err error) {
-	err = tx.QueryRow(`SELECT COALESCE(SUM(amount), 0) FROM usage_entry WHERE workspace = $1 AND model = $2 AND kind = $3 AND at >= $4`,
-		tx.Workspace, model, kind, db.Micros(since)).Scan(&total)
-	return total, err
-}

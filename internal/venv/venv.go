@@ -68,7 +68,7 @@ func (e *Environments) EnsureWheels(ctx context.Context, lock []byte, log io.Wri
 // Ready gives the folder with the python of a lock file when it is there already.
 func (e *Environments) Ready(lock []byte) (bin string, ok bool) {
 	if e.Python != "" || lock == nil {
-		bin, err := e.given(lock)
+		bin, err := e.given()
 		return bin, err == nil
 	}
 	dir, err := e.folder(digestOf(lock))
@@ -84,7 +84,8 @@ func finished(dir string) bool {
 	return err == nil && gone == nil
 }
 
-func (e *Environments) given(lock []byte) (string, error) {
+// given is the folder of the Python that stands in the configuration; System when none does.
+func (e *Environments) given() (string, error) {
 	if e.Python == "" {
 		return System, nil
 	}
@@ -113,7 +114,7 @@ type runner func(args ...string) error
 // ensure makes an environment by fill; env are the variables of what runs for it, nil all of ours.
 func (e *Environments) ensure(ctx context.Context, lock []byte, log io.Writer, env []string, fill func(run runner, dir string) error) (bin string, err error) {
 	if e.Python != "" || lock == nil {
-		return e.given(lock)
+		return e.given()
 	}
 	host, err := exec.LookPath("python3")
 	if err != nil {

@@ -211,7 +211,7 @@ func (c *Copier) experiment(ctx context.Context, e experiment) (bool, error) {
 	if err != nil {
 		return false, c.refused(Experiments, e.Name, err)
 	}
-	c.count(func(r map[string]*Row, _ *Progress) { r[Experiments].made(out.Made, 1) })
+	c.count(func(r map[string]*Row, _ *Progress) { r[Experiments].made(out.Made) })
 	c.local[e.ID] = out.ID
 	if e.Stage == "deleted" {
 		c.binned = append(c.binned, out.ID)
@@ -292,7 +292,7 @@ func (c *Copier) copyRun(ctx context.Context, r run) error {
 	c.runs[id] = r
 	c.mu.Unlock()
 	c.count(func(rows map[string]*Row, p *Progress) {
-		rows[Runs].made(out.Made, 1)
+		rows[Runs].made(out.Made)
 		p.Runs++
 	})
 	return nil
@@ -394,7 +394,7 @@ func (c *Copier) copyFiles(ctx context.Context, from, to place, fresh bool) erro
 			}
 		}
 		c.count(func(rows map[string]*Row, p *Progress) {
-			rows[Files].made(made, 1)
+			rows[Files].made(made)
 			p.Files++
 			p.Bytes += int64(f.Size)
 		})
@@ -493,7 +493,7 @@ func (c *Copier) copyLogged(ctx context.Context, l loggedModel) error {
 	c.mu.Lock()
 	c.logged[id] = l
 	c.mu.Unlock()
-	c.count(func(rows map[string]*Row, _ *Progress) { rows[Logged].made(out.Made, 1) })
+	c.count(func(rows map[string]*Row, _ *Progress) { rows[Logged].made(out.Made) })
 	return nil
 }
 

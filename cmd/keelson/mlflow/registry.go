@@ -100,7 +100,7 @@ func (c *Copier) copyRegistry(ctx context.Context) error {
 			continue
 		}
 		c.names[m.Name] = out.ID
-		c.count(func(rows map[string]*Row, _ *Progress) { rows[Registered].made(out.Made, 1) })
+		c.count(func(rows map[string]*Row, _ *Progress) { rows[Registered].made(out.Made) })
 		list, err := c.From.versions(ctx, m.Name)
 		if err != nil {
 			return fmt.Errorf("list versions of %s: %w", m.Name, err)
@@ -229,7 +229,7 @@ func (c *Copier) copyVersion(ctx context.Context, v modelVersion) error {
 		return c.refused(Versions, id, err)
 	}
 	c.parts = append(c.parts, versionPart{v, name, owner, folder})
-	c.count(func(rows map[string]*Row, _ *Progress) { rows[Versions].made(out.Made, 1) })
+	c.count(func(rows map[string]*Row, _ *Progress) { rows[Versions].made(out.Made) })
 	return nil
 }
 
@@ -258,7 +258,7 @@ func (c *Copier) copyAliases(ctx context.Context, m registeredModel, name string
 				return err
 			}
 		}
-		c.report.rows[Aliases].made(!there, 1)
+		c.report.rows[Aliases].made(!there)
 	}
 	return nil
 }

@@ -39,11 +39,12 @@ type Row struct {
 	TargetDigest string `json:"target_digest,omitempty"`
 }
 
-func (r *Row) made(made bool, n int64) {
+// made counts one thing: copied now, or there already.
+func (r *Row) made(made bool) {
 	if made {
-		r.Copied += n
+		r.Copied++
 	} else {
-		r.There += n
+		r.There++
 	}
 }
 

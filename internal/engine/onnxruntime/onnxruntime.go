@@ -244,9 +244,6 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 	return out, nil
 }
 
-// Supported says whether this build can run the engine at all.
-func Supported() bool { return supported }
-
 func (e Engine) threads() int { return min(max(e.Threads, 1), 4*runtime.NumCPU()) }
 
 // clip shortens what others wrote, in one line.

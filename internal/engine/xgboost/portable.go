@@ -81,11 +81,8 @@ func Write(f engine.Formula) ([]byte, error) {
 	}
 	var groups []int32
 	var trees []func()
-	for i, t := range f.Trees {
-		parts, group, err := splitGroups(t)
-		if err != nil {
-			return nil, problem.New(problem.Unsupported, "Tree %d: %s", i, err.Error())
-		}
+	for _, t := range f.Trees {
+		parts, group := splitGroups(t)
 		for k := range parts {
 			x, err := arraysOf(parts[k], divide)
 			if err != nil {
@@ -146,7 +143,7 @@ func Write(f engine.Formula) ([]byte, error) {
 }
 
 // splitGroups gives one copy of a tree per group that its leaves add to.
-func splitGroups(t engine.FormulaTree) (parts []engine.FormulaTree, groups []int32, err error) {
+func splitGroups(t engine.FormulaTree) (parts []engine.FormulaTree, groups []int32) {
 	seen := map[int32]int{}
 	for _, n := range t {
 		for _, v := range n.Values {
@@ -160,7 +157,7 @@ func splitGroups(t engine.FormulaTree) (parts []engine.FormulaTree, groups []int
 		groups = []int32{0}
 	}
 	if len(groups) == 1 {
-		return []engine.FormulaTree{t}, groups, nil
+		return []engine.FormulaTree{t}, groups
 	}
 	for _, g := range groups {
 		part := make(engine.FormulaTree, len(t))
@@ -176,7 +173,7 @@ func splitGroups(t engine.FormulaTree) (parts []engine.FormulaTree, groups []int
 		}
 		parts = append(parts, part)
 	}
-	return parts, groups, nil
+	return parts, groups
 }
 
 // arrays are a tree as the file has it.
