@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,8 +114,8 @@ func (c *cli) demo(ctx context.Context, cfg app.Config, folder string, once bool
 	if err := os.MkdirAll(projects, 0o700); err != nil {
 		return err
 	}
-	s := &story.Story{Self: []string{self}, URL: a.URL, Admin: token, Python: cfg.Python, Folder: projects, Database: orElse(cfg.Database, filepath.Join(cfg.Data, "keelson.db")),
-		Blobs: orElse(cfg.Blobs, filepath.Join(cfg.Data, "blobs")), Out: c.out}
+	s := &story.Story{Self: []string{self}, URL: a.URL, Admin: token, Python: cfg.Python, Folder: projects, Database: cmp.Or(cfg.Database, filepath.Join(cfg.Data, "keelson.db")),
+		Blobs: cmp.Or(cfg.Blobs, filepath.Join(cfg.Data, "blobs")), Out: c.out}
 	if err := s.Tell(ctx); err != nil {
 		if ctx.Err() != nil {
 			return &failure{code: 130, text: "Interrupted.", hint: "nothing is left running; begin again with: keelson demo"}
@@ -134,13 +135,6 @@ func (c *cli) demo(ctx context.Context, cfg app.Config, folder string, once bool
 		ended <- nil
 		return err
 	}
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // demoPython makes the Python environment of the examples, once per user and lock file.

@@ -92,14 +92,14 @@ func (a *App) candidate(ctx context.Context, e event.Event) error {
 			return err
 		}
 		r, err := a.Approvals.Open(ctx, approval.Proposal{Model: v.Model, Version: v.Version, Environment: environment, Plan: plan, WhenApproved: true,
-			Reason: fmt.Sprintf("Made by retraining because of alert %s: %s", why.ID, clipped(why.Title, 1500))})
+			Reason: fmt.Sprintf("Made by retraining because of alert %s: %s", why.ID, problem.Clip(why.Title, 1500))})
 		switch p, refused := problem.As(err); {
 		case err == nil && r.Need.Count > 0:
 			words = append(words, fmt.Sprintf("The retraining made %s/%d; request %d waits for %d approvals before it goes to %s.", v.Model, v.Version, r.Number, r.Need.Count, environment))
 		case err == nil:
 			words = append(words, fmt.Sprintf("The retraining made %s/%d; the policy of %s lets it in without votes.", v.Model, v.Version, environment))
 		case refused: // also when it was asked for a moment ago, as events come at least once: then it is told already
-			words = append(words, fmt.Sprintf("The retraining made %s/%d, which cannot be proposed for %s: %s", v.Model, v.Version, environment, clipped(p.Detail, 500)))
+			words = append(words, fmt.Sprintf("The retraining made %s/%d, which cannot be proposed for %s: %s", v.Model, v.Version, environment, problem.Clip(p.Detail, 500)))
 		default:
 			return err
 		}
@@ -122,13 +122,6 @@ func (a *App) plan(ctx context.Context, name, environment string) (plan approval
 		err = json.Unmarshal(text, &plan)
 	}
 	return plan, err
-}
-
-func clipped(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 // answering gives those who answer for a model, by its record.

@@ -95,12 +95,8 @@ func place(cursor string) (at int64, kind, id string, err error) {
 	return 0, "", "", problem.New(problem.Invalid, "The cursor %q is not one of this list; send the next of the page before, or none.", clip(cursor)).At("cursor")
 }
 
-func clip(s string) string {
-	if len(s) > 80 {
-		return strings.ToValidUTF8(s[:80], "") + "…"
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }
 
 // holds
 

@@ -161,12 +161,8 @@ func CheckName(name string) error {
 	return nil
 }
 
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }
 
 // Open opens the store that a location names: "s3://key:secret@host:port/bucket?tls=off&region=…", or a folder.
 func Open(ctx context.Context, location string) (Store, error) {

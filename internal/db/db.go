@@ -237,6 +237,14 @@ func (s Scope) In(workspace string) Scope { s.Workspace = workspace; return s }
 // Postgres tells which database the transaction runs on, for the rare pair of texts.
 func (s Scope) Postgres() bool { return s.postgres }
 
+// Bytewise is a text expression compared byte by byte on both databases.
+func (s Scope) Bytewise(sql string) string {
+	if s.postgres {
+		return sql + ` COLLATE "C"`
+	}
+	return sql
+}
+
 // Tx is the underlying transaction, for libraries that join it.
 func (s Scope) Tx() *sql.Tx { return s.tx }
 
@@ -357,6 +365,14 @@ func MomentMicros(t *time.Time) int64 {
 		return 0
 	}
 	return Micros(*t)
+}
+
+// Bit is b as stored in a column of 0 and 1.
+func Bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // ToJSON is v as stored in a document column. It panics on a value that JSON cannot hold, which is a mistake in our own types.

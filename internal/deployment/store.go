@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ func (s store) verify(tx db.Scope, r raw, missing bool) (f found, err error) {
 		d.Workspace == tx.Workspace && d.Endpoint == r.endpoint
 	switch {
 	case sealOK && newest == nil:
-		f.Deployment, f.Broken = d, orElse(why, "its releases are gone")
+		f.Deployment, f.Broken = d, cmp.Or(why, "its releases are gone")
 	case sealOK && newest.Serial > d.Serial:
 		// A genuine release is newer than the record: the record was put back.
 		f.Broken = fmt.Sprintf("its record is older than its release %d", newest.Serial)
@@ -119,13 +120,6 @@ func (s store) verify(tx db.Scope, r raw, missing bool) (f found, err error) {
 		f.Broken, f.Lost = "neither the seal of its record nor a signature of its releases fits", true
 	}
 	return f, nil
-}
-
-func orElse(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // same says whether the release tells what the record tells: the same state and the same versions with the same shares.

@@ -30,6 +30,19 @@ type Spec struct {
 	Doc      string   `json:"doc,omitempty"`
 }
 
+// Fits tells whether a tensor of this shape is one that the spec allows.
+func (s Spec) Fits(shape []int) bool {
+	if len(shape) != len(s.Shape) {
+		return false
+	}
+	for i, n := range s.Shape {
+		if n >= 0 && shape[i] != n {
+			return false
+		}
+	}
+	return true
+}
+
 // Check fails with problem.Invalid when s is not a usable signature: no inputs or outputs, a name missing or twice, an
 // unknown datatype, a dimension below −1.
 func (s Signature) Check() error {

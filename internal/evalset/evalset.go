@@ -169,7 +169,7 @@ func (g *Given) source() error {
 		Data map[string]any `json:"source_data"`
 	}
 	if err := json.Unmarshal(g.Source, &s); err != nil || !slices.Contains(sourceTypes, strings.ToUpper(s.Type)) {
-		return problem.New(problem.Invalid, "Invalid dataset record source type: %s. Valid source types: %s.", clip(s.Type, 40), strings.Join(sourceTypes, ", ")).At("records")
+		return problem.New(problem.Invalid, "Invalid dataset record source type: %s. Valid source types: %s.", problem.Clip(s.Type, 40), strings.Join(sourceTypes, ", ")).At("records")
 	}
 	if s.Data == nil {
 		s.Data = map[string]any{}
@@ -278,11 +278,4 @@ func kind(v any) string {
 		return "array"
 	}
 	return "object"
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }

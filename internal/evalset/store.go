@@ -24,7 +24,7 @@ func scan(row func(...any) error) (s Set, err error) {
 func get(tx db.Scope, id string) (Set, error) {
 	s, err := scan(tx.QueryRow("SELECT "+columns+" FROM evalset WHERE workspace = $1 AND id = $2", tx.Workspace, id).Scan)
 	if errors.Is(err, db.ErrNoRows) {
-		return s, problem.New(problem.NotFound, "Evaluation dataset with id '%s' not found.", clip(id, 60)).At("dataset_id")
+		return s, problem.New(problem.NotFound, "Evaluation dataset with id '%s' not found.", problem.Clip(id, 60)).At("dataset_id")
 	}
 	return s, err
 }

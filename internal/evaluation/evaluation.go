@@ -257,9 +257,5 @@ func (t *Test) compared(mine, theirs score.Value, champion string) Result {
 
 func short(v float64) string { return fmt.Sprintf("%.4g", v) }
 
-func clip(s string) string {
-	if len(s) <= 60 {
-		return s
-	}
-	return strings.ToValidUTF8(s[:60], "") + "…"
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 60) }

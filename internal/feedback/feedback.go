@@ -124,9 +124,5 @@ func (i *Item) settle(by, state string, label json.RawMessage, note string, now 
 	return nil
 }
 
-func clip(s string) string {
-	if len(s) <= 80 {
-		return s
-	}
-	return strings.ToValidUTF8(s[:80], "") + "…"
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }

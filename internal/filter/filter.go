@@ -196,13 +196,8 @@ func (p *parser) bad(at int, format string, a ...any) error {
 // written is a word as it stands in the filter.
 func (p *parser) written(w word) string { return p.text[w.at:w.end] }
 
-func clip(s string) string {
-	const n = 60
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 60) }
 
 // subject finds the rule of the key that a word names.
 func (p *parser) subject(w word) (Key, *Entity, string, error) {

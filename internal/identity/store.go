@@ -69,7 +69,7 @@ func listAccounts(tx db.Scope, all bool) (out []User, shared map[string]bool, er
 	shared = map[string]bool{}
 	err = tx.Each(`SELECT a.name, a.display, a.email, a.kind, a.disabled, a.created_at,
 			(SELECT COUNT(*) FROM account_role r WHERE r.account = a.name AND r.workspace <> $1) FROM account a
-		WHERE $2 = 1 OR EXISTS (SELECT 1 FROM account_role r WHERE r.account = a.name AND r.workspace = $1) ORDER BY a.name`, []any{tx.Workspace, number(all)},
+		WHERE $2 = 1 OR EXISTS (SELECT 1 FROM account_role r WHERE r.account = a.name AND r.workspace = $1) ORDER BY a.name`, []any{tx.Workspace, db.Bit(all)},
 		func(scan func(...any) error) error {
 			var u User
 			var at int64
@@ -91,14 +91,6 @@ func listAccounts(tx db.Scope, all bool) (out []User, shared map[string]bool, er
 		}
 	}
 	return out, shared, nil
-}
-
-// number is b as booleans are stored.
-func number(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 type tokenRow struct {
@@ -132,7 +124,7 @@ func listTokens(tx db.Scope, own string, members, all bool) (out []Token, err er
 		WHERE t.purpose = 'token' AND (t.account = $1 OR $4 = 1 OR $3 = 1
 			AND EXISTS (SELECT 1 FROM account_role r WHERE r.account = t.account AND r.workspace = $2)
 			AND NOT EXISTS (SELECT 1 FROM account_role r WHERE r.account = t.account AND r.workspace <> $2))
-		ORDER BY t.id DESC LIMIT 1000`, []any{own, tx.Workspace, number(members), number(all)},
+		ORDER BY t.id DESC LIMIT 1000`, []any{own, tx.Workspace, db.Bit(members), db.Bit(all)},
 		func(scan func(...any) error) error {
 			var t Token
 			var created, expires, used int64

@@ -100,7 +100,7 @@ func (b modelBin) Restore(tx db.Scope, e bin.Entry, as string) error {
 			return err
 		}
 		return problem.New(problem.Conflict, "The model %s cannot come back under its name: another one bears it by now. Rename that one, or restore this one under another name: keelson bin restore model %s --as NAME.",
-			clip(name, 120), e.ID).At("as")
+			problem.Clip(name, 120), e.ID).At("as")
 	}
 	all, err := bin.Shelved(tx, e.Kind, e.ID)
 	if err != nil {
@@ -155,7 +155,7 @@ func (b versionBin) Restore(tx db.Scope, e bin.Entry, as string) error {
 	}
 	m, err := getModel(tx, e.Parent)
 	if problem.Is(err, problem.NotFound) {
-		return problem.New(problem.Conflict, "The model %s of this version is deleted; restore that first. See: keelson bin list --kind model.", clip(e.Parent, 120))
+		return problem.New(problem.Conflict, "The model %s of this version is deleted; restore that first. See: keelson bin list --kind model.", problem.Clip(e.Parent, 120))
 	}
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (b versionBin) Restore(tx db.Scope, e bin.Entry, as string) error {
 	for _, rows := range all {
 		if rows.Table == "" {
 			if was, _ := rows.Rows[0]["created_at"].(json.Number); was.String() != strconv.FormatInt(db.Micros(m.CreatedAt), 10) {
-				return problem.New(problem.Conflict, "%s belonged to an earlier model of the name %s, not to the one of today; restore that one first.", e.Name, clip(e.Parent, 120))
+				return problem.New(problem.Conflict, "%s belonged to an earlier model of the name %s, not to the one of today; restore that one first.", e.Name, problem.Clip(e.Parent, 120))
 			}
 			continue
 		}

@@ -262,7 +262,7 @@ func (s *Service) try(ctx context.Context, v Version, fsys fsFS, d described, wa
 	}
 	if p != nil {
 		if err := p.Prepare(ctx, fsys, way.Path); problem.Is(err, problem.Unsupported) {
-			return f.failed(FaultNoEngine, "No engine in this build can run it: %s", detail(err)), nil
+			return f.failed(FaultNoEngine, "No engine in this build can run it: %s", problem.Detail(err)), nil
 		} else if err != nil {
 			return f.refused(FaultLoad, err)
 		}
@@ -315,7 +315,7 @@ func (s *Service) try(ctx context.Context, v Version, fsys fsFS, d described, wa
 		if ctx.Err() != nil {
 			return f, ctx.Err()
 		}
-		return f.failed(FaultGolden, "The engine refuses the golden rows: %s", detail(err)), nil
+		return f.failed(FaultGolden, "The engine refuses the golden rows: %s", problem.Detail(err)), nil
 	}
 	if ex.answers == nil {
 		return f, nil

@@ -118,7 +118,7 @@ func (m *mlmodel) describedBy(python string) (d Described) {
 				s = fmt.Sprint(v)
 			}
 		}
-		return clip(strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), ""), maxShortText)
+		return problem.Clip(strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), ""), maxShortText)
 	}
 	d = Described{UUID: text(m.UUID), ModelID: text(m.ModelID), RunID: text(m.RunID), Made: text(m.Created), MLflow: text(m.Version), Python: python}
 	if n, ok := m.Size.(int); ok && n > 0 {
@@ -172,7 +172,7 @@ func mlParams(text string) (out []Param) {
 		if t == "" {
 			t = p.Dtype
 		}
-		param := Param{Name: clip(p.Name, maxShortText), Datatype: "BYTES", Default: p.Default, Shape: p.Shape}
+		param := Param{Name: problem.Clip(p.Name, maxShortText), Datatype: "BYTES", Default: p.Default, Shape: p.Shape}
 		if ours, ok := mlType[t]; ok {
 			param.Datatype = ours
 		}

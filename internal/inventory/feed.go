@@ -104,7 +104,7 @@ func Feed(sig engine.Signature, f Frame, from, to int) ([]tensor.Tensor, error) 
 }
 
 func missingColumn(name string) error {
-	return problem.New(problem.Invalid, "The model needs the column %q, which the data does not have.", clip(name, 100)).At("data")
+	return problem.New(problem.Invalid, "The model needs the column %q, which the data does not have.", problem.Clip(name, 100)).At("data")
 }
 
 // matrixColumns picks the columns of a matrix input.
@@ -142,7 +142,7 @@ func put(t *tensor.Tensor, c *FrameColumn, r int) error {
 		return nil
 	}
 	if c.Numbers == nil {
-		return problem.New(problem.Invalid, "The column %q holds words; the model takes %s there.", clip(c.Name, 100), t.Type).At("data")
+		return problem.New(problem.Invalid, "The column %q holds words; the model takes %s there.", problem.Clip(c.Name, 100), t.Type).At("data")
 	}
 	v := c.Numbers[r]
 	whole := v == math.Trunc(v) && math.Abs(v) < 1<<62
@@ -168,7 +168,7 @@ func put(t *tensor.Tensor, c *FrameColumn, r int) error {
 }
 
 func notWhole(c *FrameColumn, r int, t tensor.Type) error {
-	return problem.New(problem.Invalid, "Row %d of column %q is %v; the model takes %s there.", r+1, clip(c.Name, 100), c.Numbers[r], t).At("data")
+	return problem.New(problem.Invalid, "Row %d of column %q is %v; the model takes %s there.", r+1, problem.Clip(c.Name, 100), c.Numbers[r], t).At("data")
 }
 
 // examples are golden rows as they were given: inputs as tensors or as a frame, answers recorded or not.
@@ -235,16 +235,9 @@ var goldenLimits = tensor.DefaultLimits
 func readTensors(b []byte, at string) ([]tensor.Tensor, error) {
 	list, err := tensor.ReadList(tensor.NewScanner(b), goldenLimits)
 	if err != nil {
-		return nil, problem.New(problem.Invalid, "The golden rows hold a tensor that cannot be read: %s", detail(err)).At(at)
+		return nil, problem.New(problem.Invalid, "The golden rows hold a tensor that cannot be read: %s", problem.Detail(err)).At(at)
 	}
 	return list, nil
-}
-
-func detail(err error) string {
-	if p, ok := problem.As(err); ok {
-		return p.Detail
-	}
-	return err.Error()
 }
 
 // readFrame reads {"columns", "data"}, the "split" form of pandas.
@@ -277,7 +270,7 @@ func readFrame(b []byte) (*Frame, error) {
 				c.Words = append(c.Words, text)
 			} else {
 				if !isNumber {
-					return nil, problem.New(problem.Invalid, "The golden value %s of column %q is neither a number nor a word.", clip(string(row[k]), 60), clip(name, 60)).At("golden.inputs.data")
+					return nil, problem.New(problem.Invalid, "The golden value %s of column %q is neither a number nor a word.", problem.Clip(string(row[k]), 60), problem.Clip(name, 60)).At("golden.inputs.data")
 				}
 				c.Numbers = append(c.Numbers, v)
 			}
@@ -343,7 +336,7 @@ func readAnswers(b []byte) ([]tensor.Tensor, error) {
 		case t.Type == tensor.Bytes:
 			t.S = append(t.S, text)
 		case !ok:
-			return nil, problem.New(problem.Invalid, "The golden output %s is neither a number nor a word.", clip(string(c), 60)).At("golden.outputs")
+			return nil, problem.New(problem.Invalid, "The golden output %s is neither a number nor a word.", problem.Clip(string(c), 60)).At("golden.outputs")
 		default:
 			t.F64 = append(t.F64, v)
 		}
@@ -382,7 +375,7 @@ func difference(g, w *tensor.Tensor, k int) (float64, string) {
 	if g.Type == tensor.Bytes || w.Type == tensor.Bytes {
 		a, b := word(g, k), word(w, k)
 		if a != b {
-			return 1, fmt.Sprintf("the engine answers %q, recorded is %q", clip(a, 60), clip(b, 60))
+			return 1, fmt.Sprintf("the engine answers %q, recorded is %q", problem.Clip(a, 60), problem.Clip(b, 60))
 		}
 		return 0, ""
 	}

@@ -31,7 +31,7 @@ func (s *Service) OpenFile(ctx context.Context, model string, number int, path s
 				return nil
 			}
 		}
-		return problem.New(problem.NotFound, "%s has no file '%s'.", v.Ref(), clip(path, 200)).At("path")
+		return problem.New(problem.NotFound, "%s has no file '%s'.", v.Ref(), problem.Clip(path, 200)).At("path")
 	})
 	if err != nil {
 		return nil, out, false, err

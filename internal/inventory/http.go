@@ -185,7 +185,7 @@ func (s *Service) readVersions(ctx context.Context, in *struct {
 	if in.Cursor != "" {
 		n, err := strconv.Atoi(in.Cursor)
 		if err != nil || n < 1 {
-			return rest.Page[Version]{}, problem.New(problem.Invalid, "The cursor %q is not one of this list; send the next of the page before, or none.", clip(in.Cursor, 60)).At("cursor")
+			return rest.Page[Version]{}, problem.New(problem.Invalid, "The cursor %q is not one of this list; send the next of the page before, or none.", problem.Clip(in.Cursor, 60)).At("cursor")
 		}
 		before = n
 	}
@@ -321,7 +321,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) (Version, erro
 				return Version{}, problem.New(problem.Invalid, "The field meta does not fit: %s.", err).At("meta")
 			}
 		default:
-			return Version{}, problem.New(problem.Invalid, "The part %q is neither the field meta nor a file with a filename.", clip(p.FormName(), 60))
+			return Version{}, problem.New(problem.Invalid, "The part %q is neither the field meta nor a file with a filename.", problem.Clip(p.FormName(), 60))
 		}
 	}
 	reg.Kind, reg.Format, reg.Description, reg.Run, reg.Source, reg.Dependencies, reg.Tags, reg.Signature = m.Kind, m.Format, m.Description, m.Run, m.Source, m.Dependencies, m.Tags, m.Signature
@@ -368,7 +368,7 @@ func (s *Service) download(a *rest.API) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(r.PathValue("version"))
 		if err != nil || n < 1 {
-			a.Fail(w, r, problem.New(problem.NotFound, "There is no version %q.", clip(r.PathValue("version"), 40)))
+			a.Fail(w, r, problem.New(problem.NotFound, "There is no version %q.", problem.Clip(r.PathValue("version"), 40)))
 			return
 		}
 		f, file, sound, err := s.OpenFile(r.Context(), r.PathValue("name"), n, r.PathValue("path"))

@@ -132,7 +132,7 @@ func (m *Model) Check() error {
 		return err
 	}
 	if !slices.Contains(Kinds, m.Kind) {
-		return problem.New(problem.Invalid, "The kind %q is not known; use one of %s.", clip(m.Kind, 40), strings.Join(Kinds, ", ")).At("kind")
+		return problem.New(problem.Invalid, "The kind %q is not known; use one of %s.", problem.Clip(m.Kind, 40), strings.Join(Kinds, ", ")).At("kind")
 	}
 	if m.Tier < 0 || m.Tier > 4 {
 		return problem.New(problem.Invalid, "The tier is 1 (highest risk) to 4 (lowest), or 0 while nobody assessed it; got %d.", m.Tier).At("tier")
@@ -171,7 +171,7 @@ func CheckName(name string) error {
 	}
 	for _, r := range name {
 		if strings.ContainsRune("/:.%\\?#&;\"'`<>{}|^@", r) || unicode.IsControl(r) || r == utf8.RuneError {
-			return problem.New(problem.Invalid, "Invalid model name '%s'. Names cannot contain '/' or ':', nor %q; use letters, digits, '-', '_' and spaces.", clip(name, 100), string(r)).At("name")
+			return problem.New(problem.Invalid, "Invalid model name '%s'. Names cannot contain '/' or ':', nor %q; use letters, digits, '-', '_' and spaces.", problem.Clip(name, 100), string(r)).At("name")
 		}
 	}
 	return nil
@@ -188,7 +188,7 @@ func CheckAlias(alias string) error {
 	}
 	for _, r := range alias {
 		if !(r == '_' || r == '-' || unicode.IsLetter(r) || unicode.IsDigit(r)) {
-			return problem.New(problem.Invalid, "Invalid alias name: '%s'. Names may only contain alphanumerics, underscores (_), and dashes (-).", clip(alias, 100)).At("alias")
+			return problem.New(problem.Invalid, "Invalid alias name: '%s'. Names may only contain alphanumerics, underscores (_), and dashes (-).", problem.Clip(alias, 100)).At("alias")
 		}
 	}
 	if strings.EqualFold(alias, "latest") {
@@ -287,7 +287,7 @@ func ParseRef(s string) (model, alias string, number int, err error) {
 	m, v, ok := strings.Cut(s, "/")
 	n, convErr := strconv.Atoi(v)
 	if !ok || convErr != nil || n < 1 {
-		return "", "", 0, problem.New(problem.Invalid, "%q names no version; write model/3 or model@alias.", clip(s, 100))
+		return "", "", 0, problem.New(problem.Invalid, "%q names no version; write model/3 or model@alias.", problem.Clip(s, 100))
 	}
 	return m, "", n, nil
 }
@@ -341,11 +341,4 @@ func sorted[V any](m map[string]V) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }

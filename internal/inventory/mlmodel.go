@@ -261,7 +261,7 @@ func libraries(fsys fs.FS) (out []Dependency, err error) {
 		}
 		if m := requirement.FindStringSubmatch(l); m != nil && len(out) < 1000 {
 			version := m[2] + m[3] + strings.Join(strings.Fields(m[4]), "")
-			out = append(out, Dependency{Kind: "library", Name: strings.ToLower(m[1]), Version: clip(version, maxShortText)})
+			out = append(out, Dependency{Kind: "library", Name: strings.ToLower(m[1]), Version: problem.Clip(version, maxShortText)})
 		}
 	}
 	slices.SortFunc(out, func(a, b Dependency) int { return strings.Compare(a.Name, b.Name) })

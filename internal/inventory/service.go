@@ -453,7 +453,7 @@ func (s *Service) Aliased(ctx context.Context, model, alias string) (v Version, 
 		}
 		n, ok := all[alias]
 		if !ok {
-			return problem.New(problem.NotFound, "Registered model alias %s not found.", clip(alias, 100)).At("alias")
+			return problem.New(problem.NotFound, "Registered model alias %s not found.", problem.Clip(alias, 100)).At("alias")
 		}
 		v, err = getVersion(tx, model, n)
 		return err

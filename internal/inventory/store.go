@@ -11,11 +11,11 @@ import (
 )
 
 func noModel(name string) error {
-	return problem.New(problem.NotFound, "Registered Model with name=%s not found", clip(name, 120)).At("name")
+	return problem.New(problem.NotFound, "Registered Model with name=%s not found", problem.Clip(name, 120)).At("name")
 }
 
 func noVersion(model string, v int) error {
-	return problem.New(problem.NotFound, "Model Version (name=%s, version=%d) not found", clip(model, 120), v).At("version")
+	return problem.New(problem.NotFound, "Model Version (name=%s, version=%d) not found", problem.Clip(model, 120), v).At("version")
 }
 
 const modelColumns = `name, kind, description, area, owner, use_case, tier, intended_use, forbidden_use, responsibilities, tags, latest, created_by, created_at, updated_at`
@@ -61,13 +61,13 @@ var likeEscape = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
 // listModels gives models after a name whose words hold every word of filter; limit 0 means all.
 func listModels(tx db.Scope, filter, after string, limit int) (out []Model, err error) {
-	q := `SELECT ` + modelColumns + ` FROM model WHERE workspace = $1 AND ` + bytewise(tx, "name") + ` > $2`
+	q := `SELECT ` + modelColumns + ` FROM model WHERE workspace = $1 AND ` + tx.Bytewise("name") + ` > $2`
 	args := []any{tx.Workspace, after}
 	for _, w := range strings.Fields(strings.ToLower(filter)) {
 		args = append(args, "%"+likeEscape.Replace(w)+"%")
 		q += fmt.Sprintf(` AND words LIKE $%d ESCAPE '!'`, len(args))
 	}
-	q += ` ORDER BY ` + bytewise(tx, "name")
+	q += ` ORDER BY ` + tx.Bytewise("name")
 	if limit > 0 {
 		args = append(args, limit)
 		q += fmt.Sprintf(` LIMIT $%d`, len(args))
@@ -78,13 +78,6 @@ func listModels(tx db.Scope, filter, after string, limit int) (out []Model, err 
 		return err
 	})
 	return out, err
-}
-
-func bytewise(tx db.Scope, col string) string {
-	if tx.Postgres() {
-		return col + ` COLLATE "C"`
-	}
-	return col
 }
 
 // nextOrdinal gives the next version number of a model; it is never given twice.
@@ -181,7 +174,7 @@ func untried(tx db.Scope, engines string) (out []Version, err error) {
 }
 
 func versionFiles(tx db.Scope, model string, number int) (out []File, err error) {
-	err = tx.Each(`SELECT path, digest, size FROM model_file WHERE workspace = $1 AND model = $2 AND version = $3 ORDER BY `+bytewise(tx, "path"), []any{tx.Workspace, model, number}, func(scan func(...any) error) error {
+	err = tx.Each(`SELECT path, digest, size FROM model_file WHERE workspace = $1 AND model = $2 AND version = $3 ORDER BY `+tx.Bytewise("path"), []any{tx.Workspace, model, number}, func(scan func(...any) error) error {
 		var f File
 		err := scan(&f.Path, &f.Digest, &f.Size)
 		out = append(out, f)
@@ -203,7 +196,7 @@ func listVersions(tx db.Scope, model string, before, limit int) (out []Version, 
 		args = append(args, before)
 		q += fmt.Sprintf(` AND version < $%d`, len(args))
 	}
-	q += ` ORDER BY ` + bytewise(tx, "model") + `, version DESC`
+	q += ` ORDER BY ` + tx.Bytewise("model") + `, version DESC`
 	if limit > 0 {
 		args = append(args, limit)
 		q += fmt.Sprintf(` LIMIT $%d`, len(args))

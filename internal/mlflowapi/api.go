@@ -104,7 +104,7 @@ func Guard(next http.Handler) http.Handler {
 		p := r.URL.Path
 		if i := strings.Index(p, "/mlflow-artifacts/"); i >= 0 || strings.Contains(p, "/2.0/mlflow") || strings.Contains(p, "/3.0/mlflow") {
 			if c := path.Clean(p); c != strings.TrimSuffix(p, "/") || strings.Contains(p, "\\") {
-				m.fail(w, r, problem.New(problem.Invalid, "Invalid path: %q. Give a clean path below the artifact root.", clip(p, 100)).Suspect("path"))
+				m.fail(w, r, problem.New(problem.Invalid, "Invalid path: %q. Give a clean path below the artifact root.", problem.Clip(p, 100)).Suspect("path"))
 				return
 			}
 		}
@@ -128,12 +128,12 @@ func (m *API) unknown(w http.ResponseWriter, r *http.Request) {
 	for _, part := range strings.Split(r.URL.Path, "/") {
 		for _, k := range known {
 			if part == k || r.URL.Path == "/graphql" {
-				m.fail(w, r, problem.New(problem.Unsupported, "%s %s is a part of MLflow that this server does not offer.", r.Method, clip(r.URL.Path, 120)))
+				m.fail(w, r, problem.New(problem.Unsupported, "%s %s is a part of MLflow that this server does not offer.", r.Method, problem.Clip(r.URL.Path, 120)))
 				return
 			}
 		}
 	}
-	fail(w, http.StatusNotFound, "ENDPOINT_NOT_FOUND", fmt.Sprintf("There is nothing at %s %s.", r.Method, clip(r.URL.Path, 120)))
+	fail(w, http.StatusNotFound, "ENDPOINT_NOT_FOUND", fmt.Sprintf("There is nothing at %s %s.", r.Method, problem.Clip(r.URL.Path, 120)))
 }
 
 // on mounts a JSON call under both prefixes; p is what follows "/api", required are the parameters that must be there.
@@ -248,7 +248,7 @@ func missing(name string) error {
 }
 
 func invalid(name, value string) error {
-	return problem.New(problem.Invalid, "Invalid value %s for parameter '%s' supplied. See the API docs for more information about request parameters.", clip(value, 100), name).At(name)
+	return problem.New(problem.Invalid, "Invalid value %s for parameter '%s' supplied. See the API docs for more information about request parameters.", problem.Clip(value, 100), name).At(name)
 }
 
 // read fills in from the query (GET) or the JSON body and from the wildcards of the path, and checks what is required.
@@ -416,11 +416,4 @@ func isMissing(v reflect.Value, names string) bool {
 		}
 	}
 	return true
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }

@@ -1,6 +1,7 @@
 package mlflowapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -102,7 +103,7 @@ func split(p string) (place, error) {
 	}
 	root, rest, ok := tracking.SplitRoot(p)
 	if !ok {
-		return place{}, problem.New(problem.NotFound, "No artifacts are kept under '%s'.", clip(p, 120)).At("path")
+		return place{}, problem.New(problem.NotFound, "No artifacts are kept under '%s'.", problem.Clip(p, 120)).At("path")
 	}
 	return place{root: root, rest: rest}, nil
 }
@@ -266,7 +267,7 @@ type listing struct {
 const maxListed = 10_000
 
 func (m *API) listRun(ctx context.Context, in *listRequest) (any, error) {
-	r, err := m.Tracking.Run(ctx, either(in.ID, in.UUID))
+	r, err := m.Tracking.Run(ctx, cmp.Or(in.ID, in.UUID))
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +299,7 @@ func (m *API) listUnder(ctx context.Context, root, folder string, in *listReques
 
 func (m *API) runFile(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	run, err := m.Tracking.Run(r.Context(), either(q.Get("run_uuid"), q.Get("run_id")))
+	run, err := m.Tracking.Run(r.Context(), cmp.Or(q.Get("run_uuid"), q.Get("run_id")))
 	if err != nil {
 		return err
 	}
@@ -324,7 +325,7 @@ func (m *API) versionFile(w http.ResponseWriter, r *http.Request) error {
 
 func (m *API) uploadToRun(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	run, err := m.Tracking.Run(r.Context(), either(q.Get("run_uuid"), q.Get("run_id")))
+	run, err := m.Tracking.Run(r.Context(), cmp.Or(q.Get("run_uuid"), q.Get("run_id")))
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func target(where, file string) (place, error) {
 		err = frozen(p)
 	}
 	if err == nil && p.rest == "" {
-		err = problem.New(problem.Invalid, "Invalid path: %q names no file below the artifact root.", clip(where, 80)).At("path")
+		err = problem.New(problem.Invalid, "Invalid path: %q names no file below the artifact root.", problem.Clip(where, 80)).At("path")
 	}
 	return p, err
 }
@@ -145,7 +145,7 @@ func (m *API) underWay(ctx context.Context, in *partsRequest) (tracking.Upload, 
 	}
 	u, err := m.Tracking.Upload(ctx, in.Upload)
 	if err == nil && (u.Root != p.root || u.Path != p.rest) {
-		err = problem.New(problem.NotFound, "The upload '%s' is of another file.", clip(in.Upload, 60)).At("upload_id")
+		err = problem.New(problem.NotFound, "The upload '%s' is of another file.", problem.Clip(in.Upload, 60)).At("upload_id")
 	}
 	return u, err
 }
@@ -179,7 +179,7 @@ func (m *API) uploadedParts(ctx context.Context, in *partsRequest) (any, error) 
 		return nil, err
 	}
 	if p, err := split(in.Where); err != nil || p.root != u.Root || p.rest != u.Path {
-		return nil, problem.New(problem.NotFound, "The upload '%s' is of another file.", clip(in.Upload, 60)).At("upload_id")
+		return nil, problem.New(problem.NotFound, "The upload '%s' is of another file.", problem.Clip(in.Upload, 60)).At("upload_id")
 	}
 	list, err := m.Tracking.UploadedParts(ctx, u)
 	if err != nil {

@@ -1,6 +1,7 @@
 package mlflowapi
 
 import (
+	"cmp"
 	"math"
 	"strconv"
 
@@ -46,7 +47,7 @@ func readBatch(b []byte) (run string, batch tracking.Batch, err error) {
 	if err == nil {
 		err = s.End()
 	}
-	if run = either(run, uuid); run == "" {
+	if run = cmp.Or(run, uuid); run == "" {
 		return "", batch, because(missing("run_id"), err)
 	}
 	return run, batch, err
@@ -190,7 +191,7 @@ func readInteger(s *tensor.Scanner, name string) (int64, error) {
 	}
 	v, err := strconv.ParseInt(string(s.Data[start:s.Pos]), 10, 64)
 	if err != nil {
-		return 0, invalid(name, strconv.Quote(clip(string(s.Data[start:min(len(s.Data), s.Pos+20)]), 40)))
+		return 0, invalid(name, strconv.Quote(problem.Clip(string(s.Data[start:min(len(s.Data), s.Pos+20)]), 40)))
 	}
 	return v, nil
 }

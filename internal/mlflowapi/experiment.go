@@ -44,7 +44,7 @@ type experimentRequest struct {
 // check refuses an identifier that is not a string of digits.
 func check(id string) error {
 	if _, err := strconv.ParseUint(id, 10, 63); err != nil {
-		return problem.New(problem.Invalid, "Invalid experiment ID '%s'. Experiment IDs are strings of digits.", clip(id, 60)).At("experiment_id")
+		return problem.New(problem.Invalid, "Invalid experiment ID '%s'. Experiment IDs are strings of digits.", problem.Clip(id, 60)).At("experiment_id")
 	}
 	return nil
 }
@@ -55,7 +55,7 @@ func (m *API) createExperiment(ctx context.Context, in *struct {
 	Tags     []pair `json:"tags"`
 }) (any, error) {
 	if in.Location != "" {
-		return nil, problem.New(problem.Invalid, "Invalid artifact_location '%s'. This server chooses where artifacts are kept; leave artifact_location out.", clip(in.Location, 120)).At("artifact_location").Suspect("source")
+		return nil, problem.New(problem.Invalid, "Invalid artifact_location '%s'. This server chooses where artifacts are kept; leave artifact_location out.", problem.Clip(in.Location, 120)).At("artifact_location").Suspect("source")
 	}
 	e, err := m.Tracking.CreateExperiment(ctx, in.Name, toPairs(in.Tags))
 	if err != nil {

@@ -2,6 +2,7 @@ package mlflowapi
 
 import (
 	"bufio"
+	"cmp"
 	"math"
 	"net/http"
 	"net/url"
@@ -95,7 +96,7 @@ func readMetric(b []byte) (run string, p tracking.Point, err error) {
 	if err == nil {
 		err = s.End()
 	}
-	run = either(run, uuid)
+	run = cmp.Or(run, uuid)
 	gone := ""
 	switch {
 	case run == "":
@@ -226,7 +227,7 @@ func (m *API) streamed(h func(*http.Request, url.Values, *pointWriter) error) ht
 }
 
 func (m *API) getHistory(r *http.Request, q url.Values, p *pointWriter) error {
-	run, key := either(q.Get("run_id"), q.Get("run_uuid")), q.Get("metric_key")
+	run, key := cmp.Or(q.Get("run_id"), q.Get("run_uuid")), q.Get("metric_key")
 	switch {
 	case run == "":
 		return missing("run_id")
@@ -303,7 +304,7 @@ func (m *API) getHistoryInterval(r *http.Request, q url.Values, p *pointWriter) 
 	if text := q.Get("max_results"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil || n < 1 || n > maxBulkInterval {
-			return problem.New(problem.Invalid, "Invalid value %s for parameter 'max_results' supplied: max_results must be between 1 and %d.", clip(text, 40), maxBulkInterval).At("max_results")
+			return problem.New(problem.Invalid, "Invalid value %s for parameter 'max_results' supplied: max_results must be between 1 and %d.", problem.Clip(text, 40), maxBulkInterval).At("max_results")
 		}
 	}
 	steps := [2]int64{math.MinInt64, math.MaxInt64}

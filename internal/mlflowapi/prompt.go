@@ -212,7 +212,7 @@ func (m *API) deletePromptTag(ctx context.Context, in *modelRequest) (any, error
 // setModelTagOnly is setModelTag without the tag that would make a prompt of a model.
 func (m *API) setModelTagOnly(ctx context.Context, in *modelRequest) (any, error) {
 	if in.Key == tagIsPrompt && in.Value == "true" {
-		return nil, problem.New(problem.Invalid, "%s is a registered model; it cannot become a prompt.", clip(in.Name, 100)).At("key")
+		return nil, problem.New(problem.Invalid, "%s is a registered model; it cannot become a prompt.", problem.Clip(in.Name, 100)).At("key")
 	}
 	return m.setModelTag(ctx, in)
 }
@@ -240,9 +240,9 @@ func (m *API) createVersionOfModel(ctx context.Context, in *modelRequest) (any, 
 		return m.createVersion(ctx, in)
 	}
 	if _, err := m.Inventory.Recorded(ctx, in.Name); err == nil {
-		return nil, problem.New(problem.Invalid, "%s is a registered model, not a prompt; a version of a prompt cannot be added to it.", clip(in.Name, 100)).At("name")
+		return nil, problem.New(problem.Invalid, "%s is a registered model, not a prompt; a version of a prompt cannot be added to it.", problem.Clip(in.Name, 100)).At("name")
 	}
-	return nil, problem.New(problem.NotFound, "Prompt with name=%s not found. Register it first.", clip(in.Name, 100)).At("name")
+	return nil, problem.New(problem.NotFound, "Prompt with name=%s not found. Register it first.", problem.Clip(in.Name, 100)).At("name")
 }
 
 // createPromptVersion opens nothing: a prompt has no files, and a source that would be some is refused.
@@ -251,8 +251,8 @@ func (m *API) createPromptVersion(ctx context.Context, in *modelRequest) (any, e
 	text, ok := tags[tagPromptText]
 	switch {
 	case !slices.Contains(promptSources, in.Source):
-		err := problem.New(problem.Invalid, "Invalid prompt source: '%s'. A prompt has no source; clients send %s.", clip(in.Source, 200), strings.Join(promptSources, " or ")).At("source")
-		return nil, m.Prompts.Refused(ctx, in.Name, clip(in.Source, 200), err)
+		err := problem.New(problem.Invalid, "Invalid prompt source: '%s'. A prompt has no source; clients send %s.", problem.Clip(in.Source, 200), strings.Join(promptSources, " or ")).At("source")
+		return nil, m.Prompts.Refused(ctx, in.Name, problem.Clip(in.Source, 200), err)
 	case tags[tagIsPrompt] != "true":
 		return nil, problem.New(problem.Invalid, "%s is a prompt; a version of a model cannot be added to it.", in.Name).At("tags")
 	case !ok:

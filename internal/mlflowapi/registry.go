@@ -1,6 +1,7 @@
 package mlflowapi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -71,7 +72,7 @@ func (t *word) UnmarshalJSON(b []byte) error {
 func versionNumber(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 {
-		return 0, problem.New(problem.Invalid, "Model version must be an integer, got '%s'", clip(s, 40)).At("version")
+		return 0, problem.New(problem.Invalid, "Model version must be an integer, got '%s'", problem.Clip(s, 40)).At("version")
 	}
 	return n, nil
 }
@@ -251,7 +252,7 @@ func (m *API) createVersion(ctx context.Context, in *modelRequest) (any, error) 
 		}
 		reg.LoggedModel = in.Model
 	}
-	reg.Run = either(in.Run, reg.Run)
+	reg.Run = cmp.Or(in.Run, reg.Run)
 	v, err := m.Inventory.Register(ctx, reg)
 	if err != nil {
 		return nil, err
@@ -321,7 +322,7 @@ func (m *API) transition(ctx context.Context, in *modelRequest) (any, error) {
 	stages := []string{stageNone, stageStaging, stageProduction, stageArchived}
 	i := slices.IndexFunc(stages, func(s string) bool { return strings.EqualFold(s, in.Stage) })
 	if i < 0 {
-		return nil, problem.New(problem.Invalid, "Invalid Model Version stage: %s. Value must be one of %s.", clip(in.Stage, 60), strings.Join(stages, ", ")).At("stage")
+		return nil, problem.New(problem.Invalid, "Invalid Model Version stage: %s. Value must be one of %s.", problem.Clip(in.Stage, 60), strings.Join(stages, ", ")).At("stage")
 	}
 	v, err := m.version(ctx, in)
 	if err != nil || stageOf(v) == stages[i] {
@@ -366,7 +367,7 @@ func (m *API) downloadURI(ctx context.Context, in *modelRequest) (any, error) {
 //	mlflow-artifacts:/<path>             a path of the artifact proxy
 func (m *API) source(ctx context.Context, src string) (reg inventory.Registration, err error) {
 	scheme, rest, ok := strings.Cut(src, ":/")
-	bad := problem.New(problem.Invalid, "Invalid model version source: '%s'. Give a model logged here (models:/m-…), files of a run (runs:/RUN/PATH) or a path of this server's artifacts (mlflow-artifacts:/…); other places are never opened.", clip(src, 200)).At("source").Suspect("source")
+	bad := problem.New(problem.Invalid, "Invalid model version source: '%s'. Give a model logged here (models:/m-…), files of a run (runs:/RUN/PATH) or a path of this server's artifacts (mlflow-artifacts:/…); other places are never opened.", problem.Clip(src, 200)).At("source").Suspect("source")
 	if !ok || rest == "" || strings.ContainsAny(rest, "#?;\\") {
 		return reg, bad
 	}
@@ -472,5 +473,5 @@ func (m *API) runFiles(ctx context.Context, r tracking.Run, folder string, bad e
 			return m.loggedFiles(ctx, l)
 		}
 	}
-	return reg, problem.New(problem.Invalid, "The run %s has no files under '%s'.", r.ID, clip(folder, 120)).At("source").Because(bad)
+	return reg, problem.New(problem.Invalid, "The run %s has no files under '%s'.", r.ID, problem.Clip(folder, 120)).At("source").Because(bad)
 }

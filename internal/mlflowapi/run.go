@@ -1,6 +1,7 @@
 package mlflowapi
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -37,14 +38,7 @@ type runRequest struct {
 	Name   string  `json:"run_name"`
 }
 
-func (r *runRequest) run() string { return either(r.ID, r.UUID) }
-
-func either(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
+func (r *runRequest) run() string { return cmp.Or(r.ID, r.UUID) }
 
 func (m *API) createRun(ctx context.Context, in *struct {
 	Experiment string  `json:"experiment_id"`

@@ -102,7 +102,7 @@ func (m *API) getTrace(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if t.Spans == 0 && !strings.EqualFold(q.Get("allow_partial"), "true") {
-		return problem.New(problem.NotFound, "Trace with ID %s is not fully exported yet, please try again later.", clip(id, 100)).At("trace_id")
+		return problem.New(problem.NotFound, "Trace with ID %s is not fully exported yet, please try again later.", problem.Clip(id, 100)).At("trace_id")
 	}
 	spans, err := m.Traces.Spans(r.Context(), []string{id})
 	if err != nil {

@@ -22,7 +22,7 @@ const maxSpanBody = 32 << 20
 func (m *API) exportSpans(w http.ResponseWriter, r *http.Request) error {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-protobuf" && kind != "application/json" {
-		return problem.New(problem.Invalid, "Invalid Content-Type: %s. Expected: application/x-protobuf or application/json", clip(r.Header.Get("Content-Type"), 60))
+		return problem.New(problem.Invalid, "Invalid Content-Type: %s. Expected: application/x-protobuf or application/json", problem.Clip(r.Header.Get("Content-Type"), 60))
 	}
 	experiment := r.Header.Get("X-Mlflow-Experiment-Id")
 	if experiment == "" { // the protocol's own status for it
@@ -71,7 +71,7 @@ func spanBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	case "deflate":
 		open, err = zlib.NewReader(bytes.NewReader(raw))
 	default:
-		return nil, problem.New(problem.Invalid, "Unsupported Content-Encoding: %s; use gzip or deflate.", clip(encoding, 40))
+		return nil, problem.New(problem.Invalid, "Unsupported Content-Encoding: %s; use gzip or deflate.", problem.Clip(encoding, 40))
 	}
 	var out []byte
 	if err == nil {
@@ -102,7 +102,7 @@ func (m *API) traceFile(r *http.Request) (t trace.Trace, path string, err error)
 		return t, path, err
 	}
 	if t.Experiment != r.PathValue("experiment") {
-		return t, path, problem.New(problem.NotFound, "Trace with ID '%s' not found.", clip(t.ID, 100)).At("path")
+		return t, path, problem.New(problem.NotFound, "Trace with ID '%s' not found.", problem.Clip(t.ID, 100)).At("path")
 	}
 	return t, path, nil
 }

@@ -69,7 +69,7 @@ func (m *API) traceMetrics(ctx context.Context, in *struct {
 		}
 	}
 	if in.Token != "" {
-		return nil, problem.New(problem.Invalid, "Invalid page token: %q. An answer has all points; there is no second page.", clip(in.Token, 60)).At("page_token")
+		return nil, problem.New(problem.Invalid, "Invalid page token: %q. An answer has all points; there is no second page.", problem.Clip(in.Token, 60)).At("page_token")
 	}
 	q := trace.MetricQuery{Experiments: in.Experiments, Metric: in.Metric, Dimensions: in.Dimensions, Filters: in.Filters, Every: int64(in.Every)}
 	var err error

@@ -37,11 +37,11 @@ func (s *stamp) UnmarshalJSON(b []byte) error {
 	}
 	var text string
 	if json.Unmarshal(b, &text) != nil {
-		return &badNumber{clip(string(b), 40)}
+		return &badNumber{problem.Clip(string(b), 40)}
 	}
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil || t.Year() < 1 || t.Year() > 9999 {
-		return &badNumber{clip(text, 40)}
+		return &badNumber{problem.Clip(text, 40)}
 	}
 	*s = stamp(t)
 	return nil
@@ -66,7 +66,7 @@ func (d *duration) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	var text string
-	bad := &badNumber{clip(string(b), 40)}
+	bad := &badNumber{problem.Clip(string(b), 40)}
 	if json.Unmarshal(b, &text) != nil {
 		return bad
 	}
@@ -102,7 +102,7 @@ func (e *constant) UnmarshalJSON(b []byte) error {
 	}
 	var n int32
 	if err := json.Unmarshal(b, &n); err != nil {
-		return &badNumber{clip(string(b), 40)}
+		return &badNumber{problem.Clip(string(b), 40)}
 	}
 	*e = constant(strconv.Itoa(int(n)))
 	return nil
@@ -320,7 +320,7 @@ func (a *assessment) value() (kind string, value json.RawMessage, fault *trace.F
 		kind, value = trace.Expectation, e.Value
 		if s := e.Serialized; s != nil {
 			if s.Format != "JSON_FORMAT" {
-				return "", nil, nil, problem.New(problem.Invalid, "Unknown serialization format: %s. Only JSON_FORMAT is supported.", clip(s.Format, 40)).At("assessment.expectation")
+				return "", nil, nil, problem.New(problem.Invalid, "Unknown serialization format: %s. Only JSON_FORMAT is supported.", problem.Clip(s.Format, 40)).At("assessment.expectation")
 			}
 			value = json.RawMessage(s.Value)
 		}

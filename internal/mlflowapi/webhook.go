@@ -184,7 +184,7 @@ func (m *API) listWebhooks(ctx context.Context, in *webhookRequest) (any, error)
 func (m *API) webhook(ctx context.Context, id string) (webhook.Webhook, error) {
 	w, err := m.Webhooks.Get(ctx, id)
 	if err == nil && w.Format != (WebhookFormat{}).Name() {
-		err = problem.New(problem.NotFound, "Webhook with ID %s not found.", clip(id, 60)).At("webhook_id")
+		err = problem.New(problem.NotFound, "Webhook with ID %s not found.", problem.Clip(id, 60)).At("webhook_id")
 	}
 	return w, err
 }
@@ -352,7 +352,7 @@ func (WebhookFormat) names() (out []string) {
 func (f WebhookFormat) Check(events []string) error {
 	for _, e := range events {
 		if !slices.Contains(f.names(), e) {
-			return problem.New(problem.Invalid, "There is no event '%s' here. Valid events are: %s.", clip(e, 80), strings.Join(f.names(), ", ")).At("events")
+			return problem.New(problem.Invalid, "There is no event '%s' here. Valid events are: %s.", problem.Clip(e, 80), strings.Join(f.names(), ", ")).At("events")
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"keelson/internal/inventory"
+	"keelson/internal/problem"
 	"keelson/internal/tracking"
 )
 
@@ -28,7 +29,7 @@ func (n *integer) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		f, ferr := strconv.ParseFloat(s, 64)
 		if ferr != nil || f != math.Trunc(f) || math.Abs(f) >= 1<<63 {
-			return &badNumber{clip(s, 40)}
+			return &badNumber{problem.Clip(s, 40)}
 		}
 		v = int64(f)
 	}
@@ -46,7 +47,7 @@ func (n *number) UnmarshalJSON(b []byte) error {
 	s := string(bytes.Trim(b, `"`))
 	v, err := strconv.ParseFloat(s, 64)
 	if err != nil && !math.IsInf(v, 0) {
-		return &badNumber{clip(s, 40)}
+		return &badNumber{problem.Clip(s, 40)}
 	}
 	*n = number(v)
 	return nil

@@ -230,22 +230,15 @@ func insertWindow(tx db.Scope, r *Result) error {
 			breached, verdict, causes, reasons, summary, histograms, performance, created_at, findings)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`,
 		tx.Workspace, r.ID, r.Endpoint, r.Model, r.Version, db.Micros(r.From), db.Micros(r.To), r.Rows, r.First, r.Last, r.after, r.until, r.Reference.Dataset, r.Reference.Version,
-		flag(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(s), db.ToJSON(p), db.ToJSON(r.Performance), db.Micros(r.CreatedAt), db.ToJSON(r.Findings))
+		db.Bit(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(s), db.ToJSON(p), db.ToJSON(r.Performance), db.Micros(r.CreatedAt), db.ToJSON(r.Findings))
 	return err
 }
 
 // updateWindow stores what outcomes changed.
 func updateWindow(tx db.Scope, r *Result) error {
 	_, err := tx.Exec("UPDATE monitor_window SET breached = $3, verdict = $4, causes = $5, reasons = $6, performance = $7, findings = $8 WHERE workspace = $1 AND id = $2",
-		tx.Workspace, r.ID, flag(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(r.Performance), db.ToJSON(r.Findings))
+		tx.Workspace, r.ID, db.Bit(r.Breached), r.Verdict, db.ToJSON(r.Causes), db.ToJSON(r.Reasons), db.ToJSON(r.Performance), db.ToJSON(r.Findings))
 	return err
-}
-
-func flag(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 const briefColumns = "id, endpoint, model, version, from_at, to_at, rows, first, last, place, until, dataset, revision, breached, verdict, causes, reasons, performance, created_at, findings"

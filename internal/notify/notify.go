@@ -16,7 +16,6 @@ package notify
 import (
 	"fmt"
 	"net/mail"
-	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -25,6 +24,7 @@ import (
 	_ "time/tzdata" // quiet hours know every zone on every machine
 	"unicode"
 
+	"keelson/internal/outbound"
 	"keelson/internal/problem"
 )
 
@@ -210,7 +210,7 @@ func (r *Route) check() error {
 		return problem.New(problem.Invalid, format, a...).At(field)
 	}
 	if !nameRule.MatchString(r.Name) {
-		return bad("name", "%q is no name of a route; use small letters, digits, dots, underscores and hyphens, up to 63.", clip(r.Name, 80))
+		return bad("name", "%q is no name of a route; use small letters, digits, dots, underscores and hyphens, up to 63.", problem.Clip(r.Name, 80))
 	}
 	switch r.Kind {
 	case Webhook:
@@ -230,7 +230,7 @@ func (r *Route) check() error {
 			return err
 		}
 	default:
-		return bad("kind", "%q is no kind of route; use webhook, slack, email or pagerduty.", clip(r.Kind, 40))
+		return bad("kind", "%q is no kind of route; use webhook, slack, email or pagerduty.", problem.Clip(r.Kind, 40))
 	}
 	if r.Kind != Email && r.Mail != nil {
 		return bad("mail", "Only a route of the kind email has a mail server.")
@@ -239,14 +239,14 @@ func (r *Route) check() error {
 		r.Severity = "warning"
 	}
 	if r.Severity != "warning" && r.Severity != "critical" {
-		return bad("severity", "%q is no severity; use warning or critical.", clip(r.Severity, 40))
+		return bad("severity", "%q is no severity; use warning or critical.", problem.Clip(r.Severity, 40))
 	}
 	if len(r.Events) == 0 {
 		r.Events = slices.Clone(usual)
 	}
 	for i, e := range r.Events {
 		if !slices.Contains(turns, e) {
-			return bad(fmt.Sprintf("events[%d]", i), "%q is no turn of an alert; use %s.", clip(e, 40), strings.Join(turns, ", "))
+			return bad(fmt.Sprintf("events[%d]", i), "%q is no turn of an alert; use %s.", problem.Clip(e, 40), strings.Join(turns, ", "))
 		}
 	}
 	if len(r.Models) > 100 || len(r.Tiers) > 5 || len(r.Kinds) > 20 {
@@ -254,7 +254,7 @@ func (r *Route) check() error {
 	}
 	for i, m := range r.Models {
 		if _, err := path.Match(m, "x"); err != nil || m == "" || len(m) > 200 {
-			return bad(fmt.Sprintf("models[%d]", i), "%q is no name of models; write a name, with * for any text.", clip(m, 80))
+			return bad(fmt.Sprintf("models[%d]", i), "%q is no name of models; write a name, with * for any text.", problem.Clip(m, 80))
 		}
 	}
 	for i, t := range r.Tiers {
@@ -304,7 +304,7 @@ func (m *Mail) check() error {
 		m.Host += map[string]string{"tls": ":465", "starttls": ":587", "none": ":25"}[m.TLS]
 	}
 	if _, err := mail.ParseAddress(m.From); err != nil {
-		return problem.New(problem.Invalid, "The sender %q is no address; write name@example.com.", clip(m.From, 100)).At("mail.from")
+		return problem.New(problem.Invalid, "The sender %q is no address; write name@example.com.", problem.Clip(m.From, 100)).At("mail.from")
 	}
 	if len(m.To) == 0 || len(m.To) > 50 {
 		return problem.New(problem.Invalid, "Mail goes to 1 to 50 recipients; got %d.", len(m.To)).At("mail.to")
@@ -315,7 +315,7 @@ func (m *Mail) check() error {
 			return err
 		}
 		if _, err := mail.ParseAddress(to); err != nil {
-			return problem.New(problem.Invalid, "The recipient %q is no address; write name@example.com.", clip(to, 100)).At(at)
+			return problem.New(problem.Invalid, "The recipient %q is no address; write name@example.com.", problem.Clip(to, 100)).At(at)
 		}
 	}
 	return nil
@@ -327,15 +327,15 @@ func (q *Quiet) check() error {
 	}
 	for field, s := range map[string]string{"quiet.from": q.From, "quiet.to": q.To} {
 		if _, err := time.Parse("15:04", s); err != nil {
-			return problem.New(problem.Invalid, "%q is no time of day; write it as 22:00.", clip(s, 20)).At(field)
+			return problem.New(problem.Invalid, "%q is no time of day; write it as 22:00.", problem.Clip(s, 20)).At(field)
 		}
 	}
 	if _, err := time.LoadLocation(q.Zone); err != nil || q.Zone == "Local" {
-		return problem.New(problem.Invalid, "%q is no time zone; write it as Europe/Zurich.", clip(q.Zone, 60)).At("quiet.zone")
+		return problem.New(problem.Invalid, "%q is no time zone; write it as Europe/Zurich.", problem.Clip(q.Zone, 60)).At("quiet.zone")
 	}
 	for i, d := range q.Days {
 		if _, ok := days[d]; !ok {
-			return problem.New(problem.Invalid, "%q is no day; use mon, tue, wed, thu, fri, sat or sun.", clip(d, 20)).At(fmt.Sprintf("quiet.days[%d]", i))
+			return problem.New(problem.Invalid, "%q is no day; use mon, tue, wed, thu, fri, sat or sun.", problem.Clip(d, 20)).At(fmt.Sprintf("quiet.days[%d]", i))
 		}
 	}
 	return nil
@@ -391,23 +391,7 @@ func (r *Route) target(secret string) string {
 	case Email:
 		return strings.Join(r.Mail.To, ", ")
 	case Slack:
-		return host(secret)
+		return outbound.Origin(secret)
 	}
-	return host(r.URL)
-}
-
-// host is what is shown of an address: its path may hold a token.
-func host(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return u.Scheme + "://" + u.Host
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
+	return outbound.Origin(r.URL)
 }

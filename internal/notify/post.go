@@ -10,6 +10,7 @@ import (
 
 	"keelson/internal/event"
 	"keelson/internal/outbound"
+	"keelson/internal/problem"
 	"keelson/internal/webhook"
 )
 
@@ -57,7 +58,7 @@ func (r *Route) heard(a outbound.Answer) error {
 var slackEscape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 // slackText is text as Slack wants it: three characters escaped, at most n bytes.
-func slackText(s string, n int) string { return slackEscape.Replace(clip(s, n)) }
+func slackText(s string, n int) string { return slackEscape.Replace(problem.Clip(s, n)) }
 
 // slackBody is the JSON of an incoming webhook: text for notifications, blocks for the channel.
 func slackBody(m *Message) map[string]any {
@@ -86,7 +87,7 @@ func pagerBody(m *Message, key string) map[string]any {
 	if action == "" {
 		action = "trigger"
 	}
-	body := map[string]any{"routing_key": key, "event_action": action, "dedup_key": clip(m.dedup(), 250), "client": "Keelson"}
+	body := map[string]any{"routing_key": key, "event_action": action, "dedup_key": problem.Clip(m.dedup(), 250), "client": "Keelson"}
 	if m.Page != "" {
 		body["client_url"] = m.Page
 		body["links"] = []any{map[string]string{"href": m.Page, "text": "Open in Keelson"}}
@@ -99,11 +100,11 @@ func pagerBody(m *Message, key string) map[string]any {
 		if source == "" {
 			source = "keelson"
 		}
-		details := map[string]string{"words": clip(m.Words, 4000)}
+		details := map[string]string{"words": problem.Clip(m.Words, 4000)}
 		for _, f := range m.facts() {
-			details[strings.ToLower(f[0])] = clip(f[1], 500)
+			details[strings.ToLower(f[0])] = problem.Clip(f[1], 500)
 		}
-		body["payload"] = map[string]any{"summary": clip(m.headline(), 1000), "source": source, "severity": m.Severity, "timestamp": m.At.UTC().Format(time.RFC3339Nano),
+		body["payload"] = map[string]any{"summary": problem.Clip(m.headline(), 1000), "source": source, "severity": m.Severity, "timestamp": m.At.UTC().Format(time.RFC3339Nano),
 			"component": m.Endpoint, "group": m.Model, "class": m.Kind, "custom_details": details}
 	}
 	return body

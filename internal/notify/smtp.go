@@ -64,7 +64,7 @@ func compose(m *Mail, msg *Message, id string, at time.Time) ([]byte, error) {
 	head := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
 	head("From", from.String())
 	head("To", strings.Join(to, ",\r\n "))
-	head("Subject", mime.QEncoding.Encode("utf-8", clip(oneLine(msg.headline()), 300)))
+	head("Subject", mime.QEncoding.Encode("utf-8", problem.Clip(oneLine(msg.headline()), 300)))
 	head("Date", at.Format(time.RFC1123Z))
 	head("Message-ID", "<"+id+"@"+domain+">")
 	head("Auto-Submitted", "auto-generated")
@@ -121,7 +121,7 @@ func (m *Mail) post(ctx context.Context, calls *outbound.Client, password string
 	defer cancel()
 	name, _, err := net.SplitHostPort(m.Host)
 	if err != nil {
-		return problem.New(problem.Invalid, "%q is no name and port of a mail server.", clip(m.Host, 100)).At("mail.host")
+		return problem.New(problem.Invalid, "%q is no name and port of a mail server.", problem.Clip(m.Host, 100)).At("mail.host")
 	}
 	conn, err := calls.Dial(ctx, m.Host)
 	if err != nil {
@@ -140,7 +140,7 @@ func (m *Mail) post(ctx context.Context, calls *outbound.Client, password string
 	case err == nil:
 		return nil
 	case errors.As(err, &answer):
-		return &refusal{answer.Code, answer.Code >= 500, fmt.Sprintf("The mail server answered %d: %s", answer.Code, clip(oneLine(answer.Msg), 300))}
+		return &refusal{answer.Code, answer.Code >= 500, fmt.Sprintf("The mail server answered %d: %s", answer.Code, problem.Clip(oneLine(answer.Msg), 300))}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return problem.New(problem.Unavailable, "%s did not answer in time.", m.Host).Because(err)
 	}

@@ -31,7 +31,7 @@ func scan(row func(...any) error) (r Route, err error) {
 func get(tx db.Scope, ref string) (Route, error) {
 	r, err := scan(tx.QueryRow("SELECT "+columns+" FROM notify_route WHERE workspace = $1 AND (id = $2 OR name = $2)", tx.Workspace, ref).Scan)
 	if errors.Is(err, db.ErrNoRows) {
-		return r, problem.New(problem.NotFound, "There is no route %q.", clip(ref, 80))
+		return r, problem.New(problem.NotFound, "There is no route %q.", problem.Clip(ref, 80))
 	}
 	return r, err
 }
@@ -42,19 +42,12 @@ func list(tx db.Scope, onlyEnabled bool, before string, limit int) (out []Route,
 		limit = MaxRoutes + 1
 	}
 	err = tx.Each("SELECT "+columns+" FROM notify_route WHERE workspace = $1 AND ($2 = 0 OR enabled = 1) AND ($3 = '' OR id < $3) ORDER BY id DESC LIMIT $4",
-		[]any{tx.Workspace, flag(onlyEnabled), before, limit}, func(row func(...any) error) error {
+		[]any{tx.Workspace, db.Bit(onlyEnabled), before, limit}, func(row func(...any) error) error {
 			r, err := scan(row)
 			out = append(out, r)
 			return err
 		})
 	return out, err
-}
-
-func flag(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func count(tx db.Scope) (n int, err error) {
@@ -65,7 +58,7 @@ func put(tx db.Scope, r Route) error {
 	r.Secret = ""
 	_, err := tx.Exec("INSERT INTO notify_route (workspace, "+columns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (workspace, id) DO UPDATE SET name = excluded.name, document = excluded.document, secret = excluded.secret, enabled = excluded.enabled, updated_at = excluded.updated_at`,
-		tx.Workspace, r.ID, r.Name, r.Kind, db.ToJSON(r), r.hidden, flag(r.Enabled), r.CreatedBy, db.Micros(r.CreatedAt), db.Micros(r.UpdatedAt))
+		tx.Workspace, r.ID, r.Name, r.Kind, db.ToJSON(r), r.hidden, db.Bit(r.Enabled), r.CreatedBy, db.Micros(r.CreatedAt), db.Micros(r.UpdatedAt))
 	return err
 }
 

@@ -82,10 +82,5 @@ func unknownOutput(name string, i int, endpoint string) error {
 	return invalid("%s has no output %q; its metadata at /v2/models/%s names those it has.", clip(endpoint), clip(name), clip(endpoint)).At(fmt.Sprintf("outputs[%d]", i))
 }
 
-// clip shortens caller's text for an error message.
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:77] + "..."
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }

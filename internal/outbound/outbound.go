@@ -133,6 +133,16 @@ type target struct {
 	port string
 }
 
+// Origin is the part of an address that may be shown and logged: its scheme and host, without path, query and password;
+// "" for what is no address.
+func Origin(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 // Check refuses an address that would never be called, without looking up its name.
 func (r Rules) Check(address string) error {
 	_, err := r.read(address)

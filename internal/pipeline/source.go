@@ -73,12 +73,8 @@ func eachFile(r io.Reader, fn func(name string, r io.Reader, mode int64) error) 
 	}
 }
 
-func clip(s string) string {
-	if len(s) > 100 {
-		return s[:100] + "…"
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 100) }
 
 // unpack writes a source tarball into dir, which exists, and nowhere else.
 func unpack(r io.Reader, dir string) error {

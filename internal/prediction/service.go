@@ -291,12 +291,8 @@ func (s *Service) Record(ctx context.Context, list []Outcome) (accepted, duplica
 	return accepted, duplicates, nil
 }
 
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:77] + "..."
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }
 
 // Scalar gives the canonical text of a JSON number, text or truth value; false for anything else and beyond 4 KiB.
 func Scalar(raw json.RawMessage) (json.RawMessage, bool) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -122,3 +123,20 @@ func As(err error) (*Error, bool) {
 
 // Is reports whether err is a problem of kind k.
 func Is(err error, k Kind) bool { return err != nil && KindOf(err) == k }
+
+// Detail is what err says to a person: a problem's sentence without its cause, or all of another error's text.
+func Detail(err error) string {
+	if e, ok := As(err); ok {
+		return e.Detail
+	}
+	return err.Error()
+}
+
+// Clip shortens what somebody else wrote to about n bytes for a message: longer text ends with … and is cut between
+// characters.
+func Clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}

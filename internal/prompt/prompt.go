@@ -71,7 +71,7 @@ var nameRule = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,200}$`)
 // letters, digits, dots, hyphens and underscores.
 func CheckName(name string) error {
 	if !nameRule.MatchString(name) || strings.Trim(name, ".") == "" {
-		return problem.New(problem.Invalid, "Invalid prompt name '%s'. A name has 1 to 200 characters; it can only contain letters, digits, hyphens, underscores and dots.", clip(name, 100)).At("name")
+		return problem.New(problem.Invalid, "Invalid prompt name '%s'. A name has 1 to 200 characters; it can only contain letters, digits, hyphens, underscores and dots.", problem.Clip(name, 100)).At("name")
 	}
 	return nil
 }
@@ -106,11 +106,4 @@ func checkText(s string) error {
 func digest(template string) string {
 	sum := sha256.Sum256([]byte(template))
 	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }

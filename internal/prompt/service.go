@@ -39,7 +39,7 @@ func (s *Service) Has(ctx context.Context, name string) (ok bool, err error) {
 func (s *Service) Free(tx db.Scope, name string) error {
 	taken, err := exists(tx, name)
 	if err == nil && taken {
-		err = problem.New(problem.Conflict, "The name %s is taken by a prompt, and a model and a prompt cannot share one.", clip(name, 100)).At("name")
+		err = problem.New(problem.Conflict, "The name %s is taken by a prompt, and a model and a prompt cannot share one.", problem.Clip(name, 100)).At("name")
 	}
 	return err
 }
@@ -231,7 +231,7 @@ func (s *Service) Aliased(ctx context.Context, name, alias string) (v Version, e
 			n, ok = p.Latest, true
 		}
 		if !ok {
-			return problem.New(problem.NotFound, "Prompt alias %s not found.", clip(alias, 100)).At("alias")
+			return problem.New(problem.NotFound, "Prompt alias %s not found.", problem.Clip(alias, 100)).At("alias")
 		}
 		v, err = getVersion(tx, name, n)
 		return err
@@ -417,6 +417,6 @@ func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microseco
 // Refused keeps that somebody tried to give a prompt something that it has not, and gives back why it was refused.
 func (s *Service) Refused(ctx context.Context, name, what string, why error) error {
 	return errors.Join(why, s.DB.Write(ctx, func(tx db.Scope) error {
-		return audit.Record(tx, "prompt.refused", "prompt/"+clip(name, 200), map[string]any{"prompt": clip(name, 200), "source": what})
+		return audit.Record(tx, "prompt.refused", "prompt/"+problem.Clip(name, 200), map[string]any{"prompt": problem.Clip(name, 200), "source": what})
 	}))
 }

@@ -29,7 +29,7 @@ func exists(tx db.Scope, name string) (ok bool, err error) {
 func get(tx db.Scope, name string) (p Prompt, err error) {
 	p, err = scan(tx.QueryRow("SELECT "+columns+" FROM prompt WHERE workspace = $1 AND name = $2", tx.Workspace, name).Scan)
 	if errors.Is(err, db.ErrNoRows) {
-		return p, problem.New(problem.NotFound, "Prompt with name=%s not found.", clip(name, 100)).At("name")
+		return p, problem.New(problem.NotFound, "Prompt with name=%s not found.", problem.Clip(name, 100)).At("name")
 	}
 	if err != nil {
 		return p, err
@@ -116,7 +116,7 @@ func scanVersion(row func(...any) error) (v Version, err error) {
 func getVersion(tx db.Scope, prompt string, number int) (Version, error) {
 	v, err := scanVersion(tx.QueryRow("SELECT "+versionColumns+" FROM prompt_version WHERE workspace = $1 AND prompt = $2 AND version = $3", tx.Workspace, prompt, number).Scan)
 	if errors.Is(err, db.ErrNoRows) {
-		return v, problem.New(problem.NotFound, "Prompt version (name=%s, version=%d) not found.", clip(prompt, 100), number).At("version")
+		return v, problem.New(problem.NotFound, "Prompt version (name=%s, version=%d) not found.", problem.Clip(prompt, 100), number).At("version")
 	}
 	if err != nil {
 		return v, err

@@ -52,12 +52,8 @@ func (c *content) ReadFrom(src io.Reader) (int64, error) {
 
 func (c *content) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }
 
 // errRange is a problem with status 416.
 type errRange struct{ cause *problem.Error }

@@ -107,7 +107,7 @@ func missing(experiment, name string, number int) error {
 	if number > 0 {
 		what = fmt.Sprintf(" and version %d", number)
 	}
-	return problem.New(problem.NotFound, "Scorer with name '%s'%s not found for experiment %s.", clip(name, 100), what, clip(experiment, 40)).At("name")
+	return problem.New(problem.NotFound, "Scorer with name '%s'%s not found for experiment %s.", problem.Clip(name, 100), what, problem.Clip(experiment, 40)).At("name")
 }
 
 // List gives the newest version of every scorer of the experiments (none named: of all), by name.
@@ -174,11 +174,4 @@ func (s *Service) Delete(ctx context.Context, experiment, name string, number in
 		v.Number = number
 		return tell(tx, EventDeleted, v)
 	})
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }

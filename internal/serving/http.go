@@ -6,6 +6,7 @@ import (
 
 	"keelson/internal/caller"
 	"keelson/internal/journal"
+	"keelson/internal/problem"
 	"keelson/internal/release"
 	"keelson/internal/rest"
 )
@@ -54,7 +55,7 @@ func (s *Service) Status(ctx context.Context) []Status {
 			}
 		}
 		if err := e.ready(s.Now()); err != nil {
-			v.Problem = detail(err)
+			v.Problem = problem.Detail(err)
 		}
 		out = append(out, v)
 	}
@@ -79,7 +80,7 @@ func (s *Service) Standings() map[string][]journal.Standing {
 			}
 		}
 		if err := e.ready(s.Now()); err != nil && e.doc.State == release.Live {
-			v.Problem = detail(err)
+			v.Problem = problem.Detail(err)
 		}
 		out[n.workspace] = append(out[n.workspace], v)
 	}

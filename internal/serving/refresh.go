@@ -99,7 +99,7 @@ func (s *Service) decide(ctx context.Context, n name, have *endpoint, stored []S
 			err = problem.New(problem.Conflict, "The release on record as number %d of %s is number %d of %s.", r.Serial, n.endpoint, doc.Serial, doc.Endpoint)
 		}
 		if err != nil {
-			s.refused(ctx, n, "signature", fmt.Sprintf("Release %d: %s", r.Serial, detail(err)))
+			s.refused(ctx, n, "signature", fmt.Sprintf("Release %d: %s", r.Serial, problem.Detail(err)))
 			continue
 		}
 		good = append(good, candidate{doc, r.Envelope})
@@ -141,9 +141,9 @@ func (s *Service) decide(ctx context.Context, n name, have *endpoint, stored []S
 		if have != nil && have.broken == nil {
 			return have
 		}
-		return &endpoint{doc: newest, payload: good[0].payload, since: s.Now(), broken: problem.New(problem.Unavailable, "Version %d of %s is being made ready: %s", live(newest).Version, n.endpoint, detail(err))}
+		return &endpoint{doc: newest, payload: good[0].payload, since: s.Now(), broken: problem.New(problem.Unavailable, "Version %d of %s is being made ready: %s", live(newest).Version, n.endpoint, problem.Detail(err))}
 	}
-	s.refused(ctx, n, "load", fmt.Sprintf("Release %d: %s", newest.Serial, detail(err)))
+	s.refused(ctx, n, "load", fmt.Sprintf("Release %d: %s", newest.Serial, problem.Detail(err)))
 	if have != nil && have.broken == nil {
 		return have
 	}
@@ -168,7 +168,7 @@ func (s *Service) substitute(ctx context.Context, n name, c candidate, cause err
 			e.broken = problem.New(problem.Unavailable, "Version %d of %s was refused while loading, and the previous version, which stands in, is being made ready.", live(c.doc).Version, n.endpoint).Because(cause)
 			return e
 		}
-		s.refused(ctx, n, "previous", fmt.Sprintf("Release %d: the previous version cannot stand in: %s", c.doc.Serial, detail(err)))
+		s.refused(ctx, n, "previous", fmt.Sprintf("Release %d: the previous version cannot stand in: %s", c.doc.Serial, problem.Detail(err)))
 	}
 	e.broken = problem.New(problem.Unavailable, "Nothing answers at %s: version %d was refused while loading, and there is no earlier version to stand in. An incident is open.", n.endpoint, live(c.doc).Version).Because(cause)
 	return e
@@ -301,15 +301,6 @@ func (s *Service) sweep(t table) {
 			}
 		})
 	}
-}
-
-// detail is the sentence for people in an error.
-func detail(err error) string {
-	var p *problem.Error
-	if errors.As(err, &p) {
-		return p.Detail
-	}
-	return err.Error()
 }
 
 // kept gives the envelopes of the last run while nothing is in force yet.

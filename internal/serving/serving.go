@@ -223,12 +223,8 @@ func (c *Call) record(e *endpoint, s *slot, kind string) prediction.Record {
 		Trace: c.Trace, Rows: rows, Inputs: c.Inputs}
 }
 
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:77] + "..."
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }
 
 func panicked(p any) error { return fmt.Errorf("panic: %v", p) }
 

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"keelson/internal/problem"
 	"keelson/internal/release"
 )
 
@@ -96,7 +97,7 @@ func (s *Service) Index(workspace string) []Indexed {
 		}
 		reason := ""
 		if err := e.ready(s.Now()); err != nil {
-			reason = detail(err)
+			reason = problem.Detail(err)
 		}
 		if len(e.routed) == 0 {
 			out = append(out, Indexed{Endpoint: n.endpoint, Reason: reason})

@@ -62,7 +62,7 @@ func (s *Service) VerifyLoaded(ctx context.Context) {
 		for _, sl := range append(slices.Clone(e.routed), e.shadows...) {
 			for _, f := range sl.Files {
 				if bad, ok := s.checks.faults[f.Digest]; ok {
-					s.refused(ctx, n, "files", fmt.Sprintf("Version %d goes on serving as it was loaded, but it could not be loaded again: %s", sl.Version, detail(describe(f, bad.err))))
+					s.refused(ctx, n, "files", fmt.Sprintf("Version %d goes on serving as it was loaded, but it could not be loaded again: %s", sl.Version, problem.Detail(describe(f, bad.err))))
 					break
 				}
 			}

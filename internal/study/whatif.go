@@ -259,10 +259,7 @@ func fill(t *tensor.Tensor, name string, typ tensor.Type, shape []int, data []js
 }
 
 func clip(s string) string {
-	if len(s) > 40 {
-		s = s[:40] + "…"
-	}
-	return fmt.Sprintf("%q", s)
+	return fmt.Sprintf("%q", problem.Clip(s, 40))
 }
 
 // idle is how long a version stays in memory after a question: sliders ask many in a row.

@@ -350,10 +350,5 @@ func Find(list []Tensor, name string) *Tensor {
 	return nil
 }
 
-// clip shortens caller's text for an error message.
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:77] + "..."
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }

@@ -64,7 +64,7 @@ type Fault struct {
 }
 
 func noAssessment(trace, id string) error {
-	return problem.New(problem.NotFound, "Assessment with ID '%s' not found for trace '%s'", clip(id, 80), clip(trace, 100)).At("assessment_id")
+	return problem.New(problem.NotFound, "Assessment with ID '%s' not found for trace '%s'", problem.Clip(id, 80), problem.Clip(trace, 100)).At("assessment_id")
 }
 
 func tooLong(field string, n, limit int) error {
@@ -84,7 +84,7 @@ func (a *Assessment) check() error {
 	switch a.Source.Kind {
 	case Human, Judge, Code, SourceNotSet:
 	default:
-		return problem.New(problem.Invalid, "Invalid assessment source type: %s. Valid source types: SOURCE_TYPE_UNSPECIFIED, LLM_JUDGE, HUMAN, CODE.", clip(a.Source.Kind, 40)).At("assessment.source.source_type")
+		return problem.New(problem.Invalid, "Invalid assessment source type: %s. Valid source types: SOURCE_TYPE_UNSPECIFIED, LLM_JUDGE, HUMAN, CODE.", problem.Clip(a.Source.Kind, 40)).At("assessment.source.source_type")
 	}
 	if len(a.Value) == 0 {
 		a.Value = json.RawMessage("null")
@@ -94,13 +94,13 @@ func (a *Assessment) check() error {
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, a.Value); err != nil || !utf8.Valid(a.Value) {
-		return problem.New(problem.Invalid, "The value of assessment '%s' is no JSON.", clip(a.Name, 60)).At("assessment.value")
+		return problem.New(problem.Invalid, "The value of assessment '%s' is no JSON.", problem.Clip(a.Name, 60)).At("assessment.value")
 	}
 	if a.Value = compact.Bytes(); depth(a.Value) > maxAssessmentDepth {
-		return problem.New(problem.Invalid, "The value of assessment '%s' is nested deeper than %d levels.", clip(a.Name, 60), maxAssessmentDepth).At("assessment.value")
+		return problem.New(problem.Invalid, "The value of assessment '%s' is nested deeper than %d levels.", problem.Clip(a.Name, 60), maxAssessmentDepth).At("assessment.value")
 	}
 	if a.Kind == Expectation && string(a.Value) == "null" {
-		return problem.New(problem.Invalid, "The `value` field must be specified: expectation '%s' has none.", clip(a.Name, 60)).At("assessment.expectation")
+		return problem.New(problem.Invalid, "The `value` field must be specified: expectation '%s' has none.", problem.Clip(a.Name, 60)).At("assessment.expectation")
 	}
 	if len(a.Rationale) > maxAssessmentText {
 		return tooLong("rationale", len(a.Rationale), maxAssessmentText)

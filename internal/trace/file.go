@@ -124,7 +124,7 @@ type fileSpan struct {
 // name of another trace: then it stays a file. What cannot be read is Invalid.
 func ReadFile(body []byte, id string) (spans []*Span, ok bool, err error) {
 	bad := func(why string) ([]*Span, bool, error) {
-		return nil, false, problem.New(problem.Invalid, "%s of trace %s cannot be read: %s.", FileName, clip(id, 100), why).At("path")
+		return nil, false, problem.New(problem.Invalid, "%s of trace %s cannot be read: %s.", FileName, problem.Clip(id, 100), why).At("path")
 	}
 	if depth(body) > 2*maxDepth {
 		return bad("it is nested too deeply")

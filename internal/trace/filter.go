@@ -91,7 +91,7 @@ func parse(text string) (p plan, err error) {
 			}
 		}
 		if c.Entity == ofPrompt && strings.Count(c.Text, "/") != 1 {
-			return p, problem.New(problem.Invalid, "Invalid prompts filter value '%s'. Expected format: prompt = \"name/version\"", clip(c.Text, 60)).At("filter")
+			return p, problem.New(problem.Invalid, "Invalid prompts filter value '%s'. Expected format: prompt = \"name/version\"", problem.Clip(c.Text, 60)).At("filter")
 		}
 		if c.Entity == ofSpan {
 			if c.Key == content && len(c.Text) > maxContentPattern {
@@ -124,7 +124,7 @@ func parse(text string) (p plan, err error) {
 }
 
 func badPattern(text string, err error) error {
-	return problem.New(problem.Invalid, "The pattern '%s' is no regular expression of RE2: %s.", clip(text, 60), strings.TrimPrefix(err.Error(), "error parsing regexp: ")).At("filter")
+	return problem.New(problem.Invalid, "The pattern '%s' is no regular expression of RE2: %s.", problem.Clip(text, 60), strings.TrimPrefix(err.Error(), "error parsing regexp: ")).At("filter")
 }
 
 // where adds the conditions that the database decides.

@@ -116,18 +116,18 @@ var metricRules = map[string]map[string]metricRule{
 func (q *MetricQuery) check() (metricRule, error) {
 	rules, ok := metricRules[q.View]
 	if !ok {
-		return metricRule{}, problem.New(problem.Invalid, "view_type must be one of TRACES, SPANS, ASSESSMENTS, got '%s'", clip(q.View, 40)).At("view_type")
+		return metricRule{}, problem.New(problem.Invalid, "view_type must be one of TRACES, SPANS, ASSESSMENTS, got '%s'", problem.Clip(q.View, 40)).At("view_type")
 	}
 	r, ok := rules[q.Metric]
 	if !ok {
-		return r, problem.New(problem.Invalid, "metric_name must be one of %s, got '%s'", strings.Join(sortedKeys(rules), ", "), clip(q.Metric, 60)).At("metric_name")
+		return r, problem.New(problem.Invalid, "metric_name must be one of %s, got '%s'", strings.Join(sortedKeys(rules), ", "), problem.Clip(q.Metric, 60)).At("metric_name")
 	}
 	if len(q.Aggregations) == 0 || len(q.Aggregations) > 20 {
 		return r, problem.New(problem.Invalid, "A query has 1 to 20 aggregations; got %d.", len(q.Aggregations)).At("aggregations")
 	}
 	for _, a := range q.Aggregations {
 		if !slices.Contains(r.aggregations, a.Kind) {
-			return r, problem.New(problem.Invalid, "Found invalid aggregation_type(s): ['%s']. Supported aggregation types: ['%s']", clip(a.Kind, 40), strings.Join(r.aggregations, "', '")).At("aggregations")
+			return r, problem.New(problem.Invalid, "Found invalid aggregation_type(s): ['%s']. Supported aggregation types: ['%s']", problem.Clip(a.Kind, 40), strings.Join(r.aggregations, "', '")).At("aggregations")
 		}
 		if a.Kind == Percentile && !(a.P >= 0 && a.P <= 100) {
 			return r, problem.New(problem.Invalid, "A percentile is between 0 and 100; got %v.", a.P).At("aggregations")
@@ -135,7 +135,7 @@ func (q *MetricQuery) check() (metricRule, error) {
 	}
 	for _, d := range q.Dimensions {
 		if !slices.Contains(r.dimensions, d) {
-			return r, problem.New(problem.Invalid, "Found invalid dimension(s): ['%s']. Supported dimensions: ['%s']", clip(d, 40), strings.Join(r.dimensions, "', '")).At("dimensions")
+			return r, problem.New(problem.Invalid, "Found invalid dimension(s): ['%s']. Supported dimensions: ['%s']", problem.Clip(d, 40), strings.Join(r.dimensions, "', '")).At("dimensions")
 		}
 	}
 	if q.Every < 0 || q.Every > 100*366*86400 {

@@ -48,7 +48,7 @@ func metricFilters(view string, list []string) (f metricFilter, err error) {
 			return f, err
 		}
 		if len(clauses) != 1 {
-			return f, problem.New(problem.Invalid, "Invalid filter: '%s'. Expected one filter clause.", clip(text, 80)).At("filters")
+			return f, problem.New(problem.Invalid, "Invalid filter: '%s'. Expected one filter clause.", problem.Clip(text, 80)).At("filters")
 		}
 		c := clauses[0]
 		switch {
@@ -57,7 +57,7 @@ func metricFilters(view string, list []string) (f metricFilter, err error) {
 		case c.Entity == "trace":
 			entity, key, ok := strings.Cut(c.Key, ".")
 			if !ok || key == "" || entity != filter.Tag && entity != "metadata" {
-				return f, problem.New(problem.Invalid, "Invalid entity '%s' specified for view type 'trace'. Valid entities are status, tag.<key>, metadata.<key>", clip(c.Key, 60)).At("filters")
+				return f, problem.New(problem.Invalid, "Invalid entity '%s' specified for view type 'trace'. Valid entities are status, tag.<key>, metadata.<key>", problem.Clip(c.Key, 60)).At("filters")
 			}
 			sub, err := filter.Parse(entity+".`"+strings.ReplaceAll(strings.Trim(key, "`"), "`", "``")+"` = ''", Grammar) // read as in searches
 			if err != nil {

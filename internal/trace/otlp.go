@@ -40,7 +40,7 @@ func Decode(body []byte, asJSON bool) ([]Batch, error) {
 	var req collector.ExportTraceServiceRequest
 	if asJSON {
 		if err := decodeJSON(body, &req); err != nil {
-			return nil, problem.New(problem.Invalid, "Invalid OpenTelemetry format: the body is no OTLP JSON (%s).", clip(err.Error(), 200)).Because(err)
+			return nil, problem.New(problem.Invalid, "Invalid OpenTelemetry format: the body is no OTLP JSON (%s).", problem.Clip(err.Error(), 200)).Because(err)
 		}
 	} else if err := (proto.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: 2*maxDepth + 8}).Unmarshal(body, &req); err != nil {
 		return nil, problem.New(problem.Invalid, "Invalid OpenTelemetry format: the body is no OTLP protobuf of a trace export, or its values are nested deeper than %d levels.", maxDepth).Because(err)
@@ -86,15 +86,15 @@ func checkSpan(s *Span) error {
 	case s == nil:
 		return problem.New(problem.Invalid, "A span is null.")
 	case len(s.TraceId) != 16 || bytes.Equal(s.TraceId, noID[:]):
-		return problem.New(problem.Invalid, "Span '%s' has no trace id of 16 bytes.", clip(s.Name, 80)).At("trace_id")
+		return problem.New(problem.Invalid, "Span '%s' has no trace id of 16 bytes.", problem.Clip(s.Name, 80)).At("trace_id")
 	case len(s.SpanId) != 8 || bytes.Equal(s.SpanId, noID[:8]):
-		return problem.New(problem.Invalid, "Span '%s' has no span id of 8 bytes.", clip(s.Name, 80)).At("span_id")
+		return problem.New(problem.Invalid, "Span '%s' has no span id of 8 bytes.", problem.Clip(s.Name, 80)).At("span_id")
 	case len(s.ParentSpanId) != 0 && len(s.ParentSpanId) != 8:
-		return problem.New(problem.Invalid, "The parent of span '%s' is no span id of 8 bytes.", clip(s.Name, 80)).At("parent_span_id")
+		return problem.New(problem.Invalid, "The parent of span '%s' is no span id of 8 bytes.", problem.Clip(s.Name, 80)).At("parent_span_id")
 	case s.StartTimeUnixNano > 1<<63-1 || s.EndTimeUnixNano > 1<<63-1:
-		return problem.New(problem.Invalid, "A time of span '%s' is after the year 2262.", clip(s.Name, 80)).At("spans")
+		return problem.New(problem.Invalid, "A time of span '%s' is after the year 2262.", problem.Clip(s.Name, 80)).At("spans")
 	case len(s.Attributes) > 10_000 || len(s.Events) > 10_000 || len(s.Links) > 10_000:
-		return problem.New(problem.Invalid, "Span '%s' has more than 10000 attributes, events or links.", clip(s.Name, 80)).At("spans")
+		return problem.New(problem.Invalid, "Span '%s' has more than 10000 attributes, events or links.", problem.Clip(s.Name, 80)).At("spans")
 	}
 	if bytes.Equal(s.ParentSpanId, noID[:8]) {
 		s.ParentSpanId = nil
@@ -149,7 +149,7 @@ func rewriteIDs(doc map[string]any) error {
 			}
 			b, err := hex.DecodeString(s)
 			if err != nil {
-				return fmt.Errorf("%s %q is not hexadecimal", k, clip(s, 40))
+				return fmt.Errorf("%s %q is not hexadecimal", k, problem.Clip(s, 40))
 			}
 			m[k] = base64.StdEncoding.EncodeToString(b)
 		}

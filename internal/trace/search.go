@@ -121,7 +121,7 @@ func (v *Search) place(list []part) ([]string, error) {
 		return nil, nil
 	}
 	bad := func(why string) error {
-		return problem.New(problem.Invalid, "Invalid page token: %q %s. Send the next_page_token of the page before with the same search, or none.", clip(v.Token, 60), why).At("page_token")
+		return problem.New(problem.Invalid, "Invalid page token: %q %s. Send the next_page_token of the page before with the same search, or none.", problem.Clip(v.Token, 60), why).At("page_token")
 	}
 	b, err := base64.URLEncoding.DecodeString(v.Token)
 	var at place

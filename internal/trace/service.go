@@ -38,7 +38,7 @@ type Service struct {
 func (s *Service) active(ctx context.Context, experiment string) error {
 	e, err := s.Tracking.Experiment(ctx, experiment)
 	if err == nil && e.Deleted {
-		err = problem.New(problem.Invalid, "The experiment %s must be in the 'active' state. Current state is deleted.", clip(experiment, 40)).At("experiment_id")
+		err = problem.New(problem.Invalid, "The experiment %s must be in the 'active' state. Current state is deleted.", problem.Clip(experiment, 40)).At("experiment_id")
 	}
 	return err
 }
@@ -405,7 +405,7 @@ func (s *Service) DeleteTag(ctx context.Context, id, key string) error {
 			ok, err = dropTag(tx, id, key)
 		}
 		if err == nil && !ok {
-			err = problem.New(problem.NotFound, "No trace tag with key '%s' for trace with ID '%s'", clip(key, 100), id).At("key")
+			err = problem.New(problem.NotFound, "No trace tag with key '%s' for trace with ID '%s'", problem.Clip(key, 100), id).At("key")
 		}
 		return err
 	})
@@ -438,7 +438,7 @@ func (s *Service) LinkPrompts(ctx context.Context, id string, list []Prompt) err
 	}
 	for _, p := range list {
 		if !p.ok() {
-			return problem.New(problem.Invalid, "A prompt has a name of 1 to %d characters without '/' and a version that is a number; got '%s' and '%s'.", MaxKey, clip(p.Name, 60), clip(p.Version, 20)).At("prompt_versions")
+			return problem.New(problem.Invalid, "A prompt has a name of 1 to %d characters without '/' and a version that is a number; got '%s' and '%s'.", MaxKey, problem.Clip(p.Name, 60), problem.Clip(p.Version, 20)).At("prompt_versions")
 		}
 	}
 	return s.DB.WriteBulk(ctx, func(tx db.Scope) error {

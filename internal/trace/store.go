@@ -46,7 +46,7 @@ func (t *Trace) values() []any {
 	if meta == nil {
 		meta = map[string]string{}
 	}
-	return []any{t.Name, t.State, t.ClientRequest, t.Started, t.Duration, t.Request, t.Response, t.Session, t.User, bit(t.Final), t.Spans,
+	return []any{t.Name, t.State, t.ClientRequest, t.Started, t.Duration, t.Request, t.Response, t.Session, t.User, db.Bit(t.Final), t.Spans,
 		k.Input, k.Output, k.Total, k.CacheRead, k.CacheCreation, c.Input, c.Output, c.Total, db.ToJSON(meta)}
 }
 
@@ -278,13 +278,6 @@ func doomed(tx db.Scope, experiment string, ids []string, until int64, limit int
 		return err
 	})
 	return out, err
-}
-
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // query is a statement as it grows; its further methods know the tables of traces.

@@ -41,7 +41,7 @@ func putAssessment(tx db.Scope, trace string, a Assessment) error {
 		ON CONFLICT (workspace, trace, id) DO UPDATE SET name = excluded.name, kind = excluded.kind, value = excluded.value, text = excluded.text, number = excluded.number,
 			number_kind = excluded.number_kind, valid = excluded.valid, sessionwide = excluded.sessionwide, overrides = excluded.overrides, document = excluded.document,
 			updated_at = excluded.updated_at`,
-		tx.Workspace, trace, a.ID, a.Name, a.Kind, string(a.Value), a.text(), number, kind, bit(a.Valid), bit(sessionwide), a.Overrides, doc, db.Micros(a.CreatedAt), db.Micros(a.UpdatedAt))
+		tx.Workspace, trace, a.ID, a.Name, a.Kind, string(a.Value), a.text(), number, kind, db.Bit(a.Valid), db.Bit(sessionwide), a.Overrides, doc, db.Micros(a.CreatedAt), db.Micros(a.UpdatedAt))
 	return err
 }
 
@@ -62,7 +62,7 @@ func dropAssessment(tx db.Scope, trace, id string) error {
 }
 
 func setValid(tx db.Scope, trace, id string, valid bool) (bool, error) {
-	res, err := tx.Exec(`UPDATE trace_assessment SET valid = $1 WHERE workspace = $2 AND trace = $3 AND id = $4`, bit(valid), tx.Workspace, trace, id)
+	res, err := tx.Exec(`UPDATE trace_assessment SET valid = $1 WHERE workspace = $2 AND trace = $3 AND id = $4`, db.Bit(valid), tx.Workspace, trace, id)
 	if err != nil {
 		return false, err
 	}

@@ -13,6 +13,7 @@
 package trace
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -139,13 +140,13 @@ var idRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 // CheckID refuses an identifier that is not 1 to 100 letters, digits, dots, dashes and underscores.
 func CheckID(id string) error {
 	if !idRule.MatchString(id) {
-		return problem.New(problem.Invalid, "Invalid trace id '%s': it has 1 to 100 letters, digits, '.', '_' and '-', such as tr-3f2a….", clip(id, 60)).At("trace_id")
+		return problem.New(problem.Invalid, "Invalid trace id '%s': it has 1 to 100 letters, digits, '.', '_' and '-', such as tr-3f2a….", problem.Clip(id, 60)).At("trace_id")
 	}
 	return nil
 }
 
 func noTrace(id string) error {
-	return problem.New(problem.NotFound, "Trace with ID '%s' not found.", clip(id, 100)).At("trace_id")
+	return problem.New(problem.NotFound, "Trace with ID '%s' not found.", problem.Clip(id, 100)).At("trace_id")
 }
 
 // farthest are the times (milliseconds) that fit everywhere: the years 1 to 9999.
@@ -160,7 +161,7 @@ func (t *Trace) check() error {
 		return err
 	}
 	if !slices.Contains([]string{OK, Failed, InProgress, Unspecified}, t.State) {
-		return problem.New(problem.Invalid, "Invalid state '%s' of a trace; use OK, ERROR or IN_PROGRESS.", clip(t.State, 40)).At("state")
+		return problem.New(problem.Invalid, "Invalid state '%s' of a trace; use OK, ERROR or IN_PROGRESS.", problem.Clip(t.State, 40)).At("state")
 	}
 	if t.Started < earliest || t.Started > latest {
 		return problem.New(problem.Invalid, "The time of trace %s is not between the years 1 and 9999.", t.ID).At("request_time")
@@ -202,7 +203,7 @@ func checkMetadata(m map[string]string) error {
 	}
 	for k, v := range m {
 		if n := utf8.RuneCountInString(k); k == "" || n > MaxKey {
-			return problem.New(problem.Invalid, "A key of a trace's metadata has 1 to %d characters; '%s' has %d.", MaxKey, clip(k, 40), n).At("trace_metadata")
+			return problem.New(problem.Invalid, "A key of a trace's metadata has 1 to %d characters; '%s' has %d.", MaxKey, problem.Clip(k, 40), n).At("trace_metadata")
 		}
 		m[k] = cut(v, MaxValue)
 	}
@@ -233,8 +234,8 @@ func (t *Trace) derive() {
 func (t *Trace) absorb(n Trace) {
 	t.State, t.Started, t.Duration, t.Final = n.State, n.Started, n.Duration, true
 	t.ClientRequest = n.ClientRequest
-	t.Request, t.Response = either(n.Request, t.Request), either(n.Response, t.Response)
-	t.Name, t.Session, t.User = either(n.Name, t.Name), either(n.Session, t.Session), either(n.User, t.User)
+	t.Request, t.Response = cmp.Or(n.Request, t.Request), cmp.Or(n.Response, t.Response)
+	t.Name, t.Session, t.User = cmp.Or(n.Name, t.Name), cmp.Or(n.Session, t.Session), cmp.Or(n.User, t.User)
 	if n.Tokens != nil {
 		t.Tokens = n.Tokens
 	}
@@ -257,8 +258,8 @@ func (t *Trace) learn(f facts) {
 	if f.state != "" && (t.State == InProgress || t.State == Unspecified) {
 		t.State = f.state
 	}
-	t.Name = either(t.Name, f.name)
-	t.Request, t.Response = either(t.Request, f.request), either(t.Response, f.response)
+	t.Name = cmp.Or(t.Name, f.name)
+	t.Request, t.Response = cmp.Or(t.Request, f.request), cmp.Or(t.Response, f.response)
 	if t.Session == "" && f.session != "" {
 		t.Session = f.session
 		t.Metadata = merge(t.Metadata, map[string]string{MetaSession: f.session})
@@ -279,13 +280,6 @@ func merge(a, b map[string]string) map[string]string {
 		a[k] = v
 	}
 	return a
-}
-
-func either(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // preview is a text of at most MaxPreview characters.
@@ -331,11 +325,4 @@ func head(s string, n int) string {
 		n--
 	}
 	return s[:n]
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }

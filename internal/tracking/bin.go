@@ -26,7 +26,7 @@ var runTables = []string{"run_param", "run_tag", "run_input", "run_model", "metr
 
 // binned puts something into the bin, with the files below the roots that lie from one root up to another.
 func binned(tx db.Scope, e bin.Entry, from, to string) error {
-	col := bytewise(tx, "root")
+	col := tx.Bytewise("root")
 	if err := tx.QueryRow(`SELECT COUNT(*), COALESCE(SUM(size), 0) FROM artifact WHERE workspace = $1 AND `+col+` >= $2 AND `+col+` < $3`, tx.Workspace, from, to).Scan(&e.Files, &e.Bytes); err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (s *Service) restore(tx db.Scope, id, as string) error {
 
 func restoreTaken(name, id string) error {
 	return problem.New(problem.Conflict, "Experiment '%s' already exists: another one bears the name of the deleted experiment %s by now. Rename that one, or restore this one under another name: keelson bin restore experiment %s --as NAME.",
-		clip(name, 120), id, id).At("name")
+		problem.Clip(name, 120), id, id).At("name")
 }
 
 // Purge implements bin.Kind: up to 200 runs or logged models at a time, then the experiment.

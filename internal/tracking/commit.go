@@ -301,7 +301,7 @@ func (g *gathered) params(tx db.Scope, run string, params []Pair) (refused, err 
 		}
 		if ok && v != p.Value {
 			return problem.New(problem.Invalid, "Changing param values is not allowed. Param with key='%s' was already logged with value='%s' for run ID='%s'. Attempted logging new value '%s'.",
-				p.Key, clip(v, 200), run, clip(p.Value, 200)).At("params"), nil
+				p.Key, problem.Clip(v, 200), run, problem.Clip(p.Value, 200)).At("params"), nil
 		}
 		if !ok {
 			fresh[k] = p.Value
@@ -488,7 +488,7 @@ func admit(states map[string]state, run string) error {
 }
 
 func mustBeActive(run string) error {
-	return problem.New(problem.Invalid, "The run %s must be in the 'active' state. Current state is deleted.", clip(run, 80)).At("run_id")
+	return problem.New(problem.Invalid, "The run %s must be in the 'active' state. Current state is deleted.", problem.Clip(run, 80)).At("run_id")
 }
 
 // errRace says that another replica wrote a parameter between our look and our write.

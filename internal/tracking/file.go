@@ -27,7 +27,7 @@ func owner(tx db.Scope, root string, write bool) error {
 	} else if parts[1] == "traces" { // a file of a trace: package trace keeps those, and deletes their files with them
 		err := tx.QueryRow(`SELECT experiment, id FROM trace WHERE workspace = $1 AND id = $2`, tx.Workspace, parts[2]).Scan(&experiment, &id)
 		if errors.Is(err, db.ErrNoRows) {
-			return problem.New(problem.NotFound, "No artifacts are kept under '%s'.", clip(root, 120)).At("path")
+			return problem.New(problem.NotFound, "No artifacts are kept under '%s'.", problem.Clip(root, 120)).At("path")
 		}
 		if err != nil {
 			return err
@@ -40,7 +40,7 @@ func owner(tx db.Scope, root string, write bool) error {
 		experiment, id, deleted = r.Experiment, r.ID, r.Deleted
 	}
 	if experiment != parts[0] {
-		return problem.New(problem.NotFound, "No artifacts are kept under '%s'.", clip(root, 120)).At("path")
+		return problem.New(problem.NotFound, "No artifacts are kept under '%s'.", problem.Clip(root, 120)).At("path")
 	}
 	if write && deleted {
 		return mustBeActive(id)
@@ -81,7 +81,7 @@ func (s *Service) place(tx db.Scope, root string, a Artifact, lease string) erro
 		return err
 	}
 	if other != "" {
-		return problem.New(problem.Invalid, "The path '%s' is in the way of '%s': one of them would have to be a file and a folder.", clip(other, 200), clip(a.Path, 200)).At("path")
+		return problem.New(problem.Invalid, "The path '%s' is in the way of '%s': one of them would have to be a file and a folder.", problem.Clip(other, 200), problem.Clip(a.Path, 200)).At("path")
 	}
 	switch old, err := getArtifact(tx, root, a.Path); {
 	case err == nil && old.Digest != a.Digest:
@@ -212,7 +212,7 @@ func (s *Service) CreateModel(ctx context.Context, n NewModel) (LoggedModel, err
 		n.Name = randomName()
 	}
 	if strings.ContainsAny(n.Name, "/:.%\"'") {
-		return LoggedModel{}, problem.New(problem.Invalid, "Invalid model name ('%s') provided. Model name must be a non-empty string and cannot contain the following characters: ('/', ':', '.', '%%', '\"', \"'\").", clip(n.Name, 120)).At("name")
+		return LoggedModel{}, problem.New(problem.Invalid, "Invalid model name ('%s') provided. Model name must be a non-empty string and cannot contain the following characters: ('/', ':', '.', '%%', '\"', \"'\").", problem.Clip(n.Name, 120)).At("name")
 	}
 	b := Batch{Params: n.Params, Tags: n.Tags}
 	if err := b.Check(); err != nil {
@@ -248,7 +248,7 @@ func (s *Service) Model(ctx context.Context, id string) (m LoggedModel, err erro
 // FinishModel sets the state of a logged model.
 func (s *Service) FinishModel(ctx context.Context, id, status string) (LoggedModel, error) {
 	if status != ModelReady && status != ModelFailed && status != ModelPending {
-		return LoggedModel{}, problem.New(problem.Invalid, "Invalid model status '%s'.", clip(status, 40)).At("status")
+		return LoggedModel{}, problem.New(problem.Invalid, "Invalid model status '%s'.", problem.Clip(status, 40)).At("status")
 	}
 	return s.changeModel(ctx, id, func(tx db.Scope, m *LoggedModel) error {
 		m.Status, m.Updated = status, s.Now()
@@ -294,7 +294,7 @@ func (s *Service) UntagModel(ctx context.Context, id, key string) error {
 	_, err := s.changeModel(ctx, id, func(tx db.Scope, m *LoggedModel) error {
 		ok, err := dropModelTag(tx, id, key)
 		if err == nil && !ok {
-			err = problem.New(problem.NotFound, "No tag with key %s found for model with ID '%s'.", clip(key, 100), id).At("tag_key")
+			err = problem.New(problem.NotFound, "No tag with key %s found for model with ID '%s'.", problem.Clip(key, 100), id).At("tag_key")
 		}
 		return err
 	})

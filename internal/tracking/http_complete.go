@@ -193,7 +193,7 @@ func completions(tx db.Scope, p filter.Place, experiments []string) (out []compl
 			return nil, err
 		}
 		for _, v := range matching(list) {
-			add("value", filter.Quote(v), clip(v, 120))
+			add("value", filter.Quote(v), problem.Clip(v, 120))
 		}
 	case filter.WantAnd:
 		if strings.HasPrefix("and", begun) {

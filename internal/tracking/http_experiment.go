@@ -191,5 +191,5 @@ func (s *Service) Shortened(ctx context.Context, id string) (r Run, err error) {
 	case 1:
 		return s.Run(ctx, ids[0])
 	}
-	return r, problem.New(problem.Invalid, "Several runs begin with %s, among them %s and %s; write more of the id.", clip(id, 60), ids[0], ids[1]).At("run_id")
+	return r, problem.New(problem.Invalid, "Several runs begin with %s, among them %s and %s; write more of the id.", problem.Clip(id, 60), ids[0], ids[1]).At("run_id")
 }

@@ -29,9 +29,9 @@ func (s *Service) export(a *rest.API) http.Handler {
 		switch {
 		case err != nil:
 		case format != "csv" && format != "json":
-			err = problem.New(problem.Invalid, "The format %q is unknown; use csv or json.", clip(format, 40)).At("format")
+			err = problem.New(problem.Invalid, "The format %q is unknown; use csv or json.", problem.Clip(format, 40)).At("format")
 		case v.View == "":
-			err = problem.New(problem.Invalid, "The view %q is unknown; use active, deleted or all.", clip(q.Get("view"), 40)).At("view")
+			err = problem.New(problem.Invalid, "The view %q is unknown; use active, deleted or all.", problem.Clip(q.Get("view"), 40)).At("view")
 		}
 		if err != nil {
 			a.Fail(w, r, err)

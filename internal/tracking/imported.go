@@ -27,7 +27,7 @@ func checkID(field, id string) error {
 	}
 	for _, r := range id {
 		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
-			return problem.New(problem.Invalid, "The %s %q holds other characters than letters, digits, '-' and '_'.", field, clip(id, 80)).At(field)
+			return problem.New(problem.Invalid, "The %s %q holds other characters than letters, digits, '-' and '_'.", field, problem.Clip(id, 80)).At(field)
 		}
 	}
 	return nil
@@ -96,7 +96,7 @@ func (s *Service) ImportRun(ctx context.Context, r Run) (made bool, err error) {
 	switch r.Status {
 	case Running, Scheduled, Finished, Failed, Killed:
 	default:
-		return false, problem.New(problem.Invalid, "Invalid value '%s' for parameter 'status' supplied.", clip(r.Status, 40)).At("status")
+		return false, problem.New(problem.Invalid, "Invalid value '%s' for parameter 'status' supplied.", problem.Clip(r.Status, 40)).At("status")
 	}
 	if r.Name == "" {
 		r.Name = r.Tags[TagName]
@@ -207,7 +207,7 @@ func (s *Service) ImportModel(ctx context.Context, m LoggedModel) (made bool, er
 		return false, err
 	}
 	if m.Status != ModelPending && m.Status != ModelReady && m.Status != ModelFailed {
-		return false, problem.New(problem.Invalid, "Invalid model status '%s'.", clip(m.Status, 40)).At("status")
+		return false, problem.New(problem.Invalid, "Invalid model status '%s'.", problem.Clip(m.Status, 40)).At("status")
 	}
 	for k, v := range m.Params {
 		b := Batch{Params: []Pair{{k, v}}}

@@ -49,13 +49,13 @@ func ParseColumns(list []string) (*Columns, error) {
 		case "none", "attributes", "":
 			continue
 		default:
-			return nil, problem.New(problem.Invalid, "There is no column '%s'; write metrics.<key>, params.<key>, tags.<key>, or metrics.* for all of a kind.", clip(name, 80)).At("columns")
+			return nil, problem.New(problem.Invalid, "There is no column '%s'; write metrics.<key>, params.<key>, tags.<key>, or metrics.* for all of a kind.", problem.Clip(name, 80)).At("columns")
 		}
 		switch {
 		case key == "*":
 			*all = true
 		case key == "":
-			return nil, problem.New(problem.Invalid, "The column '%s' names no key; write metrics.accuracy, or metrics.* for all.", clip(name, 80)).At("columns")
+			return nil, problem.New(problem.Invalid, "The column '%s' names no key; write metrics.accuracy, or metrics.* for all.", problem.Clip(name, 80)).At("columns")
 		case !slices.Contains(*keys, key):
 			*keys = append(*keys, key)
 		}

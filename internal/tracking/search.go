@@ -67,7 +67,7 @@ func newFinder(tx db.Scope, v Search, t string, s side, g *filter.Grammar) (f *f
 	switch v.View {
 	case "", ActiveOnly, DeletedOnly, All:
 	default:
-		return nil, problem.New(problem.Invalid, "Invalid value '%s' for parameter 'view_type' supplied; use ACTIVE_ONLY, DELETED_ONLY or ALL.", clip(v.View, 40)).At("view_type")
+		return nil, problem.New(problem.Invalid, "Invalid value '%s' for parameter 'view_type' supplied; use ACTIVE_ONLY, DELETED_ONLY or ALL.", problem.Clip(v.View, 40)).At("view_type")
 	}
 	if f.clauses, err = filter.Parse(v.Filter, g); err != nil {
 		return nil, err

@@ -229,7 +229,7 @@ func parsePlace(token string) (*Sample, error) {
 	}
 	bits, e := strconv.ParseUint(m.Value, 16, 64)
 	if err != nil || e != nil {
-		return nil, problem.New(problem.Invalid, "Invalid page token: %q. Send the next_page_token of the page before, or none.", clip(token, 60)).At("page_token")
+		return nil, problem.New(problem.Invalid, "Invalid page token: %q. Send the next_page_token of the page before, or none.", problem.Clip(token, 60)).At("page_token")
 	}
 	return &Sample{At: m.At, Step: m.Step, Value: math.Float64frombits(bits)}, nil
 }

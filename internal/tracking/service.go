@@ -126,7 +126,7 @@ func checkName(name string) error {
 }
 
 func nameTaken(name string) error {
-	return problem.New(problem.Conflict, "Experiment '%s' already exists.", clip(name, 120)).At("name")
+	return problem.New(problem.Conflict, "Experiment '%s' already exists.", problem.Clip(name, 120)).At("name")
 }
 
 // CreateExperiment makes an experiment; its name must not be borne by another active one.
@@ -268,7 +268,7 @@ func (s *Service) DeleteExperimentTag(ctx context.Context, id, key string) error
 	return s.onExperiment(ctx, id, func(tx db.Scope) error {
 		ok, err := dropExperimentTag(tx, id, key)
 		if err == nil && !ok {
-			err = problem.New(problem.NotFound, "No tag with name: %s in experiment with id %s", clip(key, 100), id).At("key")
+			err = problem.New(problem.NotFound, "No tag with name: %s in experiment with id %s", problem.Clip(key, 100), id).At("key")
 		}
 		return err
 	})
@@ -367,7 +367,7 @@ func (s *Service) UpdateRun(ctx context.Context, id string, c Change) (r Run, er
 	switch c.Status {
 	case "", Running, Scheduled, Finished, Failed, Killed:
 	default:
-		return r, problem.New(problem.Invalid, "Invalid value '%s' for parameter 'status' supplied.", clip(c.Status, 40)).At("status")
+		return r, problem.New(problem.Invalid, "Invalid value '%s' for parameter 'status' supplied.", problem.Clip(c.Status, 40)).At("status")
 	}
 	if c.Name != "" {
 		if err := CheckTag(Pair{TagName, c.Name}, MaxTagValue); err != nil {
@@ -464,7 +464,7 @@ func (s *Service) DeleteTag(ctx context.Context, run, key string) error {
 	return s.onRun(ctx, run, func(tx db.Scope, _ Run) error {
 		ok, err := dropTag(tx, run, key)
 		if err == nil && !ok {
-			err = problem.New(problem.NotFound, "No tag with name: %s in run with id %s", clip(key, 100), run).At("key")
+			err = problem.New(problem.NotFound, "No tag with name: %s in run with id %s", problem.Clip(key, 100), run).At("key")
 		}
 		return err
 	})

@@ -13,11 +13,11 @@ import (
 )
 
 func noExperiment(id string) error {
-	return problem.New(problem.NotFound, "No Experiment with id=%s exists", clip(id, 80)).At("experiment_id")
+	return problem.New(problem.NotFound, "No Experiment with id=%s exists", problem.Clip(id, 80)).At("experiment_id")
 }
 
 func noRun(id string) error {
-	return problem.New(problem.NotFound, "Run with id=%s not found", clip(id, 80)).At("run_id")
+	return problem.New(problem.NotFound, "Run with id=%s not found", problem.Clip(id, 80)).At("run_id")
 }
 
 // touchExperiments makes the default experiment of a workspace.
@@ -82,7 +82,7 @@ func experimentNamed(tx db.Scope, name string) (Experiment, error) {
 	var id string
 	err := tx.QueryRow(`SELECT id FROM experiment WHERE workspace = $1 AND name = $2 ORDER BY deleted, updated_at DESC, id LIMIT 1`, tx.Workspace, name).Scan(&id)
 	if errors.Is(err, db.ErrNoRows) {
-		return Experiment{}, problem.New(problem.NotFound, "Could not find experiment with name '%s'", clip(name, 120)).At("experiment_name")
+		return Experiment{}, problem.New(problem.NotFound, "Could not find experiment with name '%s'", problem.Clip(name, 120)).At("experiment_name")
 	}
 	if err != nil {
 		return Experiment{}, err
@@ -102,7 +102,7 @@ func activeNamed(tx db.Scope, name string) (bool, error) {
 
 func putExperiment(tx db.Scope, e Experiment) error {
 	_, err := tx.Exec(`UPDATE experiment SET name = $1, deleted = $2, updated_at = $3 WHERE workspace = $4 AND id = $5`,
-		e.Name, bit(e.Deleted), db.Micros(e.Updated), tx.Workspace, e.ID)
+		e.Name, db.Bit(e.Deleted), db.Micros(e.Updated), tx.Workspace, e.ID)
 	return err
 }
 
@@ -182,7 +182,7 @@ func getRun(tx db.Scope, id string) (Run, error) {
 
 func putRun(tx db.Scope, r Run) error {
 	_, err := tx.Exec(`UPDATE run SET name = $1, status = $2, deleted = $3, ended_at = $4 WHERE workspace = $5 AND id = $6`,
-		r.Name, r.Status, bit(r.Deleted), db.Micros(r.Ended), tx.Workspace, r.ID)
+		r.Name, r.Status, db.Bit(r.Deleted), db.Micros(r.Ended), tx.Workspace, r.ID)
 	return errors.Join(err, touch(tx, r.ID))
 }
 
@@ -225,7 +225,7 @@ func getArtifact(tx db.Scope, root, path string) (a Artifact, err error) {
 	a.Path = path
 	err = tx.QueryRow(`SELECT digest, size FROM artifact WHERE workspace = $1 AND root = $2 AND path = $3`, tx.Workspace, root, path).Scan(&a.Digest, &a.Size)
 	if errors.Is(err, db.ErrNoRows) {
-		return a, problem.New(problem.NotFound, "No such artifact: '%s'", clip(path, 200)).At("path")
+		return a, problem.New(problem.NotFound, "No such artifact: '%s'", problem.Clip(path, 200)).At("path")
 	}
 	return a, err
 }
@@ -234,10 +234,10 @@ func getArtifact(tx db.Scope, root, path string) (a Artifact, err error) {
 func below(tx db.Scope, root, folder string) (out []Artifact, err error) {
 	q, args := `SELECT path, digest, size FROM artifact WHERE workspace = $1 AND root = $2`, []any{tx.Workspace, root}
 	if folder != "" { // '0' follows '/' in every collation by bytes, so these are the paths that begin with folder + "/"
-		q += ` AND (path = $3 OR ` + bytewise(tx, "path") + ` >= $4 AND ` + bytewise(tx, "path") + ` < $5)`
+		q += ` AND (path = $3 OR ` + tx.Bytewise("path") + ` >= $4 AND ` + tx.Bytewise("path") + ` < $5)`
 		args = append(args, folder, folder+"/", folder+"0")
 	}
-	err = tx.Each(q+` ORDER BY `+bytewise(tx, "path"), args, func(scan func(...any) error) error {
+	err = tx.Each(q+` ORDER BY `+tx.Bytewise("path"), args, func(scan func(...any) error) error {
 		var a Artifact
 		if err := scan(&a.Path, &a.Digest, &a.Size); err != nil {
 			return err
@@ -252,7 +252,7 @@ func below(tx db.Scope, root, folder string) (out []Artifact, err error) {
 func dropArtifacts(tx db.Scope, root, folder string) (n int, size int64, err error) {
 	q, args := `DELETE FROM artifact WHERE workspace = $1 AND root = $2`, []any{tx.Workspace, root}
 	if folder != "" {
-		q += ` AND (path = $3 OR ` + bytewise(tx, "path") + ` >= $4 AND ` + bytewise(tx, "path") + ` < $5)`
+		q += ` AND (path = $3 OR ` + tx.Bytewise("path") + ` >= $4 AND ` + tx.Bytewise("path") + ` < $5)`
 		args = append(args, folder, folder+"/", folder+"0")
 	}
 	var digests []string
@@ -273,7 +273,7 @@ func dropArtifacts(tx db.Scope, root, folder string) (n int, size int64, err err
 // once it has met a folder, goes on behind it, so that what lies deeper is not read.
 func children(tx db.Scope, root, folder, after string, limit int) (out []Artifact, next string, err error) {
 	const batch = 1000
-	col := bytewise(tx, "path")
+	col := tx.Bytewise("path")
 	prefix, op, from := "", ">", ""
 	q := `SELECT path, digest, size FROM artifact WHERE workspace = $1 AND root = $2`
 	if folder != "" {
@@ -330,7 +330,7 @@ func children(tx db.Scope, root, folder, after string, limit int) (out []Artifac
 // blocked finds what is in the way of a file at path: a folder of that name, or a file where path needs a folder.
 func blocked(tx db.Scope, root, path string) (string, error) {
 	var other string
-	err := tx.QueryRow(`SELECT path FROM artifact WHERE workspace = $1 AND root = $2 AND `+bytewise(tx, "path")+` >= $3 AND `+bytewise(tx, "path")+` < $4 LIMIT 1`,
+	err := tx.QueryRow(`SELECT path FROM artifact WHERE workspace = $1 AND root = $2 AND `+tx.Bytewise("path")+` >= $3 AND `+tx.Bytewise("path")+` < $4 LIMIT 1`,
 		tx.Workspace, root, path+"/", path+"0").Scan(&other)
 	if err == nil || !errors.Is(err, db.ErrNoRows) {
 		return other, err
@@ -355,13 +355,6 @@ func blocked(tx db.Scope, root, path string) (string, error) {
 
 // small helpers of all stores
 
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 type rowsAffected interface{ RowsAffected() (int64, error) }
 
 func affected(r rowsAffected, err error) (bool, error) {
@@ -370,14 +363,6 @@ func affected(r rowsAffected, err error) (bool, error) {
 	}
 	n, err := r.RowsAffected()
 	return n > 0, err
-}
-
-// bytewise is a text column compared byte by byte on both databases.
-func bytewise(tx db.Scope, col string) string {
-	if tx.Postgres() {
-		return col + ` COLLATE "C"`
-	}
-	return col
 }
 
 // inChunks calls fn with at most 500 ids at a time.

@@ -9,7 +9,7 @@ import (
 )
 
 func noModel(id string) error {
-	return problem.New(problem.NotFound, "Logged model with ID '%s' not found.", clip(id, 80)).At("model_id")
+	return problem.New(problem.NotFound, "Logged model with ID '%s' not found.", problem.Clip(id, 80)).At("model_id")
 }
 
 func insertModel(tx db.Scope, m LoggedModel) error {
@@ -103,7 +103,7 @@ func readModels(tx db.Scope, ids []string) ([]LoggedModel, error) {
 
 func putModelState(tx db.Scope, m LoggedModel) error {
 	_, err := tx.Exec(`UPDATE logged_model SET status = $1, reason = $2, deleted = $3, updated_at = $4 WHERE workspace = $5 AND id = $6`,
-		m.Status, m.Reason, bit(m.Deleted), db.Micros(m.Updated), tx.Workspace, m.ID)
+		m.Status, m.Reason, db.Bit(m.Deleted), db.Micros(m.Updated), tx.Workspace, m.ID)
 	return err
 }
 

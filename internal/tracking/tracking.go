@@ -272,7 +272,7 @@ func (p *Point) checkSource() error {
 
 func checkModelID(id string) error {
 	if len(id) > MaxModelID {
-		return problem.New(problem.Invalid, "The model_id '%s' exceeds the maximum length of %d; it is the identifier that logging a model gave.", clip(id, 40), MaxModelID).At("model_id")
+		return problem.New(problem.Invalid, "The model_id '%s' exceeds the maximum length of %d; it is the identifier that logging a model gave.", problem.Clip(id, 40), MaxModelID).At("model_id")
 	}
 	return nil
 }
@@ -310,7 +310,7 @@ func CheckKey(what, key string) error {
 // parts), or holds a backslash, a control character or a part that decodes to any of these.
 func CheckPath(p string) error {
 	bad := func(why string) *problem.Error {
-		return problem.New(problem.Invalid, "Invalid path: %q %s. Give a relative path below the artifact root.", clip(p, 80), why).At("path")
+		return problem.New(problem.Invalid, "Invalid path: %q %s. Give a relative path below the artifact root.", problem.Clip(p, 80), why).At("path")
 	}
 	switch {
 	case p == "":
@@ -355,13 +355,6 @@ func decodeOnce(s string) string {
 }
 
 var encoded = strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "%5c", "\\", "%5C", "\\", "%25", "%", "%00", "\x00")
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
-}
 
 // ArtifactRoot is where a run's files live: "<experiment>/<run>/artifacts".
 func ArtifactRoot(experiment, run string) string { return experiment + "/" + run + "/artifacts" }

@@ -62,7 +62,7 @@ func (s *Service) BeginUpload(ctx context.Context, root, path string, parts int)
 }
 
 func noUpload(id string) error {
-	return problem.New(problem.NotFound, "There is no upload '%s' under way; it was completed, aborted, or took longer than %s. Begin it again.", clip(id, 60), UploadLife).At("upload_id")
+	return problem.New(problem.NotFound, "There is no upload '%s' under way; it was completed, aborted, or took longer than %s. Begin it again.", problem.Clip(id, 60), UploadLife).At("upload_id")
 }
 
 // Upload gives an upload that is under way.

@@ -26,6 +26,8 @@ import (
 	"sync"
 	"time"
 
+	"keelson/internal/problem"
+
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
@@ -248,12 +250,8 @@ func (h *Host) compile(ctx context.Context, code []byte) (wazero.CompiledModule,
 	return c, nil
 }
 
-func clip(s string) string {
-	if len(s) > 100 {
-		s = s[:100]
-	}
-	return strings.ToValidUTF8(s, "?")
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return strings.ToValidUTF8(problem.Clip(s, 100), "?") }
 
 // Close waits for calls and frees everything.
 func (h *Host) Close(ctx context.Context) error {

@@ -31,7 +31,7 @@ func (CloudEvents) Name() string { return "cloudevents" }
 func (CloudEvents) Check(events []string) error {
 	for _, e := range events {
 		if e == "" || len(e) > 100 || strings.Trim(e, "abcdefghijklmnopqrstuvwxyz0123456789.-*") != "" {
-			return problem.New(problem.Invalid, "%q is no type of event. Write one as approval.settled, several as approval.* and all as *.", clip(e, 100)).At("events")
+			return problem.New(problem.Invalid, "%q is no type of event. Write one as approval.settled, several as approval.* and all as *.", problem.Clip(e, 100)).At("events")
 		}
 	}
 	return nil

@@ -161,7 +161,7 @@ func (s *Service) settle(ctx context.Context, w Webhook, d Delivery, answer outb
 			return err
 		}
 		if refused {
-			if err := audit.Record(tx, "webhook.refused", "webhook/"+w.ID, map[string]any{"address": host(w.URL), "why": d.Error, "delivery": d.ID}); err != nil {
+			if err := audit.Record(tx, "webhook.refused", "webhook/"+w.ID, map[string]any{"address": outbound.Origin(w.URL), "why": d.Error, "delivery": d.ID}); err != nil {
 				return err
 			}
 		}
@@ -226,7 +226,7 @@ func (s *Service) Test(ctx context.Context, id, wanted string) (Result, error) {
 	}
 	e.ID, e.At, e.Workspace, e.Actor = db.NewID(), s.now(), caller.Workspace(ctx), caller.From(ctx).Name
 	if err := s.DB.Write(ctx, func(tx db.Scope) error {
-		return audit.Record(tx, Tested, "webhook/"+w.ID, map[string]any{"address": host(w.URL), "name": w.Name})
+		return audit.Record(tx, Tested, "webhook/"+w.ID, map[string]any{"address": outbound.Origin(w.URL), "name": w.Name})
 	}); err != nil {
 		return Result{}, err
 	}

@@ -55,7 +55,7 @@ func (s *Service) format(name string) (Format, error) {
 			return f, nil
 		}
 	}
-	return nil, problem.New(problem.Invalid, "The format %q is not known.", clip(name, 40)).At("format")
+	return nil, problem.New(problem.Invalid, "The format %q is not known.", problem.Clip(name, 40)).At("format")
 }
 
 // address refuses an address that would never be called, and keeps that somebody tried.
@@ -64,13 +64,13 @@ func (s *Service) address(ctx context.Context, name, url string) error {
 	if err == nil {
 		return nil
 	}
-	return errors.Join(err, s.refused(ctx, "webhook/"+clip(name, 63), url, err))
+	return errors.Join(err, s.refused(ctx, "webhook/"+problem.Clip(name, 63), url, err))
 }
 
 func (s *Service) refused(ctx context.Context, object, url string, why error) error {
 	p, _ := problem.As(why)
 	return s.DB.Write(ctx, func(tx db.Scope) error {
-		return audit.Record(tx, "webhook.refused", object, map[string]any{"address": clip(host(url), 200), "why": p.Detail})
+		return audit.Record(tx, "webhook.refused", object, map[string]any{"address": problem.Clip(outbound.Origin(url), 200), "why": p.Detail})
 	})
 }
 
@@ -133,7 +133,7 @@ func (s *Service) hide(w *Webhook, f Format, given string) (err error) {
 
 // tell records an act and publishes it, without the secret and without the path of the address, which may hold a token.
 func (s *Service) tell(tx db.Scope, typ string, w Webhook) error {
-	detail := map[string]any{"name": w.Name, "address": host(w.URL), "format": w.Format, "events": w.Events, "status": w.Status, "reason": w.Reason, "signed": w.Signed}
+	detail := map[string]any{"name": w.Name, "address": outbound.Origin(w.URL), "format": w.Format, "events": w.Events, "status": w.Status, "reason": w.Reason, "signed": w.Signed}
 	return errors.Join(event.Publish(tx, typ, "webhook/"+w.ID, detail), audit.Record(tx, typ, "webhook/"+w.ID, detail))
 }
 

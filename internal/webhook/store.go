@@ -22,7 +22,7 @@ func scan(row func(...any) error) (w Webhook, err error) {
 func get(tx db.Scope, id string) (Webhook, error) {
 	w, err := scan(tx.QueryRow("SELECT "+columns+" FROM webhook WHERE workspace = $1 AND id = $2", tx.Workspace, id).Scan)
 	if errors.Is(err, db.ErrNoRows) {
-		return w, problem.New(problem.NotFound, "Webhook with ID %s not found.", clip(id, 60)).At("webhook_id")
+		return w, problem.New(problem.NotFound, "Webhook with ID %s not found.", problem.Clip(id, 60)).At("webhook_id")
 	}
 	return w, err
 }

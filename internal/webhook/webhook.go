@@ -14,7 +14,6 @@ package webhook
 import (
 	"encoding/base64"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -119,11 +118,11 @@ var nameRule = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])
 func (w *Webhook) check(f Format) error {
 	switch {
 	case !nameRule.MatchString(w.Name):
-		return problem.New(problem.Invalid, "Webhook name %q is invalid. It must start and end with a letter or digit, be less than 64 characters long, and contain only letters, digits, dots (.), underscores (_), and hyphens (-).", clip(w.Name, 100)).At("name")
+		return problem.New(problem.Invalid, "Webhook name %q is invalid. It must start and end with a letter or digit, be less than 64 characters long, and contain only letters, digits, dots (.), underscores (_), and hyphens (-).", problem.Clip(w.Name, 100)).At("name")
 	case utf8.RuneCountInString(w.Description) > maxText:
 		return problem.New(problem.Invalid, "The description has more than %d characters.", maxText).At("description")
 	case w.Status != Active && w.Status != Disabled:
-		return problem.New(problem.Invalid, "The status %q is not known; use active or disabled.", clip(w.Status, 40)).At("status")
+		return problem.New(problem.Invalid, "The status %q is not known; use active or disabled.", problem.Clip(w.Status, 40)).At("status")
 	case len(w.Events) == 0:
 		return problem.New(problem.Invalid, "A webhook names at least one event.").At("events")
 	case len(w.Events) > 100:
@@ -132,15 +131,6 @@ func (w *Webhook) check(f Format) error {
 	slices.Sort(w.Events)
 	w.Events = slices.Compact(w.Events)
 	return f.Check(w.Events)
-}
-
-// host is what the history says of an address: its path may hold a token.
-func host(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return u.Scheme + "://" + u.Host
 }
 
 // pauses are the times between the attempts of a delivery: the first follows at once, the last about a day later.
@@ -160,11 +150,4 @@ func secretBytes(s string) ([]byte, bool) {
 	text, ok := strings.CutPrefix(s, "whsec_")
 	b, err := base64.StdEncoding.DecodeString(text)
 	return b, ok && err == nil && len(b) >= 24 && len(b) <= 64
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }

@@ -60,12 +60,7 @@ func (b *Builder) Each(scan func(scan func(...any) error) error) error {
 }
 
 // Bytewise is a text expression compared byte by byte on both databases.
-func (b *Builder) Bytewise(sql string) string {
-	if b.tx.Postgres() {
-		return sql + ` COLLATE "C"`
-	}
-	return sql
-}
+func (b *Builder) Bytewise(sql string) string { return b.tx.Bytewise(sql) }
 
 // Member is a member of a JSON object in a text column, as text; NULL where there is none.
 func (b *Builder) Member(col, key string) string {
@@ -321,9 +316,5 @@ func ParseToken(search []string, s string, terms []Term) ([]any, error) {
 	return out, nil
 }
 
-func clip(s string) string {
-	if len(s) <= 60 {
-		return s
-	}
-	return strings.ToValidUTF8(s[:60], "") + "…"
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 60) }

@@ -170,9 +170,5 @@ func convert(typ string, v any) (any, bool) {
 	return nil, false
 }
 
-func clip(s string) string {
-	if len(s) > 200 {
-		return s[:197] + "..."
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 200) }

@@ -74,7 +74,7 @@ func Run(t *testing.T, c Case) {
 			if err := out[i].Check(); err != nil {
 				t.Error(err)
 			}
-			if out[i].Name != specs[i].Name || out[i].Type.String() != specs[i].Datatype || !fits(out[i].Shape, specs[i].Shape) {
+			if out[i].Name != specs[i].Name || out[i].Type.String() != specs[i].Datatype || !specs[i].Fits(out[i].Shape) {
 				t.Errorf("output %d is %s %s %v, the signature says %+v", i, out[i].Name, out[i].Type, out[i].Shape, specs[i])
 			}
 			if out[i].Rows() != c.Inputs[0].Rows() {
@@ -212,18 +212,6 @@ func refusal(err error) bool {
 		return err != nil
 	}
 	return false
-}
-
-func fits(shape, spec []int) bool {
-	if len(shape) != len(spec) {
-		return false
-	}
-	for i := range shape {
-		if spec[i] >= 0 && shape[i] != spec[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // Frugal runs load, which reads a model file of so many bytes, and fails when it allocated more than each for every one of

@@ -41,13 +41,8 @@ func unsupported(format string, a ...any) error {
 	return problem.New(problem.Unsupported, "The LightGBM model cannot be run here: %s.", fmt.Sprintf(format, a...))
 }
 
-// short clips text of the file for a message.
-func short(s string) string {
-	if len(s) > 60 {
-		s = s[:57] + "..."
-	}
-	return strings.ToValidUTF8(s, "?")
-}
+// short shortens what others wrote for a message.
+func short(s string) string { return strings.ToValidUTF8(problem.Clip(s, 60), "?") }
 
 // lines hands out a file line by line, without copying.
 type lines struct {

@@ -367,9 +367,5 @@ func (f *formula) answers(d Document) error {
 	return nil
 }
 
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:77] + "..."
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }

@@ -272,7 +272,7 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 	for i, at := range m.graph.outputs {
 		out[i] = own(c.values[at])
 		out[i].Name = m.outputs[i]
-		if !Fits(out[i].Shape, m.signature.Outputs[i].Shape) || out[i].Type.String() != m.signature.Outputs[i].Datatype {
+		if !m.signature.Outputs[i].Fits(out[i].Shape) || out[i].Type.String() != m.signature.Outputs[i].Datatype {
 			err := problem.New(problem.Invalid, "The model answers %q as %s %v for these inputs, but its signature says %s %v.", clip(m.outputs[i]), out[i].Type, out[i].Shape, m.signature.Outputs[i].Datatype, m.signature.Outputs[i].Shape).At("inputs")
 			m.calls.put(c)
 			return nil, err
@@ -286,19 +286,6 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 func own(t *tensor.Tensor) tensor.Tensor {
 	return tensor.Tensor{Type: t.Type, Shape: append([]int{}, t.Shape...), F32: append([]float32(nil), t.F32...), F64: append([]float64(nil), t.F64...),
 		I64: append([]int64(nil), t.I64...), U64: append([]uint64(nil), t.U64...), B: append([]bool(nil), t.B...), S: append([]string(nil), t.S...)}
-}
-
-// Fits tells whether shape is one that want allows, where −1 is any length.
-func Fits(shape, want []int) bool {
-	if len(shape) != len(want) {
-		return false
-	}
-	for i, d := range want {
-		if d >= 0 && shape[i] != d {
-			return false
-		}
-	}
-	return true
 }
 
 // Bind finds the tensor of each input among those of a call and brings it to the input's type and shape in bound, which
@@ -321,7 +308,7 @@ func Bind(inputs []Input, in, bound []tensor.Tensor) error {
 		if len(shape) == 1 && len(want.Shape) == 2 && want.Shape[1] == 1 {
 			shape = []int{shape[0], 1}
 		}
-		if !Fits(shape, want.Shape) {
+		if !(engine.Spec{Shape: want.Shape}).Fits(shape) {
 			return problem.New(problem.Invalid, "Tensor %q has shape %v; the model takes %v, where -1 is any length.", clip(t.Name), t.Shape, want.Shape).At(fmt.Sprintf("inputs[%d].shape", i))
 		}
 		if err := convert(&bound[k], t, want.Type); err != nil {

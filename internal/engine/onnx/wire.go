@@ -546,12 +546,8 @@ func (a attribute) read() (v value, err error) {
 	return v, err
 }
 
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:77] + "..."
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }
 
 // wrapInt cuts v to the width of t, as the arithmetic of a narrow integer does.
 func wrapInt(t tensor.Type, v int64) int64 {

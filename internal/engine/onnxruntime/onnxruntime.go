@@ -237,7 +237,7 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 	}
 	for i := range out {
 		want := m.signature.Outputs[i]
-		if !onnx.Fits(out[i].Shape, want.Shape) || out[i].Type.String() != want.Datatype {
+		if !want.Fits(out[i].Shape) || out[i].Type.String() != want.Datatype {
 			return nil, problem.New(problem.Invalid, "The model answers %q as %s %v for these inputs, but its signature says %s %v.", clip(want.Name), out[i].Type, out[i].Shape, want.Datatype, want.Shape).At("inputs")
 		}
 	}
@@ -247,10 +247,4 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 func (e Engine) threads() int { return min(max(e.Threads, 1), 4*runtime.NumCPU()) }
 
 // clip shortens what others wrote, in one line.
-func clip(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > 300 {
-		s = strings.ToValidUTF8(s[:297], "") + "..."
-	}
-	return s
-}
+func clip(s string) string { return problem.Clip(strings.Join(strings.Fields(s), " "), 300) }

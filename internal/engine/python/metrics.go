@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"keelson/internal/problem"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -97,7 +99,7 @@ func (e *Engine) State() []State {
 		m.mu.Lock()
 		s := State{Version: m.ref, Python: m.python, Children: []Process{}, Restarts: m.restart, Last: m.last}
 		if m.fault != nil {
-			s.Fault = detail(m.fault)
+			s.Fault = problem.Detail(m.fault)
 		}
 		for c := range m.all {
 			s.Children = append(s.Children, Process{c.pid, c.began.UTC(), c.memory.Load(), c.calls.Load() - 1, slices.Contains(m.standby, c)})

@@ -62,7 +62,7 @@ func (m *model) open(ctx context.Context) error {
 	}
 	m.sig, m.python = c.ready.Signature, c.ready.Python
 	if err := m.sig.Check(); err != nil {
-		return errors.Join(problem.New(problem.Unsupported, "What the model says of its inputs and outputs cannot be used: %s", detail(err)), m.Close())
+		return errors.Join(problem.New(problem.Unsupported, "What the model says of its inputs and outputs cannot be used: %s", problem.Detail(err)), m.Close())
 	}
 	m.mu.Lock()
 	m.place(c)
@@ -78,13 +78,6 @@ func (m *model) open(ctx context.Context) error {
 	}
 	m.refill() // the standbys, in the background
 	return nil
-}
-
-func detail(err error) string {
-	if p, ok := problem.As(err); ok {
-		return p.Detail
-	}
-	return err.Error()
 }
 
 // start starts one child and watches for its end.
@@ -297,7 +290,7 @@ func unstarted(err error) (why, words string) {
 	if errors.As(err, &c) {
 		return c.why, c.said
 	}
-	return strings.TrimSuffix(sentence(detail(err)), "."), ""
+	return strings.TrimSuffix(sentence(problem.Detail(err)), "."), ""
 }
 
 // Signature implements engine.Model.
@@ -416,23 +409,11 @@ func (m *model) judge(a answer, out []tensor.Tensor) error {
 		return fmt.Errorf("the model answers with %d outputs, its signature has %d", len(out), len(m.sig.Outputs))
 	}
 	for i, spec := range m.sig.Outputs {
-		if t := &out[i]; t.Name != spec.Name || t.Type.String() != spec.Datatype || !fits(t.Shape, spec.Shape) {
+		if t := &out[i]; t.Name != spec.Name || t.Type.String() != spec.Datatype || !spec.Fits(t.Shape) {
 			return fmt.Errorf("the model answers %s %s %v, its signature says %s %s %v", t.Name, t.Type, t.Shape, spec.Name, spec.Datatype, spec.Shape)
 		}
 	}
 	return nil
-}
-
-func fits(shape, spec []int) bool {
-	if len(shape) != len(spec) {
-		return false
-	}
-	for i := range shape {
-		if spec[i] >= 0 && shape[i] != spec[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // check holds the inputs against the signature: names, text or numbers, shapes, the same rows everywhere.
@@ -470,8 +451,8 @@ func (m *model) check(in []tensor.Tensor) error {
 		if (t.Type == tensor.Bytes) != (spec.Datatype == "BYTES") {
 			return problem.New(problem.Invalid, "The input %q is %s; the model takes %s.", clip(spec.Name), t.Type, spec.Datatype).At(field + ".datatype")
 		}
-		column := len(spec.Shape) == 1 && len(t.Shape) == 2 && t.Shape[1] == 1 && fits(t.Shape[:1], spec.Shape)
-		if !column && !fits(t.Shape, spec.Shape) {
+		column := len(spec.Shape) == 1 && len(t.Shape) == 2 && t.Shape[1] == 1 && spec.Fits(t.Shape[:1])
+		if !column && !spec.Fits(t.Shape) {
 			return problem.New(problem.Invalid, "The input %q has shape %v; the model takes %v.", clip(spec.Name), t.Shape, spec.Shape).At(field + ".shape")
 		}
 		if len(spec.Shape) > 0 && spec.Shape[0] == -1 && t.Rows() != in[0].Rows() {
@@ -484,12 +465,8 @@ func (m *model) check(in []tensor.Tensor) error {
 	return nil
 }
 
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:77] + "..."
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 80) }
 
 // Close ends the children, also in the midst of calls, and removes the copy of the model.
 func (m *model) Close() error {

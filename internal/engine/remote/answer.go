@@ -48,23 +48,11 @@ func (c *contract) read(body []byte, rows int) ([]tensor.Tensor, error) {
 		if err := t.Check(); err != nil {
 			return nil, fmt.Errorf("the output %q: %w", clip(spec.Name), err)
 		}
-		if t.Type.String() != spec.Datatype || !fits(t.Shape, spec.Shape) || t.Shape[0] != rows {
+		if t.Type.String() != spec.Datatype || !spec.Fits(t.Shape) || t.Shape[0] != rows {
 			return nil, fmt.Errorf("the output %q is %s %v; the contract says %s %v for %d rows", clip(spec.Name), t.Type, t.Shape, spec.Datatype, spec.Shape, rows)
 		}
 	}
 	return out, nil
-}
-
-func fits(shape, want []int) bool {
-	if len(shape) != len(want) {
-		return false
-	}
-	for i, d := range want {
-		if d >= 0 && shape[i] != d {
-			return false
-		}
-	}
-	return true
 }
 
 // collect follows a pointer and makes a tensor of what it finds.

@@ -397,9 +397,5 @@ func nested(t *tensor.Tensor, shape []int, next *int) any {
 	return out
 }
 
-func clip(s string) string {
-	if len(s) > 120 {
-		return s[:117] + "..."
-	}
-	return s
-}
+// clip shortens what others wrote for a message.
+func clip(s string) string { return problem.Clip(s, 120) }

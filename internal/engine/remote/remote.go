@@ -271,7 +271,7 @@ func (m *model) bind(in []tensor.Tensor) ([]*tensor.Tensor, int, error) {
 		if t.Type.String() != spec.Datatype {
 			return nil, 0, problem.New(problem.Invalid, "The input %q is %s; the model takes %s.", clip(spec.Name), t.Type, spec.Datatype).At("inputs")
 		}
-		if !fits(t.Shape, spec.Shape) || t.Shape[0] != in[0].Rows() {
+		if !spec.Fits(t.Shape) || t.Shape[0] != in[0].Rows() {
 			return nil, 0, problem.New(problem.Invalid, "The input %q has shape %v; the model takes %v with the same rows everywhere.", clip(spec.Name), t.Shape, spec.Shape).At("inputs")
 		}
 		bound = append(bound, t)

@@ -289,12 +289,8 @@ func vector(value string) ([]float64, error) {
 	return out, nil
 }
 
-func short(s string) string {
-	if len(s) > 40 {
-		return s[:37] + "..."
-	}
-	return s
-}
+// short shortens what others wrote for a message.
+func short(s string) string { return problem.Clip(s, 40) }
 
 func unsupported(format string, a ...any) error {
 	return problem.New(problem.Unsupported, "This engine cannot run the model: "+format+".", a...)
