@@ -286,6 +286,11 @@ func (c *Client) once(ctx context.Context, method, p string, body []byte, out an
 	if err != nil {
 		return err
 	}
+	return c.answer(req, out)
+}
+
+// answer sends req and reads the answer into out.
+func (c *Client) answer(req *http.Request, out any) error {
 	resp, err := c.send(req)
 	if err != nil {
 		return err
@@ -328,12 +333,7 @@ func (c *Client) Upload(ctx context.Context, method, p, contentType string, body
 	if err != nil {
 		return err
 	}
-	resp, err := c.send(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	return decode(resp, out)
+	return c.answer(req, out)
 }
 
 // Download copies what is at p to w.

@@ -200,17 +200,7 @@ func (c *cli) tokenCmd() *cobra.Command {
 	create.Flags().StringVar(&user, "user", "", "account that the token is for (default: you)")
 	create.Flags().IntVar(&days, "days", 90, "days until it expires, 0 for never")
 	remove := verb("delete ID", "Revoke a token", "keelson token delete 06gz\nkeelson token delete 06gz --yes\nkeelson token delete 06gz --json --yes", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
-		if err := c.confirm("Revoke token " + args[0] + "?"); err != nil {
-			return err
-		}
-		cl, err := c.dial()
-		if err != nil {
-			return err
-		}
-		if err := cl.Call(cmd.Context(), http.MethodDelete, "/api/v1/tokens/"+escape(args[0]), nil, nil); err != nil {
-			return err
-		}
-		return c.show(map[string]any{"id": args[0], "revoked": true}, columns("id", "revoked"), "id")
+		return c.remove(cmd.Context(), "Revoke token "+args[0]+"?", "/api/v1/tokens/"+escape(args[0]), args[0], "revoked")
 	})
 	return c.noun("token", "Tokens that programs sign in with", []string{"tokens"}, c.listCommand("token", "List your tokens", "/api/v1/tokens", cols, "id"), create, remove)
 }

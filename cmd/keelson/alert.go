@@ -173,17 +173,7 @@ func (c *cli) routeCmd() *cobra.Command {
 		return nil
 	})
 	remove := verb("delete ID", "Delete a route and its log", "keelson alert route delete ops\nkeelson alert route delete ops --yes\nkeelson alert route delete ops --json --yes", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
-		if err := c.confirm("Delete route " + args[0] + "?"); err != nil {
-			return err
-		}
-		cl, err := c.dial()
-		if err != nil {
-			return err
-		}
-		if err := cl.Call(cmd.Context(), http.MethodDelete, path(args[0]), nil, nil); err != nil {
-			return err
-		}
-		return c.show(map[string]any{"id": args[0], "deleted": true}, columns("id", "deleted"), "id")
+		return c.remove(cmd.Context(), "Delete route "+args[0]+"?", path(args[0]), args[0], "deleted")
 	})
 	deliveries := verb("deliveries ID", "What was sent, newest first", "keelson alert route deliveries ops\nkeelson alert route deliveries ops --json\nkeelson alert route deliveries ops --limit 0", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
 		return c.printList(cmd.Context(), path(args[0])+"/deliveries", nil, columns("id", "event", "about", "state", "attempts", "last_at", "next_at", "error"), "id")

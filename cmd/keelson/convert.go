@@ -23,11 +23,7 @@ func (c *cli) versionConvert() *cobra.Command {
 			if w.To == "" {
 				return usage("Name the form: --to native, onnx, float16 or int8.")
 			}
-			cl, err := c.dial()
-			if err != nil {
-				return err
-			}
-			model, version, err := oneVersion(cmd.Context(), cl, args[0])
+			cl, model, version, err := c.oneVersion(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -154,11 +154,7 @@ func (c *cli) propose(ctx context.Context, kind, target, environment, reason str
 	if reason == "" {
 		return usage("Say why: --reason TEXT. The approvers read it.")
 	}
-	cl, err := c.dial()
-	if err != nil {
-		return err
-	}
-	model, version, err := oneVersion(ctx, cl, target)
+	cl, model, version, err := c.oneVersion(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -326,11 +322,7 @@ func (c *cli) approvalCmd() *cobra.Command {
 		if to == "" || reason == "" {
 			return usage("Say where to and why: --to prod --reason TEXT.")
 		}
-		cl, err := c.dial()
-		if err != nil {
-			return err
-		}
-		model, version, err := oneVersion(cmd.Context(), cl, args[0])
+		_, model, version, err := c.oneVersion(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}

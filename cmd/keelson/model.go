@@ -65,6 +65,15 @@ func oneVersion(ctx context.Context, cl *client.Client, s string) (string, int, 
 	return model, version, err
 }
 
+// oneVersion dials the server and finds the version that an argument names.
+func (c *cli) oneVersion(ctx context.Context, s string) (cl *client.Client, model string, version int, err error) {
+	if cl, err = c.dial(); err != nil {
+		return nil, "", 0, err
+	}
+	model, version, err = oneVersion(ctx, cl, s)
+	return cl, model, version, err
+}
+
 func (c *cli) modelCmd() *cobra.Command {
 	var meta client.NewVersion
 	var wait bool
@@ -128,11 +137,7 @@ func (c *cli) modelCmd() *cobra.Command {
 	retire.Flags().String("reason", "", "why")
 	retire.Flags().String("environment", "prod", "environment whose policy decides")
 	alias := verb("alias NAME/VERSION ALIAS", "Point an alias to a version", "keelson model alias churn/3 champion\nkeelson model alias churn/4 challenger\nkeelson model alias churn/4 champion --json", c.args(2, 2, "NAME/VERSION and ALIAS"), func(cmd *cobra.Command, args []string) error {
-		cl, err := c.dial()
-		if err != nil {
-			return err
-		}
-		model, version, err := oneVersion(cmd.Context(), cl, args[0])
+		_, model, version, err := c.oneVersion(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -233,11 +238,7 @@ func goldenError(g client.Golden) string {
 
 func (c *cli) versionCmd() *cobra.Command {
 	get := verb("get NAME[/VERSION|@ALIAS]", "Show a version", "keelson version get screening/1\nkeelson version get screening@champion --json\nkeelson version get screening -o yaml", c.args(1, 1, "NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
-		cl, err := c.dial()
-		if err != nil {
-			return err
-		}
-		model, version, err := oneVersion(cmd.Context(), cl, args[0])
+		_, model, version, err := c.oneVersion(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -259,11 +260,7 @@ func (c *cli) versionCmd() *cobra.Command {
 	})
 	pull.Aliases = []string{"download"}
 	evaluations := verb("evaluations NAME/VERSION", "List the evaluations of a version", "keelson version evaluations screening/1\nkeelson version evaluations screening/1 --json\nkeelson version evaluations screening@champion", c.args(1, 1, "NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
-		cl, err := c.dial()
-		if err != nil {
-			return err
-		}
-		model, version, err := oneVersion(cmd.Context(), cl, args[0])
+		_, model, version, err := c.oneVersion(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -273,11 +270,7 @@ func (c *cli) versionCmd() *cobra.Command {
 }
 
 func (c *cli) pullVersion(cmd *cobra.Command, object, to string) error {
-	cl, err := c.dial()
-	if err != nil {
-		return err
-	}
-	model, version, err := oneVersion(cmd.Context(), cl, object)
+	cl, model, version, err := c.oneVersion(cmd.Context(), object)
 	if err != nil {
 		return err
 	}
@@ -323,11 +316,7 @@ func (c *cli) evaluate() *cobra.Command {
 			return usage("The project has no suite %q; name one of those under evaluate with --suite.", suite)
 		}
 		s.Name = suite
-		cl, err := c.dial()
-		if err != nil {
-			return err
-		}
-		model, version, err := oneVersion(cmd.Context(), cl, args[0])
+		cl, model, version, err := c.oneVersion(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -259,6 +260,21 @@ func (c *cli) act(ctx context.Context, method, path string, in any, cols []colum
 		return err
 	}
 	return c.show(v, cols, key)
+}
+
+// remove asks, deletes what is at path and says so: done is what happened to it, deleted or revoked.
+func (c *cli) remove(ctx context.Context, question, path, id, done string) error {
+	if err := c.confirm(question); err != nil {
+		return err
+	}
+	cl, err := c.dial()
+	if err != nil {
+		return err
+	}
+	if err := cl.Call(ctx, http.MethodDelete, path, nil, nil); err != nil {
+		return err
+	}
+	return c.show(map[string]any{"id": id, done: true}, columns("id", done), "id")
 }
 
 // completions says where the names of a noun are listed.

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 	"unicode"
@@ -35,17 +34,7 @@ func (c *cli) traceCmd() *cobra.Command {
 	})
 	get.ValidArgsFunction = c.complete("trace", "id")
 	remove := verb("delete ID", "Delete a trace for good", "keelson trace delete tr-3f2a…\nkeelson trace delete tr-3f2a… --yes\nkeelson trace delete tr-3f2a… --json --yes", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
-		if err := c.confirm("Delete trace " + args[0] + "?"); err != nil {
-			return err
-		}
-		cl, err := c.dial()
-		if err != nil {
-			return err
-		}
-		if err := cl.Call(cmd.Context(), http.MethodDelete, base+"/"+escape(args[0]), nil, nil); err != nil {
-			return err
-		}
-		return c.show(map[string]any{"id": args[0], "deleted": true}, columns("id", "deleted"), "id")
+		return c.remove(cmd.Context(), "Delete trace "+args[0]+"?", base+"/"+escape(args[0]), args[0], "deleted")
 	})
 	return c.noun("trace", "Requests that applications told of, step by step", []string{"traces"},
 		c.listCommand("trace", "Search traces, the newest first", base, traceColumns, "id", "experiment=only of this experiment", "run=only of this run",

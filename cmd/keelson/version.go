@@ -88,11 +88,7 @@ func (c *cli) versionDiff() *cobra.Command {
 	cmd := verb("diff NAME/VERSION NAME/VERSION", "Compare two versions: files, signature, dependencies, parameters, metrics, tags",
 		"keelson version diff screening/1 2\nkeelson version diff screening@champion screening@challenger --all\nkeelson version diff screening/1 screening/2 --json --exit-code",
 		c.args(2, 2, "two versions"), func(cmd *cobra.Command, args []string) error {
-			cl, err := c.dial()
-			if err != nil {
-				return err
-			}
-			before, from, err := oneVersion(cmd.Context(), cl, args[0])
+			cl, before, from, err := c.oneVersion(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -32,17 +32,7 @@ func (c *cli) webhookCmd() *cobra.Command {
 		return c.act(cmd.Context(), http.MethodPost, base+"/"+escape(args[0])+"/test", nil, columns("success", "status", "answer", "error"), "success")
 	})
 	remove := verb("delete ID", "Delete a webhook and its log", "keelson webhook delete 06gz\nkeelson webhook delete 06gz --yes\nkeelson webhook delete 06gz --json --yes", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
-		if err := c.confirm("Delete webhook " + args[0] + "?"); err != nil {
-			return err
-		}
-		cl, err := c.dial()
-		if err != nil {
-			return err
-		}
-		if err := cl.Call(cmd.Context(), http.MethodDelete, base+"/"+escape(args[0]), nil, nil); err != nil {
-			return err
-		}
-		return c.show(map[string]any{"id": args[0], "deleted": true}, columns("id", "deleted"), "id")
+		return c.remove(cmd.Context(), "Delete webhook "+args[0]+"?", base+"/"+escape(args[0]), args[0], "deleted")
 	})
 	deliveries := verb("deliveries ID", "What was sent, newest first", "keelson webhook deliveries 06gz\nkeelson webhook deliveries 06gz --json\nkeelson webhook deliveries 06gz --limit 0", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
 		return c.printList(cmd.Context(), base+"/"+escape(args[0])+"/deliveries", nil, columns("id", "type", "state", "attempts", "status", "last_at", "next_at", "error"), "id")

@@ -348,23 +348,6 @@ func TestWithdrawing(t *testing.T) {
 	})
 }
 
-// tamper runs SQL as somebody with the database's password would.
-func (b *bench) tamper(t *testing.T, q string, args ...any) {
-	t.Helper()
-	if err := b.d.Write(context.Background(), func(tx db.Scope) error {
-		res, err := tx.Exec(q, args...)
-		if err != nil {
-			return err
-		}
-		if n, _ := res.RowsAffected(); n == 0 {
-			t.Fatalf("%s changed nothing", q)
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestSQLCannotApprove(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		for name, c := range map[string]struct {
@@ -372,33 +355,33 @@ func TestSQLCannotApprove(t *testing.T) {
 			says   string
 		}{
 			"a vote is inserted": {func(t *testing.T, b *bench, r Request) {
-				b.tamper(t, `INSERT INTO approval_act (workspace, request, seq, kind, actor, doc, seal)
+				dbtest.Tamper(t, b.d, `INSERT INTO approval_act (workspace, request, seq, kind, actor, doc, seal)
 					SELECT workspace, request, 2, kind, 'olga', REPLACE(REPLACE(doc, 'rita', 'olga'), 'risk-compliance', 'business-owner'), seal FROM approval_act WHERE request = $1`, r.ID)
 			}, "seal of act 2"},
 			"a vote of another request is copied": {func(t *testing.T, b *bench, r Request) {
 				o := b.open(t, Proposal{Kind: Retire, Model: "screening", Version: 1, Environment: "prod"})
 				b.vote(t, o.ID, risk)
 				b.vote(t, o.ID, owner)
-				b.tamper(t, `INSERT INTO approval_act (workspace, request, seq, kind, actor, doc, seal)
+				dbtest.Tamper(t, b.d, `INSERT INTO approval_act (workspace, request, seq, kind, actor, doc, seal)
 					SELECT workspace, $1, seq, kind, actor, doc, seal FROM approval_act WHERE request = $2 AND seq = 2`, r.ID, o.ID)
 			}, "act 2 does not follow"},
 			"the votes needed are lowered": {func(t *testing.T, b *bench, r Request) {
-				b.tamper(t, `UPDATE approval SET doc = REPLACE(doc, '"count":2', '"count":1') WHERE id = $1`, r.ID)
+				dbtest.Tamper(t, b.d, `UPDATE approval SET doc = REPLACE(doc, '"count":2', '"count":1') WHERE id = $1`, r.ID)
 			}, "request's seal"},
 			"the version is exchanged": {func(t *testing.T, b *bench, r Request) {
-				b.tamper(t, `UPDATE approval SET version = 1, doc = REPLACE(doc, '"version":2', '"version":1') WHERE id = $1`, r.ID)
+				dbtest.Tamper(t, b.d, `UPDATE approval SET version = 1, doc = REPLACE(doc, '"version":2', '"version":1') WHERE id = $1`, r.ID)
 			}, "request's seal"},
 			"only the column is changed": {func(t *testing.T, b *bench, r Request) {
-				b.tamper(t, `UPDATE approval SET environment = 'dev' WHERE id = $1`, r.ID)
+				dbtest.Tamper(t, b.d, `UPDATE approval SET environment = 'dev' WHERE id = $1`, r.ID)
 			}, "columns"},
 			"the author's name is taken out": {func(t *testing.T, b *bench, r Request) {
-				b.tamper(t, `UPDATE approval SET doc = REPLACE(doc, '"ada"', '"eve"') WHERE id = $1`, r.ID)
+				dbtest.Tamper(t, b.d, `UPDATE approval SET doc = REPLACE(doc, '"ada"', '"eve"') WHERE id = $1`, r.ID)
 			}, "request's seal"},
 			"a refusal is deleted": {func(t *testing.T, b *bench, r Request) {
 				if _, err := b.Vote(as(owner), r.ID, false, "no"); err != nil {
 					t.Fatal(err)
 				}
-				b.tamper(t, `DELETE FROM approval_act WHERE request = $1 AND actor = 'olga'`, r.ID)
+				dbtest.Tamper(t, b.d, `DELETE FROM approval_act WHERE request = $1 AND actor = 'olga'`, r.ID)
 			}, "1 acts are there, but 2"},
 			"a refusal is deleted and the head put back": {func(t *testing.T, b *bench, r Request) {
 				var doc, sig string
@@ -410,8 +393,8 @@ func TestSQLCannotApprove(t *testing.T) {
 				if _, err := b.Vote(as(owner), r.ID, false, "no"); err != nil {
 					t.Fatal(err)
 				}
-				b.tamper(t, `DELETE FROM approval_act WHERE request = $1 AND actor = 'olga'`, r.ID)
-				b.tamper(t, `UPDATE approval SET head = $2, head_seal = $3 WHERE id = $1`, r.ID, doc, sig)
+				dbtest.Tamper(t, b.d, `DELETE FROM approval_act WHERE request = $1 AND actor = 'olga'`, r.ID)
+				dbtest.Tamper(t, b.d, `UPDATE approval SET head = $2, head_seal = $3 WHERE id = $1`, r.ID, doc, sig)
 			}, "audit log knows of act 2"},
 		} {
 			t.Run(name, func(t *testing.T) {

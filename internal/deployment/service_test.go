@@ -159,22 +159,6 @@ func (b *bench) newest(t *testing.T, endpoint string) release.Document {
 	return release.Document{}
 }
 
-func (b *bench) tamper(t *testing.T, q string, args ...any) {
-	t.Helper()
-	if err := b.d.Write(context.Background(), func(tx db.Scope) error {
-		res, err := tx.Exec(q, args...)
-		if err != nil {
-			return err
-		}
-		if n, _ := res.RowsAffected(); n == 0 {
-			t.Fatalf("%s changed nothing", q)
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func (b *bench) incidents(t *testing.T, kind string) int {
 	t.Helper()
 	list, err := b.Incidents.List(context.Background(), "", "", "", 100)
@@ -565,33 +549,33 @@ func TestSQLMovesNoTraffic(t *testing.T) {
 			lost   bool
 		}{
 			"a share in the record is edited": {func(t *testing.T, b *bench) {
-				b.tamper(t, `UPDATE deployment SET doc = REPLACE(doc, '"share":10', '"share":99')`)
+				dbtest.Tamper(t, b.d, `UPDATE deployment SET doc = REPLACE(doc, '"share":10', '"share":99')`)
 			}, "rolling: 1@50 live, 2@50 canary <", false},
 			"the step in the record is edited": {func(t *testing.T, b *bench) {
-				b.tamper(t, `UPDATE deployment SET doc = REPLACE(doc, '"step":0', '"step":1')`)
+				dbtest.Tamper(t, b.d, `UPDATE deployment SET doc = REPLACE(doc, '"step":0', '"step":1')`)
 			}, "rolling: 1@50 live, 2@50 canary <", false},
-			"a column is edited":    {func(t *testing.T, b *bench) { b.tamper(t, `UPDATE deployment SET state = 'live'`) }, "rolling: 1@50 live, 2@50 canary <", false},
-			"the record is deleted": {func(t *testing.T, b *bench) { b.tamper(t, `DELETE FROM deployment`) }, "rolling: 1@50 live, 2@50 canary <", false},
+			"a column is edited":    {func(t *testing.T, b *bench) { dbtest.Tamper(t, b.d, `UPDATE deployment SET state = 'live'`) }, "rolling: 1@50 live, 2@50 canary <", false},
+			"the record is deleted": {func(t *testing.T, b *bench) { dbtest.Tamper(t, b.d, `DELETE FROM deployment`) }, "rolling: 1@50 live, 2@50 canary <", false},
 			"the newest envelope is edited": {func(t *testing.T, b *bench) {
-				b.tamper(t, `UPDATE release SET envelope = REPLACE(envelope, '"payload":"ey', '"payload":"eY') WHERE serial = 2`)
+				dbtest.Tamper(t, b.d, `UPDATE release SET envelope = REPLACE(envelope, '"payload":"ey', '"payload":"eY') WHERE serial = 2`)
 			}, "rolling: 1@50 live, 2@50 canary <", false},
 			"the newest envelope is replaced by an older one": {func(t *testing.T, b *bench) {
-				b.tamper(t, `UPDATE release SET envelope = (SELECT envelope FROM release WHERE serial = 1) WHERE serial = 2`)
+				dbtest.Tamper(t, b.d, `UPDATE release SET envelope = (SELECT envelope FROM release WHERE serial = 1) WHERE serial = 2`)
 			}, "rolling: 1@50 live, 2@50 canary <", false},
 			"an older envelope is put on top": {func(t *testing.T, b *bench) {
-				b.tamper(t, `INSERT INTO release SELECT workspace, endpoint, 3, envelope, issued_at FROM release WHERE serial = 1`)
+				dbtest.Tamper(t, b.d, `INSERT INTO release SELECT workspace, endpoint, 3, envelope, issued_at FROM release WHERE serial = 1`)
 			}, "rolling: 1@50 live, 2@50 canary <", false},
 			"an older envelope is put far on top": {func(t *testing.T, b *bench) {
-				b.tamper(t, `INSERT INTO release SELECT workspace, endpoint, 9223372036854775806, envelope, issued_at FROM release WHERE serial = 1`)
+				dbtest.Tamper(t, b.d, `INSERT INTO release SELECT workspace, endpoint, 9223372036854775806, envelope, issued_at FROM release WHERE serial = 1`)
 			}, "rolling: 1@50 live, 2@50 canary <", false},
-			"the newest release is deleted": {func(t *testing.T, b *bench) { b.tamper(t, `DELETE FROM release WHERE serial = 2`) }, "rolling: 1@50 live, 2@50 canary <", false},
+			"the newest release is deleted": {func(t *testing.T, b *bench) { dbtest.Tamper(t, b.d, `DELETE FROM release WHERE serial = 2`) }, "rolling: 1@50 live, 2@50 canary <", false},
 			"record and release are put back together": {func(t *testing.T, b *bench) {
-				b.tamper(t, `DELETE FROM release WHERE serial = 2`)
-				b.tamper(t, `UPDATE deployment SET doc = '{}'`)
+				dbtest.Tamper(t, b.d, `DELETE FROM release WHERE serial = 2`)
+				dbtest.Tamper(t, b.d, `UPDATE deployment SET doc = '{}'`)
 			}, "live: 3@100 live <", true},
 			"nothing genuine is left": {func(t *testing.T, b *bench) {
-				b.tamper(t, `UPDATE release SET envelope = '{}'`)
-				b.tamper(t, `UPDATE deployment SET doc = '{}'`)
+				dbtest.Tamper(t, b.d, `UPDATE release SET envelope = '{}'`)
+				dbtest.Tamper(t, b.d, `UPDATE deployment SET doc = '{}'`)
 			}, "live: 3@100 live <", true},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -637,7 +621,7 @@ func TestATamperedApprovalIsNotExecuted(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		b := newBench(d)
 		id := b.approve(t, approval.Proposal{Version: 1})
-		b.tamper(t, `UPDATE approval SET doc = REPLACE(doc, '"version":1', '"version":2'), version = 2`)
+		dbtest.Tamper(t, b.d, `UPDATE approval SET doc = REPLACE(doc, '"version":1', '"version":2'), version = 2`)
 		if _, err := b.Execute(otto, id); problem.KindOf(err) != problem.Conflict {
 			t.Fatal(err)
 		}

@@ -224,20 +224,11 @@ func (s *Service) Search(ctx context.Context, experiments []string, q filter.Que
 				return !slices.ContainsFunc(x.Experiments, func(e string) bool { return slices.Contains(experiments, e) })
 			})
 		}
-		things := make([]filter.Thing, len(all))
-		for i, x := range all {
-			things[i] = filter.Thing{ID: x.ID, Text: map[string]string{"name": x.Name, "created_by": x.CreatedBy, "updated_by": x.UpdatedBy}, Tags: x.Tags,
+		out, next, err = filter.Pick(all, func(x Set) filter.Thing {
+			return filter.Thing{ID: x.ID, Text: map[string]string{"name": x.Name, "created_by": x.CreatedBy, "updated_by": x.UpdatedBy}, Tags: x.Tags,
 				Number: map[string]float64{"created_at": float64(x.CreatedAt.UnixMilli()), "updated_at": float64(x.UpdatedAt.UnixMilli())}}
-		}
-		picked, token, err := filter.Select(things, Grammar, q)
-		if err != nil {
-			return err
-		}
-		out, next = nil, token
-		for _, i := range picked {
-			out = append(out, all[i])
-		}
-		return nil
+		}, Grammar, q)
+		return err
 	})
 	return out, next, err
 }

@@ -137,6 +137,19 @@ type value struct {
 	Number float64 `json:"n,omitempty"`
 }
 
+// Pick gives those of all that Select finds on one page, each seen as of shows it.
+func Pick[T any](all []T, of func(T) Thing, g *Grammar, q Query) (page []T, next string, err error) {
+	things := make([]Thing, len(all))
+	for i, x := range all {
+		things[i] = of(x)
+	}
+	picked, next, err := Select(things, g, q)
+	for _, i := range picked {
+		page = append(page, all[i])
+	}
+	return page, next, err
+}
+
 // Select gives the places of the things on one page, in order, and the token of the next page ("" on the last).
 func Select(things []Thing, g *Grammar, q Query) (picked []int, next string, err error) {
 	clauses, err := Parse(q.Filter, g)

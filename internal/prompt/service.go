@@ -354,18 +354,12 @@ func (s *Service) Search(ctx context.Context, q filter.Query, marks map[string]s
 		if err != nil {
 			return err
 		}
-		things := make([]filter.Thing, len(all))
-		for i, p := range all {
-			things[i] = filter.Thing{ID: p.Name, Text: map[string]string{"name": p.Name}, Tags: merged(p.Tags, marks),
+		out, next, err = filter.Pick(all, func(p Prompt) filter.Thing {
+			return filter.Thing{ID: p.Name, Text: map[string]string{"name": p.Name}, Tags: merged(p.Tags, marks),
 				Number: map[string]float64{"created_at": float64(p.CreatedAt.UnixMilli()), "updated_at": float64(p.UpdatedAt.UnixMilli())}}
-		}
-		picked, token, err := filter.Select(things, filter.Models, q)
+		}, filter.Models, q)
 		if err != nil {
 			return err
-		}
-		out, next = nil, token
-		for _, i := range picked {
-			out = append(out, all[i])
 		}
 		return s.named(tx, out)
 	})
@@ -380,20 +374,11 @@ func (s *Service) SearchVersions(ctx context.Context, q filter.Query, marks map[
 		if err != nil {
 			return err
 		}
-		things := make([]filter.Thing, len(all))
-		for i, v := range all {
-			things[i] = filter.Thing{ID: v.object(), Text: map[string]string{"name": v.Prompt}, Tags: merged(v.Tags, marks),
+		out, next, err = filter.Pick(all, func(v Version) filter.Thing {
+			return filter.Thing{ID: v.object(), Text: map[string]string{"name": v.Prompt}, Tags: merged(v.Tags, marks),
 				Number: map[string]float64{"version": float64(v.Number), "created_at": float64(v.CreatedAt.UnixMilli()), "updated_at": float64(v.UpdatedAt.UnixMilli())}}
-		}
-		picked, token, err := filter.Select(things, filter.Versions, q)
-		if err != nil {
-			return err
-		}
-		out, next = nil, token
-		for _, i := range picked {
-			out = append(out, all[i])
-		}
-		return nil
+		}, filter.Versions, q)
+		return err
 	})
 	return out, next, err
 }

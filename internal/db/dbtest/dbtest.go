@@ -3,8 +3,10 @@
 package dbtest
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -125,4 +127,21 @@ func PostgreSQL(t testing.TB) *db.DB {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// Tamper runs SQL as somebody with the database's password would; it has to change something.
+func Tamper(t testing.TB, d *db.DB, q string, args ...any) {
+	t.Helper()
+	if err := d.Write(context.Background(), func(tx db.Scope) error {
+		res, err := tx.Exec(q, args...)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); n == 0 {
+			return fmt.Errorf("%s changed nothing: %w", q, cmp.Or(err, db.ErrNoRows))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
