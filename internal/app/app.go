@@ -162,11 +162,11 @@ func (a *App) kitRoutes() {
 	}))
 	a.API.Handle("GET", "/readyz", access.Public, rest.REST, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !a.ready.Load() {
-			rest.WriteProblem(w, r, problem.New(problem.Unavailable, "The server is starting or stopping."))
+			rest.WriteProblem(w, r, problem.New(problem.Unavailable, "The server is starting or stopping; try again in a few seconds."))
 			return
 		}
 		if err := a.DB.Ping(r.Context()); err != nil {
-			rest.WriteProblem(w, r, problem.New(problem.Unavailable, "The database does not answer.").Because(err))
+			rest.WriteProblem(w, r, problem.New(problem.Unavailable, "The database does not answer; the server's log says why.").Because(err))
 			return
 		}
 		fmt.Fprintln(w, "ready")

@@ -115,7 +115,7 @@ func (h *history) stream(w http.ResponseWriter, r *http.Request) error {
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		n, err := strconv.ParseInt(last, 10, 64)
 		if err != nil || n < 0 {
-			return problem.New(problem.Invalid, "Last-Event-ID %q is no number of an event.", last).At("Last-Event-ID")
+			return problem.New(problem.Invalid, "Last-Event-ID %q is no number of an event; leave it out to begin with what comes next.", last).At("Last-Event-ID")
 		}
 		since = n
 	}

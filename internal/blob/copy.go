@@ -41,7 +41,7 @@ func copyHashed(f *os.File, r io.Reader, sum hash.Hash) (size int64, err error) 
 	}
 	todo, free := make(chan piece, chunks), make(chan *[]byte, chunks)
 	done := make(chan struct{})
-	go func() {
+	go func() { // ends when todo is closed
 		defer close(done)
 		for p := range todo {
 			if sum != nil {

@@ -177,7 +177,7 @@ func (s *Service) LiveVersion(ctx context.Context, model, environment string) (v
 	return version, err
 }
 
-// ModelOf gives the model of an endpoint, empty when there is none; incidents ask.
+// ModelOf gives the model of an endpoint, empty when there is none or it cannot be read; incidents ask, and do without.
 func (s *Service) ModelOf(ctx context.Context, endpoint string) (model string) {
 	_ = s.DB.Read(ctx, func(tx db.Scope) error {
 		f, _, err := s.store().get(tx, endpoint)

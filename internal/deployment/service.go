@@ -139,7 +139,7 @@ func (s *Service) Execute(ctx context.Context, ref string) (Result, error) {
 			f.Deployment = Deployment{ID: db.NewID(), Workspace: r.Workspace, Endpoint: r.Endpoint, Environment: r.Environment, Model: r.Model, Serial: f.Serial}
 		} else if !exists {
 			if r.Kind != approval.Deploy {
-				return "", problem.New(problem.Conflict, "Nothing is deployed at %s.", r.Endpoint)
+				return "", problem.New(problem.Conflict, "Nothing is deployed at %s; deploy a version first.", r.Endpoint)
 			}
 			f.Deployment = Deployment{ID: db.NewID(), Workspace: r.Workspace, Endpoint: r.Endpoint, Environment: r.Environment, Model: r.Model}
 		}

@@ -66,7 +66,7 @@ func (s *Service) Roll(ctx context.Context) error {
 		reason := fmt.Sprintf("Step %d held: %d rows in %s.", f.Rollout.Step+1, rows, s.now().Sub(f.Rollout.StepAt).Round(time.Second))
 		_, err = s.act(ctx, endpoint, "deployment.advanced", reason, false, func(_ db.Scope, f *found) (string, error) {
 			if f.Serial != serial {
-				return "", problem.New(problem.Conflict, "%s changed meanwhile.", endpoint)
+				return "", problem.New(problem.Conflict, "%s changed meanwhile; what it holds now decides.", endpoint)
 			}
 			err := f.advance(s.now())
 			return f.words(), err

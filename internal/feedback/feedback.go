@@ -108,7 +108,7 @@ func (i *Item) claim(by string, now time.Time) error {
 	case i.State == Labelled || i.State == Skipped:
 		return problem.New(problem.Conflict, "%s has settled this already.", i.SettledBy)
 	case i.State == Claimed && i.ClaimedBy != by:
-		return problem.New(problem.Conflict, "%s works on this until %s.", i.ClaimedBy, i.ClaimedUntil.Format("15:04 UTC"))
+		return problem.New(problem.Conflict, "%s works on this until %s; take the next one.", i.ClaimedBy, i.ClaimedUntil.Format("15:04 UTC"))
 	}
 	until := now.Add(ClaimTime)
 	i.State, i.ClaimedBy, i.ClaimedUntil = Claimed, by, &until

@@ -209,7 +209,7 @@ func eachLine(body io.Reader, flush func([]line) error) error {
 	for n := 1; ; n++ {
 		text, long, err := readLine(in)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return problem.New(problem.Invalid, "The file broke off in line %d.", n).Because(err)
+			return problem.New(problem.Invalid, "The file broke off in line %d; send it again, what arrived counts once.", n).Because(err)
 		}
 		if l := lineOf(n, text, long); l != nil {
 			lines = append(lines, *l)
@@ -258,7 +258,7 @@ func eachRow(t *dataset.Table, flush func([]line) error) error {
 	}
 	row, hasRow := t.Column("row")
 	if hasRow && !row.Numeric() {
-		return problem.New(problem.Invalid, "The column row holds no numbers.")
+		return problem.New(problem.Invalid, "The column row holds no numbers; it counts the rows of a prediction from 0.")
 	}
 	at, hasAt := t.Column("at")
 	if hasAt && at.Type != dataset.Time {

@@ -169,7 +169,7 @@ func (s *Service) Claim(ctx context.Context, id string) (Item, error) {
 func (s *Service) Release(ctx context.Context, id string) (Item, error) {
 	return s.change(ctx, id, "feedback.released", "", func(i *Item, by string) error {
 		if i.State != Claimed || i.ClaimedBy != by {
-			return problem.New(problem.Conflict, "You have not claimed this.")
+			return problem.New(problem.Conflict, "You have not claimed this, so there is nothing to give back.")
 		}
 		i.State, i.ClaimedBy, i.ClaimedUntil = Queued, "", nil
 		return nil
@@ -219,7 +219,7 @@ func (s *Service) change(ctx context.Context, id, action, typ string, do func(*I
 		if i.State == Claimed { // in one statement, against others who claim it now
 			mine, err := take(tx, &i, s.now())
 			if err == nil && !mine {
-				err = problem.New(problem.Conflict, "Somebody else was faster.")
+				err = problem.New(problem.Conflict, "Somebody else was faster; take the next one.")
 			}
 			return errors.Join(err, s.tell(tx, action, typ, &i))
 		}

@@ -44,7 +44,7 @@ func (s *Service) Routes(a *rest.API) {
 func (s *Service) postSession(w http.ResponseWriter, r *http.Request) error {
 	var in struct{ Name, Password, Link string }
 	if err := s.cross.Check(r); err != nil {
-		return problem.New(problem.Forbidden, "This request comes from another web page and was refused.").Suspect("foreign-origin").Because(err)
+		return foreign(err)
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&in); err != nil {
 		return problem.New(problem.Invalid, `Send {"name": …, "password": …} or {"link": …}.`)

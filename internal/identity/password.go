@@ -33,7 +33,7 @@ func (s *Service) SetPassword(ctx context.Context, current, password, session st
 	}
 	if a.password != "" && !checkHash(a.password, current) {
 		s.failedSignIn(me.Name, true)
-		return problem.New(problem.Forbidden, "The current password is wrong.").At("current")
+		return problem.New(problem.Forbidden, "The current password is wrong; type it again.").At("current")
 	}
 	hash := hashPassword(password)
 	return s.DB.Write(ctx, func(tx db.Scope) error {

@@ -82,12 +82,17 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
+// foreign refuses what a browser sends here for a page of somebody else.
+func foreign(cause error) error {
+	return problem.New(problem.Forbidden, "This request comes from another web page and was refused; open Keelson's own page and do it there.").Suspect("foreign-origin").Because(cause)
+}
+
 // Authenticate says who sent r: by token (bearer, or basic with the token as password) or by session cookie.
 func (s *Service) Authenticate(r *http.Request) (caller.Caller, error) {
 	if !s.Auth {
 		// No password stands between a web page of somebody else's and this server, so its requests are refused.
 		if err := s.cross.Check(r); err != nil {
-			return caller.Caller{}, problem.New(problem.Forbidden, "This request comes from another web page and was refused.").Suspect("foreign-origin").Because(err)
+			return caller.Caller{}, foreign(err)
 		}
 		if w := caller.Workspace(r.Context()); w != caller.DefaultWorkspace {
 			return caller.Caller{}, problem.New(problem.NotFound, "There is no workspace %q for you.", w)
@@ -102,7 +107,7 @@ func (s *Service) Authenticate(r *http.Request) (caller.Caller, error) {
 		return caller.Caller{}, nil
 	}
 	if err := s.cross.Check(r); err != nil {
-		return caller.Caller{}, problem.New(problem.Forbidden, "This request comes from another web page and was refused.").Suspect("foreign-origin").Because(err)
+		return caller.Caller{}, foreign(err)
 	}
 	ctx, err := s.sessions.Load(r.Context(), c.Value)
 	if err != nil {

@@ -18,7 +18,7 @@ var rank = map[string]int{Low: 0, Medium: 1, High: 2}
 // reopen takes back the end of an incident.
 func (i *Incident) reopen(reason string) error {
 	if i.State != Closed {
-		return problem.New(problem.Conflict, "Incident %s is not closed.", i.ID)
+		return problem.New(problem.Conflict, "Incident %s is not closed, so it need not be reopened.", i.ID)
 	}
 	if err := noted(reason); err != nil {
 		return err

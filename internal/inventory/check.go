@@ -336,7 +336,7 @@ func (s *Service) verify(ctx context.Context, v Version) error {
 	for _, file := range v.Files {
 		err := s.Blobs.Verify(ctx, file.Digest)
 		if k := problem.KindOf(err); err != nil && (k == problem.Conflict || k == problem.NotFound) {
-			return problem.New(problem.Conflict, "The bytes of %s in %s are not those that were registered.", file.Path, v.Ref()).Because(err)
+			return problem.New(problem.Conflict, "The bytes of %s in %s are not those that were registered; restore them from a backup or register a new version.", file.Path, v.Ref()).Because(err)
 		}
 		if err != nil {
 			return fmt.Errorf("verify %s: %w", file.Path, err)

@@ -320,7 +320,7 @@ func checkFiles(files []File) error {
 			return err
 		}
 		if paths[f.Path] {
-			return problem.New(problem.Invalid, "The file %q is there twice.", f.Path).At("files")
+			return problem.New(problem.Invalid, "The file %q is there twice; send each path once.", f.Path).At("files")
 		}
 		paths[f.Path] = true
 	}

@@ -339,7 +339,7 @@ func body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 		return nil, problem.New(problem.TooLarge, "The request is larger than %d bytes.", limit)
 	}
 	if err != nil {
-		return nil, problem.New(problem.Invalid, "The request broke off.").Because(err)
+		return nil, problem.New(problem.Invalid, "The request broke off; send it again.").Because(err)
 	}
 	if !utf8.Valid(b) || hasZero(b) {
 		return nil, problem.New(problem.Invalid, "The body holds a zero byte or bytes that are not UTF-8, which cannot be kept as text.")

@@ -238,7 +238,7 @@ func (m *API) remove(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if p.model != "" {
-		return problem.New(problem.Forbidden, "The files of %s/%d are registered and cannot be deleted.", p.model, p.version)
+		return problem.New(problem.Forbidden, "The files of %s/%d are registered and cannot be deleted one by one; delete the version.", p.model, p.version)
 	}
 	if err := m.Tracking.DeleteFiles(r.Context(), p.root, p.rest); err != nil {
 		return err

@@ -59,7 +59,7 @@ func spanBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, tooLarge
 	}
 	if err != nil {
-		return nil, problem.New(problem.Invalid, "The request broke off.").Because(err)
+		return nil, problem.New(problem.Invalid, "The request broke off; send it again.").Because(err)
 	}
 	var open io.Reader
 	encoding := strings.ToLower(r.Header.Get("Content-Encoding"))

@@ -435,7 +435,7 @@ func (s *Service) deliver(ctx context.Context, j job.Job) error {
 	}
 	var header http.Header
 	var took time.Duration
-	failed := error(problem.New(problem.Conflict, "The route is switched off."))
+	failed := error(problem.New(problem.Conflict, "The route is switched off; enable it to send again."))
 	off := !r.Enabled
 	if !off {
 		d.Status, took, header, failed = s.send(ctx, &r, d.ID, d.body.Event, &d.body.Message)

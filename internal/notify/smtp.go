@@ -142,12 +142,12 @@ func (m *Mail) post(ctx context.Context, calls *outbound.Client, password string
 	case errors.As(err, &answer):
 		return &refusal{answer.Code, answer.Code >= 500, fmt.Sprintf("The mail server answered %d: %s", answer.Code, problem.Clip(oneLine(answer.Msg), 300))}
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return problem.New(problem.Unavailable, "%s did not answer in time.", m.Host).Because(err)
+		return problem.New(problem.Unavailable, "%s did not answer in time; check the host, the port and what stands between.", m.Host).Because(err)
 	}
 	if _, ok := problem.As(err); ok {
 		return err
 	}
-	return problem.New(problem.Unavailable, "The talk with %s broke off.", m.Host).Because(err)
+	return problem.New(problem.Unavailable, "The talk with %s broke off; check the port and whether it wants TLS.", m.Host).Because(err)
 }
 
 func (m *Mail) talk(conn net.Conn, secure *tls.Config, name, password string, body []byte) error {
@@ -219,7 +219,7 @@ func (m *Mail) talk(conn net.Conn, secure *tls.Config, name, password string, bo
 func certified(err error) error {
 	var cert *tls.CertificateVerificationError
 	if errors.As(err, &cert) {
-		return problem.New(problem.Unavailable, "The certificate of the mail server is not valid.").Because(err)
+		return problem.New(problem.Unavailable, "The certificate of the mail server is not valid for its name; have it renewed, or name the server as the certificate does.").Because(err)
 	}
 	return err
 }

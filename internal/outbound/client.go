@@ -113,7 +113,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, call.Method, call.URL, bytes.NewReader(call.Body))
 	if err != nil {
-		return Answer{}, problem.New(problem.Invalid, "The address cannot be called.").At("url").Because(err)
+		return Answer{}, problem.New(problem.Invalid, "The address cannot be called; give https://HOST/PATH.").At("url").Because(err)
 	}
 	if call.Header != nil {
 		req.Header = call.Header.Clone()

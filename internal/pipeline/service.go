@@ -166,7 +166,7 @@ func (s *Service) Save(ctx context.Context, name string, definition []byte, arch
 			return Pipeline{}, err
 		}
 	} else if slices.ContainsFunc(d.Outlines(), func(o Outline) bool { return o.Kind == Command }) {
-		return Pipeline{}, problem.New(problem.Invalid, "Pipeline %s runs commands, but no source was sent with it.", name).At("source")
+		return Pipeline{}, problem.New(problem.Invalid, "Pipeline %s runs commands, but no source was sent with it; send the project's folder as the part source, as keelson pipeline run does.", name).At("source")
 	}
 	p.Digest = digestOf([]byte(digestOf(definition) + "\n" + p.archive))
 	err = s.DB.Write(ctx, func(tx db.Scope) error {

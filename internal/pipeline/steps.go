@@ -462,7 +462,7 @@ func (a *attempt) importOutputs(ctx context.Context, out *done) error {
 			return problem.New(problem.Invalid, "It did not write %s, which outputs promises as data set %s.", file, name)
 		}
 		if err != nil {
-			return problem.New(problem.Invalid, "Output %s cannot be read.", file).Because(err)
+			return problem.New(problem.Invalid, "Output %s cannot be read; write a regular file inside the folder of the step.", file).Because(err)
 		}
 		format := "csv"
 		if strings.HasSuffix(file, ".parquet") {

@@ -237,7 +237,7 @@ func (p Policy) check() error {
 		case !nameForm.MatchString(r.ID):
 			return problem.New(problem.Invalid, "%q is no id of a rule; use lower-case letters, digits, - and _.", r.ID).At(at + ".id")
 		case seen[r.ID]:
-			return problem.New(problem.Invalid, "Two rules are called %s.", r.ID).At(at + ".id")
+			return problem.New(problem.Invalid, "Two rules are called %s; give each a name of its own.", r.ID).At(at + ".id")
 		case strings.TrimSpace(r.Require) == "":
 			return problem.New(problem.Invalid, "Rule %s requires nothing; give a CEL expression.", r.ID).At(at + ".require")
 		case strings.TrimSpace(r.Message) == "":

@@ -230,7 +230,7 @@ func unpack(ctx context.Context, wheel *os.File, w Wheel, to string) error {
 	}
 	z, err := zip.NewReader(wheel, st.Size())
 	if err != nil {
-		return problem.New(problem.Invalid, "The file %s is no zip file.", w.File).Because(err)
+		return problem.New(problem.Invalid, "The file %s is no zip file; give the wheel as it was downloaded.", w.File).Because(err)
 	}
 	for i, name := range append([]string{w.Library}, w.Texts...) {
 		limit, mode := int64(4<<20), os.FileMode(0o644)
@@ -252,11 +252,11 @@ func extract(ctx context.Context, z *zip.Reader, name, to string, limit int64, m
 		}
 	}
 	if found == nil {
-		return problem.New(problem.Invalid, "The wheel does not hold %s.", name)
+		return problem.New(problem.Invalid, "The wheel does not hold %s; give the one that keelson runtime list names.", name)
 	}
 	r, err := found.Open()
 	if err != nil {
-		return problem.New(problem.Invalid, "%s in the wheel cannot be read.", name).Because(err)
+		return problem.New(problem.Invalid, "%s in the wheel cannot be read; download it again.", name).Because(err)
 	}
 	defer r.Close()
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)

@@ -373,7 +373,7 @@ func (s *Service) failed(ctx context.Context, err error, e *endpoint, chosen *sl
 	case errors.As(err, &p):
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
-		return problem.New(problem.Unavailable, "Version %d of %s did not answer within the time that its release or the caller allows.", chosen.Version, e.doc.Endpoint).Because(err)
+		return problem.New(problem.Unavailable, "Version %d of %s did not answer within the time that its release or the caller allows; send fewer rows, or allow more time.", chosen.Version, e.doc.Endpoint).Because(err)
 	case errors.Is(err, context.Canceled):
 		return err
 	}

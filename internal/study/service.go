@@ -173,8 +173,7 @@ func (s *Service) make(ctx context.Context, model string, version int, nightly b
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		ctx = end
-		_ = done("", Failed, why, nil)
-		return fmt.Errorf("study %s/%d: %w", model, version, err)
+		return errors.Join(fmt.Errorf("study %s/%d: %w", model, version, err), done("", Failed, why, nil))
 	}
 	return done(digest, Ready, "", made)
 }

@@ -124,7 +124,7 @@ func (s *Service) deliver(ctx context.Context, j job.Job) error {
 	return s.settle(ctx, w, d, answer, failed)
 }
 
-var errDisabled = problem.New(problem.Conflict, "The webhook is disabled.")
+var errDisabled = problem.New(problem.Conflict, "The webhook is disabled; enable it to send again.")
 
 // settle writes down what came of an attempt and says when the next is.
 func (s *Service) settle(ctx context.Context, w Webhook, d Delivery, answer outbound.Answer, failed error) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"keelson/internal/audit"
@@ -55,7 +56,11 @@ func (s *Service) format(name string) (Format, error) {
 			return f, nil
 		}
 	}
-	return nil, problem.New(problem.Invalid, "The format %q is not known.", problem.Clip(name, 40)).At("format")
+	known := make([]string, len(s.Formats))
+	for i, f := range s.Formats {
+		known[i] = f.Name()
+	}
+	return nil, problem.New(problem.Invalid, "The format %q is not known; use %s.", problem.Clip(name, 40), strings.Join(known, " or ")).At("format")
 }
 
 // address refuses an address that would never be called, and keeps that somebody tried.

@@ -243,7 +243,7 @@ func TestAnswersThatAreNoSuccess(t *testing.T) {
 			t.Errorf("gone: %+v %v", got, err)
 		}
 		w.attempt(w.log(h.ID)[1].ID, 2) // of the first one: the webhook is disabled now
-		if d := w.log(h.ID)[1]; d.State != Failed || d.Error != "The webhook is disabled." || len(w.got) != 2 {
+		if d := w.log(h.ID)[1]; d.State != Failed || d.Error != errDisabled.Detail || len(w.got) != 2 {
 			t.Errorf("%+v, %d calls", d, len(w.got))
 		}
 		w.hear("e3", "a.b")

@@ -295,7 +295,7 @@ func (h *host) begin(ctx context.Context) (*process, about, error) {
 	if err != nil {
 		return nil, a, errors.Join(fmt.Errorf("start the model's process: %w", err), calls.Close(), answers.Close())
 	}
-	go p.listen(answers)
+	go p.listen(answers) // ends with the process, which holds the other end
 	m, err := p.call(ctx, msgOpen, asJSON(order{Library: h.library, Threads: h.e.threads(), Memory: h.e.Memory, Size: h.size}), func() {})
 	if err == nil {
 		if err = json.Unmarshal(m.body, &a); err == nil && (m.what != msgReady || len(a.Inputs) == 0 || len(a.Outputs) == 0) {
