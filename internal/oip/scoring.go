@@ -325,9 +325,12 @@ func (f *frame) tensors(sig engine.Signature, limits tensor.Limits) ([]tensor.Te
 	if f.Columns == nil && len(f.Data[0]) != len(sig.Inputs) {
 		return nil, invalid("Each row has %d values; the model takes %d, one per input.", len(f.Data[0]), len(sig.Inputs))
 	}
-	for _, c := range f.Columns {
-		if !slices.ContainsFunc(sig.Inputs, func(s engine.Spec) bool { return s.Name == c }) {
-			return nil, invalid("The model has no input %q.", clip(c)).At(clip(c))
+	// Columns that the model does not know are left out, as MLflow does, unless one may be an optional input misspelt.
+	if f.Columns != nil && slices.ContainsFunc(sig.Inputs, func(s engine.Spec) bool { return s.Optional && !slices.Contains(f.Columns, s.Name) }) {
+		for _, c := range f.Columns {
+			if !slices.ContainsFunc(sig.Inputs, func(s engine.Spec) bool { return s.Name == c }) {
+				return nil, invalid("The model has no input %q.", clip(c)).At(clip(c))
+			}
 		}
 	}
 	var list []tensor.Tensor
@@ -465,8 +468,12 @@ func appendCell(t *tensor.Tensor, v any) bool {
 		t.S = append(t.S, text)
 		return isText
 	}
-	if isText {
-		return false
+	if isText { // a number in quotes is taken for a fraction, as MLflow takes it
+		f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if t.Type != tensor.FP32 && t.Type != tensor.FP64 || err != nil || math.IsInf(f, 0) || strings.ContainsAny(text, "xX_") {
+			return false
+		}
+		number = f
 	}
 	switch t.Type {
 	case tensor.FP16, tensor.BF16, tensor.FP32:

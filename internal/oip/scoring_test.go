@@ -178,6 +178,29 @@ func TestColumnsOfAMatrixWithoutNamesAreCalledByTheirPlaces(t *testing.T) {
 	}
 }
 
+func TestColumnsThatTheModelDoesNotKnowAreLeftOut(t *testing.T) {
+	sig := engine.Signature{Inputs: []engine.Spec{{Name: "age", Datatype: "FP64", Shape: []int{-1}}, {Name: "city", Datatype: "BYTES", Shape: []int{-1}, Optional: true}}}
+	for _, c := range []struct{ name, csv, want string }{
+		{"beside all inputs", "shoe,age,city\n44,30,Ulm\n", ""},
+		{"not where an optional input may be misspelt", "age,citi\n30,Ulm\n", `no input "citi"`},
+		{"not instead of an input", "aeg,city\n30,Ulm\n", `column "age" is missing`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := csvRows([]byte(c.csv), tensor.DefaultLimits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := f.tensors(sig, tensor.DefaultLimits)
+			if c.want == "" && (err != nil || len(list) != 2 || list[0].F64[0] != 30 || list[1].S[0] != "Ulm") {
+				t.Errorf("%v, %v", list, err)
+			}
+			if c.want != "" && (problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
 func TestScoringReadsWhatPythonWrites(t *testing.T) {
 	h := start(t)
 	ask := func(t *testing.T, model, body string) string {
@@ -194,6 +217,7 @@ func TestScoringReadsWhatPythonWrites(t *testing.T) {
 		{"records of a model without names keep the order of the first", "classes", `{"dataframe_records":[{"z":6,"y":5,"a":4,"d":3,"c":2,"b":1},{"a":4,"b":1,"c":2,"d":3,"y":5,"z":6}]}`, `{"instances":[[6,5,4,3,2,1],[6,5,4,3,2,1]]}`},
 		{"so do instances", "classes", `{"params":{"x":{"a":[1]}},"instances":[{"f9":6,"f10":5,"f11":4,"d":3,"c":2,"b":1}]}`, `{"instances":[[6,5,4,3,2,1]]}`},
 		{"and inputs", "classes", `{"inputs":{"z":[6],"y":[5],"a":[4],"d":[3],"c":[2],"b":[1]}}`, `{"instances":[[6,5,4,3,2,1]]}`},
+		{"a number in quotes is a number", "classes", `{"inputs":[["6"," 5",4,3,2,"1.0"]]}`, `{"inputs":[[6,5,4,3,2,1]]}`},
 		{"text with the words stays", "rules", `{"dataframe_records":[{"score":0.95,"age":30,"ward":"NaN \" Infinity"}]}`, `{"dataframe_records":[{"score":0.95,"age":30,"ward":"onco"}]}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -203,6 +227,10 @@ func TestScoringReadsWhatPythonWrites(t *testing.T) {
 		})
 	}
 	for body, want := range map[string]string{
+		`{"dataframe_split":{"columns":["a"],"data":[]}}`:      "no rows",
+		`{"inputs":[["0x1p3",1,1,1,1,1]]}`:                     "not of the datatype FP32",
+		`{"inputs":[["nine",1,1,1,1,1]]}`:                      "not of the datatype FP32",
+		`{"inputs":[["Infinity",1,1,1,1,1]]}`:                  "not of the datatype FP32",
 		`{"inputs":[[Infinity,1,1,1,1,1]]}`:                    "infinity",
 		`{"inputs":[[-Infinity,1,1,1,1,1]]}`:                   "infinity",
 		`{"inputs":[[1e999,1,1,1,1,1]]}`:                       "not of the datatype FP32",
