@@ -2,7 +2,7 @@ import type { MonitorState, Window } from "../../api/types";
 import { m } from "../../messages";
 import { Chip, Panel, Time } from "../../ui/Bits";
 import { DataTable, type Column } from "../../ui/DataTable";
-import { count, number } from "../../ui/format";
+import { count } from "../../ui/format";
 
 const w = m.measures;
 
@@ -10,6 +10,9 @@ const w = m.measures;
 interface Line { name: string; unit?: string; value: number | null; min?: number; max?: number; from: string; at?: string | null; rows?: number; why?: string }
 
 type Check = NonNullable<Window["rules"]>[number];
+
+/** As many decimals as a reader takes in: none of thousands, two of ones, four below. */
+const number = (v: number) => new Intl.NumberFormat("en-US", { maximumFractionDigits: Math.abs(v) >= 1000 ? 0 : Math.abs(v) >= 1 ? 2 : 4 }).format(v);
 
 const within = (x: Line) => x.value !== null && !(x.min !== undefined && x.value < x.min) && !(x.max !== undefined && x.value > x.max);
 

@@ -1,3 +1,4 @@
+import { useEffect, useRef } from "react";
 import type { Window } from "../../api/types";
 import { m } from "../../messages";
 import { absolute, clockTime, count, fixed } from "../../ui/format";
@@ -13,11 +14,16 @@ const worst = (w: Window) => Math.max(0, ...(w.features ?? []).map((f) => f.psi 
 export function WindowsLine({ model, endpoint, windows, current, limit }: { model: string; endpoint: string; windows: Window[]; current: string; limit?: number }) {
   const [feature] = useParam("feature");
   const top = Math.max(0.5, ...windows.map(worst));
+  const strip = useRef<HTMLDivElement>(null);
+  useEffect(() => { // the window that is looked at, at first the newest, stands at the right end of a long line
+    const box = strip.current, at = box?.querySelector<HTMLElement>('[aria-current="true"]');
+    if (box && at) box.scrollLeft = at.offsetLeft - box.offsetLeft + at.offsetWidth + 8 - box.clientWidth;
+  }, [current, windows.length]);
   const oneDay = new Set(windows.map((w) => w.to.slice(0, 10))).size === 1;
   return (
     <>
       <p className="legend"><span><i style={{ background: "var(--k-c1)" }} />{m.monitor.within}</span><span><i style={{ background: "var(--k-c2)" }} /><span aria-hidden="true">▲ </span>{m.monitor.breach}</span><span>{m.monitor.heightHelp}</span>{limit !== undefined && <span><i className="limitkey" />{m.look.limitLine(fixed(limit, 2))}</span>}</p>
-      <div className="windows" tabIndex={0} role="region" aria-label={m.monitor.windowsRegion}>
+      <div className="windows" ref={strip} tabIndex={0} role="region" aria-label={m.monitor.windowsRegion}>
         {windows.map((w, i) => (
           <Go key={w.id} className="win" data-breach={w.breached} aria-current={w.id === current ? "true" : undefined} to={paths.monitoring(model, { endpoint, window: w.id, feature })}
             aria-label={m.monitor.windowLabel(i + 1, w.breached, fixed(worst(w)), count(w.rows), absolute(w.to))} title={m.monitor.windowLabel(i + 1, w.breached, fixed(worst(w)), count(w.rows), absolute(w.to))}>
