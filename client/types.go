@@ -315,15 +315,16 @@ type Rollout struct {
 // Limits protect a model from its callers and callers from one another, in each serving process; 0 leaves the server's
 // own.
 type Limits struct {
-	MaxRows       int64   `json:"max_rows,omitempty"`       // in one call
-	MaxBytes      int64   `json:"max_bytes,omitempty"`      // of one call's body
-	TimeoutMS     int64   `json:"timeout_ms,omitempty"`     // until a call is given up
-	MaxConcurrent int64   `json:"max_concurrent,omitempty"` // calls computed at once
-	MaxQueue      int64   `json:"max_queue,omitempty"`      // calls that may wait
-	CallerRate    float64 `json:"caller_rate,omitempty"`    // calls per second of one caller
-	CallerQuota   int64   `json:"caller_quota,omitempty"`   // calls per day (UTC) of one caller
-	Unlogged      float64 `json:"unlogged,omitempty"`       // percent of answered calls that are not logged
-	BatchRows     int64   `json:"batch_rows,omitempty"`     // rows up to which waiting calls are computed together
+	MaxRows           int64   `json:"max_rows,omitempty"`           // in one call
+	MaxBytes          int64   `json:"max_bytes,omitempty"`          // of one call's body
+	TimeoutMS         int64   `json:"timeout_ms,omitempty"`         // until a call is given up
+	MaxConcurrent     int64   `json:"max_concurrent,omitempty"`     // calls computed at once
+	MaxQueue          int64   `json:"max_queue,omitempty"`          // calls that may wait
+	CallerRate        float64 `json:"caller_rate,omitempty"`        // calls per second of one caller
+	CallerQuota       int64   `json:"caller_quota,omitempty"`       // calls per day (UTC) of one caller
+	Unlogged          float64 `json:"unlogged,omitempty"`           // percent of answered calls that are not logged
+	BatchRows         int64   `json:"batch_rows,omitempty"`         // rows up to which waiting calls are computed together
+	ForbiddenPurposes string  `json:"forbidden_purposes,omitempty"` // separated by commas
 }
 
 // Increment is one step of a rollout.

@@ -19,7 +19,7 @@ type terms struct {
 }
 
 func (t *terms) flags(f *pflag.FlagSet) {
-	f.StringArrayVar(&t.limits, "limit", nil, "NAME=NUMBER: "+strings.Join(limitNames(), ", "))
+	f.StringArrayVar(&t.limits, "limit", nil, "NAME=NUMBER, or forbidden_purposes=TEXT,…: "+strings.Join(limitNames(), ", "))
 	f.StringArrayVar(&t.redact, "redact", nil, "input column that the prediction log leaves out, or hash:COLUMN")
 	f.StringVar(&t.durability, "durability", "", "of the prediction log: group, sync or async")
 }
@@ -59,6 +59,13 @@ func (t *terms) over(plan *client.Rollout) (*client.Rollout, error) {
 			name, value, ok := strings.Cut(l, "=")
 			if !ok || !slices.Contains(limitNames(), name) {
 				return nil, usage("--limit %q is not NAME=NUMBER with one of the names %s.", l, strings.Join(limitNames(), ", "))
+			}
+			if name == "forbidden_purposes" { // the only text among them
+				text, err := json.Marshal(value)
+				if err != nil {
+					return nil, err
+				}
+				value = string(text)
 			}
 			d := json.NewDecoder(bytes.NewReader([]byte(`{"` + name + `":` + value + `}`)))
 			d.DisallowUnknownFields()

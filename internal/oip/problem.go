@@ -10,6 +10,7 @@ import (
 
 	"keelson/internal/caller"
 	"keelson/internal/problem"
+	"keelson/internal/rest"
 	"keelson/internal/tensor"
 )
 
@@ -36,7 +37,10 @@ func worded(err error) (status int, text string) {
 }
 
 // WriteError writes err in the protocol's shape, {"error": "…"}.
-func WriteError(w http.ResponseWriter, _ *http.Request, err error) {
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	if r != nil {
+		rest.Note(r.Context(), err)
+	}
 	status, text := worded(err)
 	p, ok := problem.As(err)
 	header := w.Header()

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"strings"
 	"time"
 
 	"keelson/internal/problem"
@@ -91,6 +92,22 @@ type Limits struct {
 	Unlogged float64 `json:"unlogged,omitempty" yaml:"unlogged" doc:"percent of the answered calls that the prediction log leaves out"`
 	// BatchRows joins calls that wait for a busy model into one of at most so many rows; 0 never joins.
 	BatchRows int64 `json:"batch_rows,omitempty" yaml:"batch_rows" doc:"rows up to which waiting calls are computed together"`
+	// ForbiddenPurposes are separated by commas; a text and no list, so that limits stay comparable.
+	ForbiddenPurposes string `json:"forbidden_purposes,omitempty" yaml:"forbidden_purposes" doc:"purposes, separated by commas, for which it must not be asked; such a call is refused"`
+}
+
+// Forbids reports whether calls for a purpose are refused: one that is listed, whatever its case and the blanks around it.
+func (l Limits) Forbids(purpose string) bool {
+	purpose = strings.TrimSpace(purpose)
+	if purpose == "" || l.ForbiddenPurposes == "" {
+		return false
+	}
+	for one := range strings.SplitSeq(l.ForbiddenPurposes, ",") {
+		if strings.EqualFold(strings.TrimSpace(one), purpose) {
+			return true
+		}
+	}
+	return false
 }
 
 // Check fails with problem.Invalid at the field that is out of its range.
@@ -106,6 +123,9 @@ func (l Limits) Check() error {
 		if v > 1_000_000 {
 			return bad("limits."+field, "The limit %s is %d; a million is the most.", field, v)
 		}
+	}
+	if len(l.ForbiddenPurposes) > 2000 {
+		return bad("limits.forbidden_purposes", "The forbidden purposes are longer than 2,000 bytes.")
 	}
 	if l.Unlogged < 0 || l.Unlogged > 100 || math.IsNaN(l.Unlogged) {
 		return bad("limits.unlogged", "The share of calls that are not logged is 0 to 100 percent, not %v.", l.Unlogged)
