@@ -110,8 +110,11 @@ func (s *Service) fileSegment(ctx context.Context, seg *segment) error {
 	if err != nil {
 		return err
 	}
-	groups := map[place][][]byte{}
+	groups := map[place]*[][]byte{}
 	var lost damage
+	var last place // that of the frame before, mostly the next one's too, and its bounds
+	var into *[][]byte
+	var from, to string
 	for len(b) > 0 {
 		payload, rest, err := nextFrame(b)
 		if errors.Is(err, errFrame) && lost.bytes == 0 { // the disk gives back something else than what was written
@@ -127,9 +130,16 @@ func (s *Service) fileSegment(ctx context.Context, seg *segment) error {
 		}
 		b = rest
 		id, workspace, endpoint := peek(payload)
-		at, _ := idTime(string(id))
-		p := place{string(workspace), string(endpoint), at.Truncate(time.Hour)}
-		groups[p] = append(groups[p], payload)
+		if into == nil || string(workspace) != last.workspace || string(endpoint) != last.endpoint || string(id) < from || string(id) >= to {
+			at, _ := idTime(string(id))
+			last = place{string(workspace), string(endpoint), at.Truncate(time.Hour)}
+			from, to = floorID(last.hour), floorID(last.hour.Add(time.Hour))
+			if into = groups[last]; into == nil {
+				into = new([][]byte)
+				groups[last] = into
+			}
+		}
+		*into = append(*into, payload)
 	}
 	places := make([]place, 0, len(groups))
 	for p := range groups {
@@ -179,7 +189,10 @@ func (f *file) cover(r *Record, first bool) {
 		f.To = r.At
 	}
 	f.DataRows += int64(r.Rows)
-	f.Models = addModel(f.Models, r.Model, r.Version)
+	if first || r.Model != f.model || r.Version != f.version {
+		f.model, f.version = r.Model, r.Version
+		f.Models = addModel(f.Models, r.Model, r.Version)
+	}
 }
 
 // isFiled tells whether a crash came between filing the segment and removing it, or another process took the segment over
@@ -197,11 +210,11 @@ func (s *Service) isFiled(ctx context.Context, places []place, segment string) (
 
 var errFiled = errors.New("the segment has been filed by another process")
 
-func (s *Service) fileGroups(ctx context.Context, seg *segment, places []place, groups map[place][][]byte) error {
+func (s *Service) fileGroups(ctx context.Context, seg *segment, places []place, groups map[place]*[][]byte) error {
 	files := make([]file, len(places))
 	uses := make([]map[useKey]useCount, len(places))
 	for i, p := range places {
-		payloads := groups[p]
+		payloads := *groups[p]
 		slices.SortStableFunc(payloads, func(a, b []byte) int { return bytes.Compare(a[1:1+idLen], b[1:1+idLen]) })
 		f := file{ID: db.NewID(), Endpoint: p.endpoint, Name: p.name(seg.id), Segment: seg.id, Predictions: int64(len(payloads)), Created: s.Now()}
 		uses[i] = map[useKey]useCount{}

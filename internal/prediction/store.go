@@ -20,6 +20,9 @@ type file struct {
 	Chunks                      []chunk
 	Models                      []string // "model/3" of every version in it; nil when its row does not say
 	Created                     time.Time
+
+	model   string // of the record covered last
+	version int
 }
 
 // useKey says who called which version on which day.
