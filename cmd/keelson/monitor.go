@@ -339,7 +339,7 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 func (c *cli) moduleCmd() *cobra.Command {
 	const base = "/api/v1/monitor-modules"
 	cols := columns("name", "number", "size", "digest", "created_by", "created_at")
-	put := verb("put NAME FILE", "Hand in a module: WebAssembly, or a Python file that defines metric(table)", "keelson monitor module put cost cost.wasm\nkeelson monitor module put cost cost.py\nkeelson monitor module put cost build/cost.wasm --json", c.args(2, 2, "NAME FILE"), func(cmd *cobra.Command, args []string) error {
+	put := verb("put NAME FILE", "Hand in a module of WebAssembly or Python", "keelson monitor module put cost cost.wasm\nkeelson monitor module put cost cost.py\nkeelson monitor module put cost build/cost.wasm --json", c.args(2, 2, "NAME FILE"), func(cmd *cobra.Command, args []string) error {
 		f, err := os.Open(args[1])
 		if err != nil {
 			return usage("The file cannot be read: %v", err)

@@ -65,6 +65,23 @@ await check("one alert per cause, which can be acknowledged, silenced and taken 
   await row.getByText("Open", { exact: false }).first().waitFor();
 });
 
+await check("the segments that were found are marked on the monitoring page, in the window they were found in", async () => {
+  const { page } = engineer;
+  const windows = (await get(engineer, "/monitors/screening/windows?limit=20")).items ?? [];
+  const at = windows.find((w) => w.found_drift?.length);
+  assert(at, "the demo's shift has no slice where it moved most");
+  await page.goto(`/models/screening/monitoring?window=${at.id}`);
+  await settled(page);
+  const table = page.getByRole("table", { name: "Segments of this window" });
+  for (const d of at.found_drift) {
+    const row = table.getByRole("row").filter({ hasText: d.segment });
+    await row.getByText(/found$/).waitFor();
+    assert((await row.textContent()).includes(d.feature), `${d.segment} does not say that ${d.feature} moved`);
+  }
+  await sound(page, "segments that were found");
+  await shot(page, "segments");
+});
+
 await check("a route is added, tested, switched off and deleted", async () => {
   const got = [];
   const receiver = createServer((req, res) => {
