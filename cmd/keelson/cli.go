@@ -358,6 +358,9 @@ var lists = map[string]string{
 // listFor is the command that lists what a sentence says is missing (There is no data set "x".), by the longest kind that
 // fits; else that which lists what cmd is about.
 func listFor(cmd *cobra.Command, why string) string {
+	if strings.HasPrefix(why, "Nothing is deployed at ") {
+		return "keelson deploy list"
+	}
 	what, ok := strings.CutPrefix(why, "There is no ")
 	best := ""
 	for kind := range lists {

@@ -55,7 +55,10 @@ func (v versions) Version(ctx context.Context, model string, number int) (approv
 		return approval.Version{}, err
 	}
 	if ver.State == inventory.Ready && !ver.Deployable { // ready to be read, not to be run
-		ver.State, ver.Reason = inventory.Failed, ver.NotDeployable
+		ver.State, ver.Reason = inventory.Failed, "("+strings.TrimSuffix(ver.NotDeployable, ".")+")"
+		if ver.Fault == inventory.FaultPreparing {
+			ver.State = inventory.Pending
+		}
 	}
 	out := approval.Version{
 		Model: policy.Model{Name: m.Name, Kind: m.Kind, Tier: int64(m.Tier), Owner: m.Owner, UseCase: m.UseCase, Accountable: m.Responsibilities.Accountable,
