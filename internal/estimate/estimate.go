@@ -120,9 +120,6 @@ func improves(order []int, scores, outcomes []float64, truth []bool) bool {
 			positives++
 		}
 	}
-	if separates(order, scores, truth, positives) {
-		return false
-	}
 	if n := len(truth); n <= drawn && positives > 1 && positives < n-1 {
 		return improvesDrawn(order, scores, outcomes, truth)
 	}

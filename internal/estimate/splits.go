@@ -126,23 +126,3 @@ func improvesDrawn(order []int, scores, outcomes []float64, truth []bool) bool {
 	}
 	return calibrationError(byValue(before), before, seen) > calibrationError(byValue(after), after, seen)
 }
-
-// separates tells whether the scores rank the outcomes all but perfectly (ROC AUC above 0.999): then hardly a score lies
-// where a calibration could be judged. order sorts the rows by their scores.
-func separates(order []int, scores []float64, truth []bool, positives int) bool {
-	negatives := float64(len(truth) - positives)
-	below, area := 0.0, 0.0
-	for k := 0; k < len(order); {
-		hits, misses := 0.0, 0.0
-		for first := scores[order[k]]; k < len(order) && scores[order[k]] == first; k++ {
-			if truth[order[k]] {
-				hits++
-			} else {
-				misses++
-			}
-		}
-		area += hits * (below + misses/2)
-		below += misses
-	}
-	return area > 0.999*float64(positives)*negatives
-}

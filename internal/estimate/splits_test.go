@@ -30,20 +30,3 @@ func TestRowsAreHeldOutAsScikitLearnDrawsThem(t *testing.T) {
 		})
 	}
 }
-
-func TestScoresThatSeparateTheOutcomesAreNotCalibrated(t *testing.T) {
-	n := 200
-	r := rows{make([]float64, n), make([]bool, n), make([]bool, n)}
-	for i := range n {
-		r.scores[i], r.truth[i] = float64(i)/1000, i >= n/2
-		r.predicted[i] = r.truth[i]
-	}
-	c, err := Fit(r.scores, r.predicted, r.truth)
-	if err != nil || c.Calibrated() {
-		t.Errorf("scores of ROC AUC 1 are calibrated: %v", err)
-	}
-	r.truth[0], r.truth[n-1] = true, false
-	if c, err = Fit(r.scores, r.predicted, r.truth); err != nil || !c.Calibrated() {
-		t.Errorf("scores far from the outcomes are not calibrated: %v", err)
-	}
-}
