@@ -138,37 +138,40 @@ func (b *bench) inTurns(calls ...func() (time.Duration, error)) ([][]float64, er
 
 func p(v []float64, share float64) float64 { return v[min(int(share*float64(len(v))), len(v)-1)] }
 
-// rate lets clients make n calls each at once and gives calls per second.
-func rate(clients, n int, call func() (time.Duration, error)) (float64, error) {
+// rate lets clients call without pause for as long as said and gives calls per second.
+func rate(clients int, long time.Duration, call func() (time.Duration, error)) (float64, error) {
 	var wg sync.WaitGroup
 	errs := make([]error, clients)
+	made := make([]int, clients)
 	began := time.Now()
 	for c := range clients {
 		wg.Go(func() {
-			for range n {
-				if _, err := call(); err != nil {
-					errs[c] = err
+			for time.Since(began) < long {
+				if _, errs[c] = call(); errs[c] != nil {
 					return
 				}
+				made[c]++
 			}
 		})
 	}
 	wg.Wait()
 	took := time.Since(began).Seconds()
-	for _, err := range errs {
+	var all int
+	for c, err := range errs {
 		if err != nil {
 			return 0, err
 		}
+		all += made[c]
 	}
-	return float64(clients*n) / took, nil
+	return float64(all) / took, nil
 }
 
-// rates takes turns and gives the median rate of each.
-func (b *bench) rates(clients, n int, calls ...func() (time.Duration, error)) ([]float64, error) {
+// rates takes turns, of which the first does not count, and gives the median rate of each.
+func (b *bench) rates(clients int, calls ...func() (time.Duration, error)) ([]float64, error) {
 	all := make([][]float64, len(calls))
 	for turn := range b.turns/2 + 1 {
 		for k, call := range calls {
-			r, err := rate(clients, n, call)
+			r, err := rate(clients, b.long, call)
 			if err != nil {
 				return nil, err
 			}

@@ -46,7 +46,8 @@ type bench struct {
 	python string
 	only   string
 	turns  int
-	per    int // requests of one side in one turn
+	per    int           // requests of one side in one turn
+	long   time.Duration // of one turn where calls per second count
 	ours   *side
 	peer   *side
 	quiet  *side // ours, nothing logged
@@ -61,7 +62,7 @@ func main() {
 		return
 	}
 	debug.SetGCPercent(800) // the load program's own collector shall not show in anybody's times
-	b := &bench{turns: 12, per: 400}
+	b := &bench{turns: 12, per: 400, long: 2 * time.Second}
 	bin := flag.String("bin", "bin/keelson", "the built program")
 	flag.StringVar(&b.python, "python", "", "python with the packages of test/bench/serving/requirements.txt")
 	quick := flag.Bool("quick", false, "fewer turns")
@@ -70,7 +71,7 @@ func main() {
 	flag.IntVar(&b.per, "per", b.per, "requests of one side in one turn")
 	flag.Parse()
 	if *quick {
-		b.turns, b.per = 4, 150
+		b.turns, b.per, b.long = 4, 150, time.Second
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	b.ctx = ctx

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,7 +53,7 @@ func (b *bench) oneRow() error {
 func (b *bench) throughput() error {
 	for _, m := range []string{"xgboost", "logistic"} {
 		payload := body(m, 1)
-		r, err := b.rates(clients, b.per/2,
+		r, err := b.rates(clients,
 			func() (time.Duration, error) { return b.ours.ask(m, payload) },
 			func() (time.Duration, error) { return b.peer.ask(m, payload) })
 		if err != nil {
@@ -98,7 +99,7 @@ func (b *bench) overGRPC() error {
 // machine's and the load program's.
 func (b *bench) halfLoad() error {
 	payload := body("xgboost", 1)
-	rates, err := b.rates(clients, b.per*4, func() (time.Duration, error) { return b.ours.ask("xgboost", payload) })
+	rates, err := b.rates(clients, func() (time.Duration, error) { return b.ours.ask("xgboost", payload) })
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func (b *bench) halfLoad() error {
 	all := make([][]float64, len(sides))
 	for range b.turns {
 		for k, call := range sides {
-			times, err := paced(most/2, b.per, call)
+			times, err := paced(most/2, b.long, call)
 			if err != nil {
 				return err
 			}
@@ -136,27 +137,30 @@ func (b *bench) halfLoad() error {
 	return nil
 }
 
-// paced makes n calls of each client at evenly spaced moments, perSecond of all together, and gives their times in
-// microseconds, each from when the call was due, so that waiting is not left out.
-func paced(perSecond float64, n int, call func() (time.Duration, error)) ([]float64, error) {
+// paced makes calls at evenly spaced moments for as long as said, perSecond of all clients together, and gives their times
+// in microseconds, each from when the call was due, so that waiting is not left out. The moments are the kernel's: Go's own
+// timers wake a process that has nothing else to do at whole milliseconds, which sends what was due in between all at once.
+func paced(perSecond float64, long time.Duration, call func() (time.Duration, error)) ([]float64, error) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2 * clients)) // a client that waits in the kernel shall not hold up another
 	every := time.Duration(float64(time.Second) * clients / perSecond)
+	n := int(long / every)
 	var mu sync.Mutex
 	var all []float64
 	var failed error
 	var wg sync.WaitGroup
+	began := time.Now().Add(10 * time.Millisecond)
 	for c := range clients {
 		wg.Go(func() {
 			times := make([]float64, 0, n)
 			var err error
-			next := time.Now().Add(every * time.Duration(c) / clients)
+			due := began.Add(every * time.Duration(c) / clients)
 			for range n {
-				time.Sleep(time.Until(next)) // the load's rhythm
-				due := next
-				next = next.Add(every)
+				nap(time.Until(due))
 				if _, err = call(); err != nil {
 					break
 				}
 				times = append(times, float64(time.Since(due).Nanoseconds())/1000)
+				due = due.Add(every)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -172,7 +176,7 @@ func paced(perSecond float64, n int, call func() (time.Duration, error)) ([]floa
 
 func (b *bench) logging() error {
 	payload := body("xgboost", 1)
-	r, err := b.rates(clients, b.per*2,
+	r, err := b.rates(clients,
 		func() (time.Duration, error) { return b.ours.ask("xgboost", payload) },
 		func() (time.Duration, error) { return b.quiet.ask("unlogged", payload) })
 	if err != nil {
