@@ -12,7 +12,7 @@
 //
 // Groups smaller than the table's minimum are listed (Small) and take part in no gap: the rate of a handful of people is
 // chance. A group whose rate is not defined – no positive among its true values – is left out of that gap and named in
-// it with the reason. The package does no I/O and judges nothing: which gap is too wide is decided by policy.
+// it with the reason. The package does no I/O. A gap is judged against a limit that the caller gives (Table.Judge).
 //
 // Which measure is the right one is a question about the decision, not about mathematics; when base rates differ, several
 // cannot be 0 at once (Chouldechova, Fair prediction with disparate impact, 2017).
