@@ -2,12 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,39 +139,50 @@ func (b *bench) halfLoad() error {
 
 // paced makes calls at evenly spaced moments for as long as said, perSecond of all clients together, and gives their times
 // in microseconds, each from when the call was due, so that waiting is not left out. The moments are the kernel's: Go's own
-// timers wake a process that has nothing else to do at whole milliseconds, which sends what was due in between all at once.
+// timers wake a process that has nothing else to do at whole milliseconds, and what was due in between is then sent at once.
 func paced(perSecond float64, long time.Duration, call func() (time.Duration, error)) ([]float64, error) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2 * clients)) // a client that waits in the kernel shall not hold up another
 	every := time.Duration(float64(time.Second) * clients / perSecond)
 	n := int(long / every)
 	var mu sync.Mutex
 	var all []float64
 	var failed error
 	var wg sync.WaitGroup
-	began := time.Now().Add(10 * time.Millisecond)
 	for c := range clients {
 		wg.Go(func() {
-			times := make([]float64, 0, n)
-			var err error
-			due := began.Add(every * time.Duration(c) / clients)
-			for range n {
-				nap(time.Until(due))
-				if _, err = call(); err != nil {
-					break
-				}
-				times = append(times, float64(time.Since(due).Nanoseconds())/1000)
-				due = due.Add(every)
-			}
+			times, err := regularly(n, every*time.Duration(c)/clients, every, call)
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, times...)
-			if err != nil {
-				failed = err
-			}
+			failed = cmp.Or(failed, err)
 		})
 	}
 	wg.Wait()
 	return all, failed
+}
+
+// regularly makes n calls, the first in a moment, then one every so often.
+func regularly(n int, first, every time.Duration, call func() (time.Duration, error)) ([]float64, error) {
+	r, err := newRhythm(first, every)
+	if err != nil {
+		return nil, err
+	}
+	defer r.stop()
+	due := time.Now().Add(first)
+	times := make([]float64, 0, n)
+	for len(times) < n {
+		waiting, err := r.wait()
+		if err != nil {
+			return nil, err
+		}
+		for ; waiting > 0 && len(times) < n; waiting-- {
+			if _, err := call(); err != nil {
+				return nil, err
+			}
+			times = append(times, float64(time.Since(due).Nanoseconds())/1000)
+			due = due.Add(every)
+		}
+	}
+	return times, nil
 }
 
 func (b *bench) logging() error {
