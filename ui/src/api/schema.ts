@@ -2004,6 +2004,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/monitors/{endpoint}/challenge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Hold the versions that answer live calls against each other by their outcomes
+         * @description Needs the permission `monitor.read`.
+         */
+        get: operations["get-monitors-endpoint-challenge"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/monitors/{endpoint}/indicators": {
         parameters: {
             query?: never;
@@ -5278,6 +5298,63 @@ export interface components {
              */
             windows?: number;
         };
+        MonitorChallenge: {
+            /**
+             * Format: int64
+             * @description the version the others are held against: the one that was asked for, else the one with the most answers; 0 when nothing was answered
+             */
+            champion: number;
+            endpoint: string;
+            /** @description how the figures came about, and their limits */
+            method: string;
+            /** @description the newest version first */
+            versions: components["schemas"]["MonitorContender2"][] | null;
+        };
+        MonitorContender2: {
+            /** @description null of the champion, and while either has too few outcomes */
+            against_champion: components["schemas"]["MonitorMargin"];
+            /**
+             * Format: int64
+             * @description windows that exceeded a limit
+             */
+            breached: number;
+            /**
+             * Format: double
+             * @description the measure as expected without outcomes, mean over rows; no result
+             */
+            estimate: number | null;
+            /** Format: date-time */
+            from: string;
+            /**
+             * Format: double
+             * @description 95 % interval of value
+             */
+            lower: number | null;
+            /** @description accuracy, or rmse of numbers; empty while no outcome is known */
+            metric?: string;
+            /**
+             * Format: int64
+             * @description rows whose outcome is known
+             */
+            outcomes: number;
+            /** Format: int64 */
+            rows: number;
+            /** Format: date-time */
+            to: string;
+            /** @description why it is not held against the champion */
+            undecided?: string;
+            /** Format: double */
+            upper: number | null;
+            /**
+             * Format: double
+             * @description over all rows with an outcome; null while it is not known
+             */
+            value: number | null;
+            /** Format: int64 */
+            version: number;
+            /** Format: int64 */
+            windows: number;
+        };
         MonitorDrifted2: {
             /** @enum {string} */
             direction?: "up" | "down";
@@ -5609,6 +5686,25 @@ export interface components {
             backlog: boolean;
             endpoint: string;
             open: components["schemas"]["MonitorOpenWindow2"][] | null;
+        };
+        MonitorMargin: {
+            /**
+             * Format: double
+             * @description its measure minus the champion's
+             */
+            difference: number;
+            /**
+             * Format: double
+             * @description 95 % interval
+             */
+            lower: number;
+            /** @description only windows of the time in which both answered count */
+            together: boolean;
+            /** Format: double */
+            upper: number;
+            /** @enum {string} */
+            verdict: "better" | "worse" | "undecided";
+            words: string;
         };
         MonitorMeasured2: {
             /**
@@ -7376,6 +7472,8 @@ export interface components {
             version: string;
         };
         ReasonExplanation: {
+            /** @description page of the decision, where it can be contested; programs post to /api/v1/predictions/{id}/feedback */
+            contest?: string;
             /** @description how the numbers came about, on what sample and with which limits */
             method: string;
             rows: components["schemas"]["ReasonRow2"][] | null;
@@ -7421,6 +7519,8 @@ export interface components {
             rest: number;
             /** Format: int64 */
             row: number;
+            /** @description the reasons in one sentence, without figures of the method */
+            summary?: string;
             /** Format: double */
             total: number;
         };
@@ -7449,6 +7549,8 @@ export interface components {
              * @description calls per second of one caller
              */
             caller_rate?: number;
+            /** @description purposes, separated by commas, for which it must not be asked; such a call is refused */
+            forbidden_purposes?: string;
             /**
              * Format: int64
              * @description bytes of one call's body
@@ -12684,6 +12786,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MonitorBackfill2"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-monitors-endpoint-challenge": {
+        parameters: {
+            query?: {
+                /** @description version the others are held against; 0 or nothing: the one with the most answers */
+                champion?: number;
+            };
+            header?: never;
+            path: {
+                /** @description endpoint */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitorChallenge"];
                 };
             };
             /** @description Error */
