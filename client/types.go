@@ -287,6 +287,7 @@ type Evaluation struct {
 	ID      string             `json:"id"`
 	Model   string             `json:"model"`
 	Version int                `json:"version"`
+	Suite   string             `json:"suite"`
 	State   string             `json:"state"` // running, passed, failed
 	Tests   []TestResult       `json:"tests"`
 	Metrics map[string]float64 `json:"metrics"`
@@ -300,6 +301,37 @@ type TestResult struct {
 	Value  any    `json:"value"`
 	Limit  any    `json:"limit"`
 	Detail string `json:"detail"`
+
+	Fairness *Fairness `json:"fairness,omitempty"` // of a test of kind fairness
+}
+
+// Fairness is the gap between groups that a test of kind fairness found.
+type Fairness struct {
+	Measure string          `json:"measure"`
+	Kind    string          `json:"kind"` // difference or ratio
+	Rate    string          `json:"rate"` // the one that is compared
+	Columns []string        `json:"columns"`
+	Value   *float64        `json:"value"` // nil where it is not defined
+	Limit   float64         `json:"limit"`
+	OK      bool            `json:"ok"`
+	Highest string          `json:"highest"`
+	Lowest  string          `json:"lowest"`
+	MinRows int             `json:"min_rows"`
+	Groups  []FairnessGroup `json:"groups"`
+	More    int             `json:"more"` // groups that are not listed
+	Detail  string          `json:"detail"`
+}
+
+// FairnessGroup holds the rates of one group, 0 to 1; nil where one is not defined.
+type FairnessGroup struct {
+	Name          string   `json:"name"`
+	Values        []string `json:"values"`
+	Rows          int      `json:"rows"`
+	Small         bool     `json:"small"` // too few rows to be judged
+	SelectionRate *float64 `json:"selection_rate"`
+	TPR           *float64 `json:"tpr"`
+	FPR           *float64 `json:"fpr"`
+	Precision     *float64 `json:"precision"`
 }
 
 // Rollout is how a version takes over: at once, as a canary by shares, or as a shadow.

@@ -266,7 +266,7 @@ func (c *cli) versionCmd() *cobra.Command {
 		}
 		return c.printList(cmd.Context(), fmt.Sprintf("/api/v1/models/%s/versions/%d/evaluations", escape(model), version), nil, columns("id", "suite", "state", "metrics", "started_at", "ended_at", "by"), "id")
 	})
-	return c.noun("version", "Versions of models (the program's own: keelson --version)", []string{"versions"}, list, get, c.versionDiff(), pull, evaluations, c.evaluate(), c.versionConvert(), c.deleteVersion())
+	return c.noun("version", "Versions of models (the program's own: keelson --version)", []string{"versions"}, list, get, c.versionDiff(), pull, evaluations, c.evaluate(), c.versionFairness(), c.versionConvert(), c.deleteVersion())
 }
 
 func (c *cli) pullVersion(cmd *cobra.Command, object, to string) error {
@@ -328,11 +328,12 @@ func (c *cli) evaluate() *cobra.Command {
 			err = c.show(e, nil, "id")
 		} else {
 			for _, t := range e.Tests {
-				mark := c.sign("✓", "ok")
-				if t.State == "failed" {
-					mark = c.sign("✗", "x")
+				fmt.Fprintf(c.out, "%s %-30s %-8s %s\n", c.ended(t), t.Name, t.State, t.Detail)
+				if t.Fairness != nil {
+					if err := groups(c.out, t.Fairness); err != nil {
+						return err
+					}
 				}
-				fmt.Fprintf(c.out, "%s %-30s %-8s %s\n", mark, t.Name, t.State, t.Detail)
 			}
 			fmt.Fprintf(c.out, "%s/%d %s\n", model, version, e.State)
 		}

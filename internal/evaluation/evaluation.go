@@ -9,6 +9,7 @@
 //	champion   a measure no worse than that of the version live in prod by more than max_drop; without one it passes
 //	latency    the 95th percentile of one-row calls in this process, at most p95_ms milliseconds
 //	signature  the data has the columns the model takes, in types it takes
+//	fairness   the gap between the groups of a column, or of up to three together, at most max (a ratio: at least min)
 //
 // The version runs through the same engine as in serving. An evaluation never changes once it has ended; the latest one of
 // a version counts. What follows from it is policy's to say.
@@ -24,6 +25,7 @@ import (
 	"time"
 
 	"keelson/internal/db"
+	"keelson/internal/fairness"
 	"keelson/internal/problem"
 	"keelson/internal/score"
 )
@@ -43,6 +45,7 @@ const (
 	Champion  = "champion"
 	Latency   = "latency"
 	Signature = "signature"
+	Fairness  = "fairness"
 )
 
 // EventFinished is published when an evaluation has ended; data: {id, model, version, suite, state, failed}.
@@ -62,7 +65,7 @@ type Suite struct {
 // Test is one test of a suite.
 type Test struct {
 	Name         string   `json:"name"`
-	Kind         string   `json:"kind" doc:"metric, slice, champion, latency or signature"`
+	Kind         string   `json:"kind" doc:"metric, slice, champion, latency, signature or fairness"`
 	Metric       string   `json:"metric,omitempty"`
 	Min          *float64 `json:"min,omitempty"`
 	Max          *float64 `json:"max,omitempty"`
@@ -71,6 +74,10 @@ type Test struct {
 	MaxDrop      *float64 `json:"max_drop,omitempty"`
 	P95MS        *float64 `json:"p95_ms,omitempty"`
 	AllowMissing *bool    `json:"allow_missing,omitempty" doc:"signature: whether inputs may have missing values; yes if empty"`
+	// Of fairness; metric is then one of fairness.MeasureNames.
+	Columns []string             `json:"columns,omitempty" doc:"fairness: up to 3 columns whose values together tell the groups apart"`
+	Edges   map[string][]float64 `json:"edges,omitempty" doc:"fairness: by column, the ascending numbers at which it is cut; without them a column of more than 10 different numbers is cut at its quartiles"`
+	MinRows int                  `json:"min_rows,omitempty" doc:"fairness: rows from which a group is judged; 30 if empty"`
 }
 
 // Result is how one test ended. Value and Limit are null where there is no number.
@@ -81,6 +88,8 @@ type Result struct {
 	Value  *float64 `json:"value"`
 	Limit  *float64 `json:"limit"`
 	Detail string   `json:"detail"`
+
+	Fairness *fairness.FairnessReport `json:"fairness,omitempty" doc:"the groups, of a test of kind fairness"`
 }
 
 // Evaluation is one run of a suite.
@@ -186,8 +195,10 @@ func (t *Test) check(at string) error {
 		return need(t.P95MS != nil && *t.P95MS > 0, "p95_ms", "p95_ms above 0")
 	case Signature:
 		return nil
+	case Fairness:
+		return t.checkFairness(at)
 	}
-	return problem.New(problem.Invalid, "The test %q has the kind %q; use metric, slice, champion, latency or signature.", t.Name, clip(t.Kind)).At(at + ".kind")
+	return problem.New(problem.Invalid, "The test %q has the kind %q; use metric, slice, champion, latency, signature or fairness.", t.Name, clip(t.Kind)).At(at + ".kind")
 }
 
 func first(errs ...error) error {

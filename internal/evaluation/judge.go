@@ -113,6 +113,8 @@ func (j *judging) test(ctx context.Context, t *Test) (r Result, err error) {
 		r, err = j.latency(ctx, t)
 	case Signature:
 		r, err = j.signature(ctx, t)
+	case Fairness:
+		r, err = j.fairness(ctx, t)
 	default:
 		return Result{Name: t.Name, Kind: t.Kind, State: Failed, Detail: "This kind of test is not known."}, nil
 	}

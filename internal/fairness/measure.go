@@ -148,14 +148,14 @@ func Counted(attributes []string, minimum int, known bool, groups ...Group) *Tab
 	return t
 }
 
-// Title names a group of the table in a sentence: "region north, sex f"; "no region" where the value is missing.
+// Title names a group of the table in a sentence: "region north, sex f"; "region missing" where there is no value.
 func (t *Table) Title(g Group) string {
 	parts := make([]string, 0, len(t.Attributes))
 	for i, a := range t.Attributes {
 		switch {
 		case i >= len(g.Values):
 		case g.Values[i] == "":
-			parts = append(parts, "no "+a)
+			parts = append(parts, a+" missing")
 		default:
 			parts = append(parts, a+" "+clip(g.Values[i]))
 		}

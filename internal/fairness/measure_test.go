@@ -25,7 +25,7 @@ func TestJudgeSaysTheGapWithItsGroups(t *testing.T) {
 		{"one group", table(t, "north", 50, 25), "demographic_parity", false, "has no value: fewer than two groups"},
 		{"nobody chosen", table(t, "north", 50, 0, "south", 50, 0), "four_fifths", false, "has no value: the rate is 0 in every group"},
 		{"an even rate", table(t, "north", 50, 5, "south", 50, 5), "demographic_parity", true, "In every group the rate is 10 %"},
-		{"a small group", table(t, "north", 50, 5, "south", 50, 5, "", 29, 29), "demographic_parity", true, "No g has fewer than 30 rows and is not judged."},
+		{"a small group", table(t, "north", 50, 5, "south", 50, 5, "", 29, 29), "demographic_parity", true, "G missing has fewer than 30 rows and is not judged."},
 		{"a group without positives", table(t, "north", 50, 5, "south", 50, 5, "west", 50, 0), "equal_opportunity", true, "G west is left out: the truth has no positive row."},
 		{"a gap a hair over the limit is told apart", table(t, "north", 100000, 40001, "south", 100000, 30000), "demographic_parity", false, "a difference of 0.10001, allowed is 0.1."},
 	} {

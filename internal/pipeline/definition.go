@@ -153,6 +153,10 @@ type Test struct {
 	MaxDrop      *float64 `yaml:"max_drop" json:"max_drop,omitempty"`
 	P95MS        *float64 `yaml:"p95_ms" json:"p95_ms,omitempty"`
 	AllowMissing *bool    `yaml:"allow_missing" json:"allow_missing,omitempty"`
+
+	Columns []string             `yaml:"columns" json:"columns,omitempty"`
+	Edges   map[string][]float64 `yaml:"edges" json:"edges,omitempty"`
+	MinRows int                  `yaml:"min_rows" json:"min_rows,omitempty"`
 }
 
 // Rollout is how a version of this project reaches an environment; the client proposes it.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"keelson/internal/evaluation"
 	"keelson/internal/problem"
 )
 
@@ -52,6 +53,31 @@ func TestParse(t *testing.T) {
 				t.Errorf("kind %s, want invalid", k)
 			}
 		})
+	}
+}
+
+func TestAFairnessTestIsReadWithAllItsFields(t *testing.T) {
+	const text = small + "data: {d: {}}\nevaluate: {s: {data: d, tests: [{name: t, kind: fairness, metric: equalised_odds, columns: [sex, age], edges: {age: [30, 50]}, min_rows: 40, max: 0.2}]}}\n"
+	d, err := Parse("keelson.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.judge(); err != nil {
+		t.Fatal(err)
+	}
+	var got evaluation.Suite
+	if err := convert(d.Evaluate["s"], &got); err != nil {
+		t.Fatal(err)
+	}
+	if f := got.Tests[0]; !slices.Equal(f.Columns, []string{"sex", "age"}) || !slices.Equal(f.Edges["age"], []float64{30, 50}) || f.MinRows != 40 || *f.Max != 0.2 {
+		t.Errorf("%+v", f)
+	}
+	wrong, err := Parse("keelson.yaml", []byte(strings.Replace(text, "equalised_odds", "justice", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := problem.As(wrong.judge()); !ok || p.Field != "evaluate.s.suite.tests[0].metric" {
+		t.Errorf("%+v", p)
 	}
 }
 
