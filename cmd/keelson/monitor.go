@@ -66,6 +66,23 @@ type monitorWindow struct {
 		Rule, Detail string
 		OK           bool
 	}
+	Fairness []struct {
+		Label, Rate, Detail, Why string
+		Columns                  []string
+		Value                    *float64
+		Limit                    float64
+		OK                       bool
+		Rows, More               int
+		Coverage                 *float64 `json:"label_coverage"`
+		Groups                   []struct {
+			Name          string
+			Rows          int
+			Small         bool
+			SelectionRate *float64 `json:"selection_rate"`
+			TPR, FPR      *float64
+			Precision     *float64
+		}
+	}
 	Worst      *foundPart   `json:"worst_segment"`
 	Found      []foundPart  `json:"found_segments"`
 	FoundDrift []foundDrift `json:"found_drift"`
@@ -514,6 +531,29 @@ func monitorReport(endpoint, model string, v client.Health, w monitorWindow) str
 		rows = append(rows, []string{m.Name, number(m.Value), m.Unit, m.Why})
 	}
 	table("Custom metrics", []string{"metric", "value", "unit", ""}, rows)
+	rows = nil
+	for _, g := range w.Fairness {
+		covered := ""
+		if g.Coverage != nil {
+			covered = fmt.Sprintf("%.0f %%", 100**g.Coverage)
+		}
+		rows = append(rows, []string{g.Label, strings.Join(g.Columns, " × "), number(g.Value), number(&g.Limit), covered, g.Detail})
+	}
+	table("Groups of people", []string{"measure", "by", "gap", "limit", "outcomes", ""}, rows)
+	for _, g := range w.Fairness {
+		rows = nil
+		for _, p := range g.Groups {
+			small := ""
+			if p.Small {
+				small = "too few rows to be judged"
+			}
+			rows = append(rows, []string{p.Name, fmt.Sprint(p.Rows), number(p.SelectionRate), number(p.TPR), number(p.FPR), number(p.Precision), small})
+		}
+		if g.More > 0 {
+			rows = append(rows, []string{fmt.Sprintf("%d more", g.More), "", "", "", "", "", ""})
+		}
+		table("Groups by "+strings.Join(g.Columns, " × ")+" ("+g.Label+")", []string{"group", "rows", "chosen", "true positive rate", "false positive rate", "precision", ""}, rows)
+	}
 	rows = nil
 	for _, r := range w.Rules {
 		state := "kept"

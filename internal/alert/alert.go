@@ -4,8 +4,9 @@
 //	                             └──a good window──▶ (nothing)                   └──▶ silenced ────────┼──▶ recovered
 //	                                                                                                   └ good windows
 //
-// A cause is one of six kinds at one endpoint, with the list of columns behind it: the data moved, the predictions moved,
-// the result got worse, a rule about the data is broken, calls fail or take too long, the engine broke down. While an
+// A cause is one of seven kinds at one endpoint, with the list of columns behind it: the data moved, the predictions moved,
+// the result got worse, a rule about the data is broken, groups of people fare further apart than is allowed, calls fail or
+// take too long, the engine broke down. While an
 // alert is active further windows bring it up to date; as many good windows in a row as the policy says end it. An engine
 // that breaks down needs no windows: once opens the alert, and when it has held for half an hour the alert is over.
 //
@@ -47,12 +48,13 @@ const (
 	Prediction = "prediction"
 	Result     = "result"
 	Quality    = "quality"
+	Fairness   = "fairness"
 	Operation  = "operation"
 	Crash      = "crash"
 )
 
 // Kinds lists them, the gravest last.
-var Kinds = []string{Data, Prediction, Quality, Operation, Crash, Result}
+var Kinds = []string{Data, Prediction, Quality, Fairness, Operation, Crash, Result}
 
 // Severities of an alert.
 const (
@@ -68,7 +70,7 @@ type Alert struct {
 	Endpoint    string            `json:"endpoint"`
 	Model       string            `json:"model"`
 	Version     int               `json:"version"`
-	Kind        string            `json:"kind" enum:"data,prediction,result,quality,operation,crash"`
+	Kind        string            `json:"kind" enum:"data,prediction,result,quality,fairness,operation,crash"`
 	Severity    string            `json:"severity" enum:"warning,critical" doc:"critical when a loss is known, estimated or realised, or calls fail"`
 	Window      string            `json:"window" doc:"the newest window over the limit, or the one it recovered in"`
 	FirstWindow string            `json:"first_window"`
@@ -127,13 +129,14 @@ var says = map[string][2]string{
 	Prediction: {"The predictions of %s moved: %s.", "What %s answers is no longer what it used to"},
 	Result:     {"The answers of %s got worse: %s.", "The answers of %s got worse"},
 	Quality:    {"The data of %s breaks its rules: %s.", "The data of %s breaks its rules"},
+	Fairness:   {"Groups fare further apart at %s than is allowed: %s.", "Groups fare further apart at %s than is allowed"},
 	Operation:  {"%s does not answer as it should: %s.", "%s does not answer as it should"},
 	Crash:      {"The engine of %s broke down: %s", "The engine of %s broke down"},
 }
 
 // incidentKinds are the kinds of incident that kinds of alert open.
 var incidentKinds = map[string]string{Data: incident.DataMoved, Prediction: incident.PredictionMoved, Result: incident.ResultWorse, Quality: incident.QualityBroken,
-	Operation: incident.Degraded, Crash: incident.EngineCrashed}
+	Fairness: incident.GroupsApart, Operation: incident.Degraded, Crash: incident.EngineCrashed}
 
 // measures are the names of measures for people.
 var measures = map[string]string{"psi": "PSI", "ks": "KS", "js": "JS", "missing": "missing values", "new": "unknown values", "out_of_range": "values out of range",
@@ -232,6 +235,8 @@ func (a *Alert) words() string {
 		out = fmt.Sprintf("The answers of %s turn out to be wrong more often or by more than allowed, %s.", a.Endpoint, span)
 	case Quality:
 		out = fmt.Sprintf("The data that %s is asked with breaks %s, %s.", a.Endpoint, count(len(a.Columns), "rule"), span)
+	case Fairness:
+		out = fmt.Sprintf("%s decides about groups of people further apart than its monitor allows, %s.", a.Endpoint, span)
 	case Operation:
 		out = fmt.Sprintf("Calls of %s fail or take longer than allowed, %s.", a.Endpoint, span)
 	default: // a crash, which has no windows

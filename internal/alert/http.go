@@ -36,7 +36,7 @@ type listInput struct {
 	State    string `query:"state" enum:"pending,open,acknowledged,silenced,recovered,active," doc:"active is all but recovered; empty leaves out pending"`
 	Endpoint string `query:"endpoint"`
 	Model    string `query:"model"`
-	Kind     string `query:"kind" enum:"data,prediction,result,quality,operation,crash,"`
+	Kind     string `query:"kind" enum:"data,prediction,result,quality,fairness,operation,crash,"`
 	Severity string `query:"severity" enum:"warning,critical,"`
 	Incident string `query:"incident" doc:"only those of this incident"`
 }

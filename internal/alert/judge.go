@@ -47,9 +47,9 @@ const keptMarks = 50
 // nothing but the data.
 func kindOf(cause string) string {
 	switch cause {
-	case Data, Prediction, Result, Quality, Operation, Crash:
+	case Data, Prediction, Result, Quality, Fairness, Operation, Crash:
 		return cause
-	case "estimate", "estimated", "performance", "segment", "kpi", "custom", "fairness":
+	case "estimate", "estimated", "performance", "segment", "kpi", "custom":
 		return Result
 	case "rule", "freshness", "volume":
 		return Quality
@@ -63,8 +63,8 @@ func isEffect(metric string) bool {
 	return m != "p" && !strings.HasSuffix(m, "p_value") && !strings.HasSuffix(m, "pvalue")
 }
 
-// judged splits a window into findings. On closing, data, predictions and rules are judged; the result is judged wherever
-// it is known. importance may be nil.
+// judged splits a window into findings. On closing, data, predictions and rules are judged; the result and the groups are
+// judged wherever they are known. importance may be nil.
 func judged(r *monitor.Result, closing bool, p Policy, importance map[string]float64) []finding {
 	if r.Rows < p.MinRows || r.TooFew != "" {
 		return nil
@@ -97,9 +97,11 @@ func judged(r *monitor.Result, closing bool, p Policy, importance map[string]flo
 	}
 	known := loss || r.Estimate != nil && r.Estimate.Metrics[r.Estimate.Metric].Value.OK() || r.Performance != nil && (r.Performance.Accuracy != nil || r.Performance.N > 0 && r.Performance.Kind == "regression")
 	var out []finding
-	for _, kind := range []string{Data, Prediction, Quality, Result} {
+	for _, kind := range []string{Data, Prediction, Quality, Fairness, Result} {
 		switch {
-		case kind == Result && !known && !closing, kind != Result && !closing:
+		case kind == Fairness && !groupsKnown(r, closing):
+			continue
+		case kind == Result && !known && !closing, kind != Result && kind != Fairness && !closing:
 			continue
 		case kind == Result && !known: // nothing is known of the result yet, which is no good window
 			continue
@@ -112,6 +114,21 @@ func judged(r *monitor.Result, closing bool, p Policy, importance map[string]flo
 			bad: len(cols) > 0 && enough(cols, importance, p.MinImportance), loss: loss, word: word, where: r.Where(kind)})
 	}
 	return out
+}
+
+// groupsKnown says whether a window tells how groups fare. Right after it was closed it does not while outcomes may still come
+// that say so; where nothing is declared any more, nothing is amiss.
+func groupsKnown(r *monitor.Result, closing bool) bool {
+	if len(r.Fairness) == 0 {
+		return closing
+	}
+	if slices.ContainsFunc(r.Causes, func(c monitor.Cause) bool { return kindOf(c.Kind) == Fairness }) {
+		return true
+	}
+	if closing && slices.ContainsFunc(r.Fairness, func(g monitor.GroupGap) bool { return g.Truth && g.Value == nil }) {
+		return false
+	}
+	return slices.ContainsFunc(r.Fairness, func(g monitor.GroupGap) bool { return g.Value != nil })
 }
 
 // comparable says whether anything of a window could be compared.

@@ -23,6 +23,7 @@ const (
 	PredictionMoved = "prediction.moved"   // the outputs are no longer those of the reference
 	ResultWorse     = "result.worse"       // outcomes, or an estimate, say that the answers got worse
 	QualityBroken   = "quality.broken"     // a rule about the data does not hold
+	GroupsApart     = "groups.apart"       // groups of people fare further apart than is allowed
 	Degraded        = "operation.degraded" // calls fail or take too long
 	AuditBroken     = "audit.broken"       // the audit log does not verify
 	EnginePanic     = "engine.panic"       // a model took its engine down

@@ -41,11 +41,11 @@ var weights = []struct {
 	by      map[string]float64
 	regular float64
 }{
-	{"deployment.released", "went live", map[string]float64{ResultWorse: 1, PredictionMoved: 1, Degraded: 1, DataMoved: 0.5}, 0.8},
-	{"deployment.rolled-back", "was rolled back", map[string]float64{ResultWorse: 1, PredictionMoved: 1, Degraded: 1, DataMoved: 0.4}, 0.8},
+	{"deployment.released", "went live", map[string]float64{ResultWorse: 1, PredictionMoved: 1, GroupsApart: 1, Degraded: 1, DataMoved: 0.5}, 0.8},
+	{"deployment.rolled-back", "was rolled back", map[string]float64{ResultWorse: 1, PredictionMoved: 1, GroupsApart: 1, Degraded: 1, DataMoved: 0.4}, 0.8},
 	{"deployment.", "was changed", map[string]float64{ResultWorse: 0.8, PredictionMoved: 0.8, Degraded: 0.9, DataMoved: 0.4}, 0.6},
 	{"dataset.schema", "changed its columns", map[string]float64{DataMoved: 1, QualityBroken: 1}, 0.8},
-	{"dataset.imported", "arrived", map[string]float64{DataMoved: 0.9, QualityBroken: 0.9, ResultWorse: 0.6}, 0.5},
+	{"dataset.imported", "arrived", map[string]float64{DataMoved: 0.9, QualityBroken: 0.9, ResultWorse: 0.6, GroupsApart: 0.5}, 0.5},
 	{"dataset.created", "was made", nil, 0.2},
 	{"dataset.", "was changed", map[string]float64{DataMoved: 0.8, QualityBroken: 0.8, ResultWorse: 0.5}, 0.4},
 	{"monitor.changed", "got other limits or another reference", nil, 0.7},

@@ -72,7 +72,7 @@ func (s *Service) close(ctx context.Context, m *Monitor, t *tail, version int) e
 		}
 		var old []Cause
 		if len(before) > 0 {
-			old = slices.DeleteFunc(before[0].Causes, func(c Cause) bool { return c.Kind == "result" && !c.Estimated }) // outcomes settle these
+			old = slices.DeleteFunc(before[0].Causes, Cause.late) // outcomes settle these
 		}
 		var last *Result
 		if len(same) > 0 {

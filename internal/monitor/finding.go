@@ -77,7 +77,7 @@ type Histogram struct {
 
 // Cause is one thing that exceeded its limit.
 type Cause struct {
-	Kind    string  `json:"kind" enum:"data,prediction,result"`
+	Kind    string  `json:"kind" enum:"data,prediction,result,fairness"`
 	Feature string  `json:"feature" doc:"column, or name of a custom or business metric; empty for the result"`
 	Metric  string  `json:"metric"`
 	Value   float64 `json:"value"`
@@ -92,11 +92,16 @@ type Cause struct {
 	Estimated   bool      `json:"estimated,omitempty" doc:"expected from the inputs and not confirmed by outcomes"`
 	How         string    `json:"how,omitempty" doc:"what moved in it, in words: from 30,900 to 16,000"`
 	Unit        string    `json:"unit,omitempty" doc:"of value and limit, where a custom metric has one"`
+	Words       string    `json:"words,omitempty" doc:"of fairness: the two groups and the gap between them"`
+	Late        bool      `json:"late,omitempty" doc:"of fairness: it is known by outcomes"`
 }
 
 // Key tells causes apart: the same key in two windows is the same trouble.
 func (c Cause) Key() string {
 	key := c.Kind + ":" + c.Feature
+	if c.Kind == fairnessKind {
+		key += ":" + c.Metric
+	}
 	if c.Rule != "" {
 		key += ":rule=" + c.Rule
 	}
@@ -122,6 +127,9 @@ func measureName(metric string) string {
 
 // Text writes the cause for a person.
 func (c Cause) Text() string {
+	if c.Words != "" {
+		return c.Words
+	}
 	name := c.Feature
 	if c.Kind == "result" && name == "" {
 		name = "the result"
@@ -226,6 +234,7 @@ type Findings struct {
 	Embeddings []EmbeddingShift `json:"embeddings,omitempty" doc:"vectors among the inputs, compared as a whole"`
 	Metrics    []Measured       `json:"custom,omitempty" doc:"the custom metrics"`
 	Rules      []RuleCheck      `json:"rules,omitempty" doc:"the data-quality rules"`
+	Fairness   []GroupGap       `json:"fairness,omitempty" doc:"the gaps between groups of people"`
 	Together   *Together        `json:"together,omitempty" doc:"whole rows against the reference"`
 	Early      []Early          `json:"early,omitempty" doc:"what the online detectors noticed within the window"`
 	Separation *Separation      `json:"separation,omitempty" doc:"whether a classifier can tell the rows from the reference; on demand and once a day"`

@@ -158,15 +158,16 @@ type putInput struct {
 			NDCG     *float64 `json:"ndcg,omitempty"`
 			By       string   `json:"by,omitempty" enum:"constant,reference,tier"`
 		} `json:"limits,omitempty" doc:"what is left out stays as it is; an accuracy, rmse or ndcg of 0 takes that limit away"`
-		Features   *[]string    `json:"features,omitempty" doc:"empty: all"`
-		Against    *Against     `json:"against,omitempty" doc:"what windows are compared with"`
-		Segments   *[]Segment   `json:"segments,omitempty"`
-		Ranking    *Ranking     `json:"ranking,omitempty" doc:"the model ranks, and its result is NDCG; off: it no longer does"`
-		Embeddings *[]Embedding `json:"embeddings,omitempty" doc:"vectors among the inputs, each compared as a whole"`
-		Metrics    *[]Metric    `json:"metrics,omitempty"`
-		Rules      *[]Rule      `json:"rules,omitempty"`
-		Indicators *[]Indicator `json:"indicators,omitempty"`
-		OnBreach   *OnBreach    `json:"on_breach,omitempty" doc:"an empty object: nothing"`
+		Features   *[]string     `json:"features,omitempty" doc:"empty: all"`
+		Against    *Against      `json:"against,omitempty" doc:"what windows are compared with"`
+		Segments   *[]Segment    `json:"segments,omitempty"`
+		Ranking    *Ranking      `json:"ranking,omitempty" doc:"the model ranks, and its result is NDCG; off: it no longer does"`
+		Embeddings *[]Embedding  `json:"embeddings,omitempty" doc:"vectors among the inputs, each compared as a whole"`
+		Metrics    *[]Metric     `json:"metrics,omitempty"`
+		Rules      *[]Rule       `json:"rules,omitempty"`
+		Indicators *[]Indicator  `json:"indicators,omitempty"`
+		Fairness   *[]GroupLimit `json:"fairness,omitempty" doc:"groups of people that a classifier should treat alike"`
+		OnBreach   *OnBreach     `json:"on_breach,omitempty" doc:"an empty object: nothing"`
 	}
 }
 
@@ -175,7 +176,7 @@ func (s *Service) putOne(ctx context.Context, in *putInput) (Monitor, error) {
 	if b.Endpoint != "" && b.Endpoint != in.Endpoint {
 		return Monitor{}, problem.New(problem.Invalid, "The body names %q and the path %q; a monitor belongs to one endpoint.", b.Endpoint, in.Endpoint).At("endpoint")
 	}
-	c := Change{Model: b.Model, Features: b.Features, Against: b.Against, Segments: b.Segments, Embeddings: b.Embeddings, Ranking: b.Ranking, Metrics: b.Metrics, Rules: b.Rules, Indicators: b.Indicators}
+	c := Change{Model: b.Model, Features: b.Features, Against: b.Against, Segments: b.Segments, Embeddings: b.Embeddings, Ranking: b.Ranking, Metrics: b.Metrics, Rules: b.Rules, Indicators: b.Indicators, Fairness: b.Fairness}
 	if r := b.Reference; r != nil {
 		c.Reference = &dataset.Ref{Dataset: r.Dataset, Version: r.Version}
 	}

@@ -159,6 +159,7 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 		}
 		old := now.Causes
 		now.Performance, now.Metrics, now.Segments, now.Found, now.Worst, now.Early = p, told.Metrics, told.Segments, told.Found, told.Worst, told.Early
+		now.Fairness = told.Fairness
 		now.Estimate.confirm(p)
 		if first {
 			if err := setBaseline(tx, m.Endpoint, r.Version, base); err != nil {
@@ -182,9 +183,10 @@ func (s *Service) measure(ctx context.Context, m *Monitor, t *tail, r *Result) e
 		} else if len(newest) == 1 && newest[0].ID == r.ID {
 			over = gone(old, now.Causes)
 			// The window before may have been worse; its trouble is over when this one's outcomes say so.
-			if _, _, ok := p.measure(); ok && last != nil {
+			if last != nil {
+				_, _, ok := p.measure()
 				for _, c := range gone(last.Causes, now.Causes) {
-					if c.Kind == "result" && !c.Estimated && r.Performance == nil {
+					if c.Kind == "result" && !c.Estimated && ok && r.Performance == nil || c.Late && now.fairAgain(c) && !r.fairAgain(c) {
 						over = append(over, c)
 					}
 				}

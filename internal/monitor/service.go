@@ -185,6 +185,7 @@ type Change struct {
 	Metrics    *[]Metric
 	Rules      *[]Rule
 	Indicators *[]Indicator
+	Fairness   *[]GroupLimit
 	OnBreach   **OnBreach
 }
 
@@ -294,6 +295,9 @@ func (c *Change) plan(p *Plan) {
 	}
 	if c.Indicators != nil {
 		p.Indicators = *c.Indicators
+	}
+	if c.Fairness != nil {
+		p.Fairness = *c.Fairness
 	}
 }
 

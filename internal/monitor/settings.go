@@ -3,6 +3,7 @@ package monitor
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,13 +13,14 @@ import (
 
 // Plan is what a monitor looks at beside the shift of single columns.
 type Plan struct {
-	Against    Against     `json:"against" doc:"what windows are compared with"`
-	Segments   []Segment   `json:"segments" doc:"parts of the rows that are looked at by themselves"`
-	Embeddings []Embedding `json:"embeddings" doc:"vectors among the inputs, each compared as a whole"`
-	Ranking    *Ranking    `json:"ranking,omitempty" doc:"set: the model ranks, and its result is NDCG"`
-	Metrics    []Metric    `json:"metrics" doc:"custom metrics"`
-	Rules      []Rule      `json:"rules" doc:"data-quality rules, checked in every window"`
-	Indicators []Indicator `json:"indicators" doc:"business metrics that are handed in"`
+	Against    Against      `json:"against" doc:"what windows are compared with"`
+	Segments   []Segment    `json:"segments" doc:"parts of the rows that are looked at by themselves"`
+	Embeddings []Embedding  `json:"embeddings" doc:"vectors among the inputs, each compared as a whole"`
+	Ranking    *Ranking     `json:"ranking,omitempty" doc:"set: the model ranks, and its result is NDCG"`
+	Metrics    []Metric     `json:"metrics" doc:"custom metrics"`
+	Rules      []Rule       `json:"rules" doc:"data-quality rules, checked in every window"`
+	Indicators []Indicator  `json:"indicators" doc:"business metrics that are handed in"`
+	Fairness   []GroupLimit `json:"fairness" doc:"groups of people that a classifier should treat alike"`
 }
 
 // Against says what windows are compared with.
@@ -123,6 +125,12 @@ func (p *Plan) fill() {
 	if p.Indicators == nil {
 		p.Indicators = []Indicator{}
 	}
+	if p.Fairness == nil {
+		p.Fairness = []GroupLimit{}
+	}
+	for i := range p.Fairness {
+		p.Fairness[i].fill()
+	}
 }
 
 func invalid(field, format string, a ...any) error {
@@ -197,6 +205,18 @@ func (p *Plan) Check() error {
 	for i := range p.Rules {
 		if err := p.Rules[i].check(fmt.Sprintf("rules[%d]", i)); err != nil {
 			return err
+		}
+	}
+	if len(p.Fairness) > mostDeclared {
+		return invalid("fairness", "A monitor holds up to %d gaps between groups against limits.", mostDeclared)
+	}
+	for i := range p.Fairness {
+		at := fmt.Sprintf("fairness[%d]", i)
+		if err := p.Fairness[i].check(at); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(p.Fairness[:i], func(g GroupLimit) bool { return g.name() == p.Fairness[i].name() }) {
+			return invalid(at, "The %s is declared twice.", clip(p.Fairness[i].name()))
 		}
 	}
 	for i, k := range p.Indicators {

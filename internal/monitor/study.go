@@ -143,7 +143,7 @@ func (r *Result) study(m *Monitor, w *rows, k *lore, where func(int) (string, in
 	r.judgeRows(m, w, k)
 }
 
-// judgeRows fills in what outcomes change: custom metrics and segments, the worst slice and what is confirmed.
+// judgeRows fills in what outcomes change: custom metrics, gaps between groups and segments, the worst slice and what is confirmed.
 func (r *Result) judgeRows(m *Monitor, w *rows, k *lore) {
 	r.Metrics = nil
 	for i := range m.Metrics {
@@ -153,6 +153,7 @@ func (r *Result) judgeRows(m *Monitor, w *rows, k *lore) {
 		}
 		r.Metrics = append(r.Metrics, m.Metrics[i].measure(w))
 	}
+	r.Fairness = m.gaps(w, k.inputs)
 	if m.Ranking == nil && (len(m.Segments) > 0 || w.outcomes != nil || k.estimator.rates()) {
 		j := fares(w, k.estimator)
 		r.Segments, r.Found, r.Worst = m.parts(w, &j), j.worst(w, m.without(w.inputs), k.inputs), nil

@@ -13,7 +13,7 @@ import (
 // Verdict answers whether a model works the way it should.
 //
 //	no       the result got worse, and outcomes say so
-//	watch    data or predictions moved; the result is not confirmed, or still holds
+//	watch    data or predictions moved, or groups lie further apart than is allowed; the result is not confirmed, or still holds
 //	yes      nothing moved and outcomes say that the result holds
 //	unknown  there is no traffic, or nothing moved and no outcome says how the result is
 type Verdict struct {
@@ -27,7 +27,7 @@ const confirmed = 0.5
 // silence is how long an endpoint may be without a window before its verdict becomes unknown.
 const silence = 7 * 24 * time.Hour
 
-// causes lists what exceeded its limit: data, predictions, rules, custom metrics, segments, result; of shifts, what exceeds
+// causes lists what exceeded its limit: data, predictions, rules, custom metrics, segments, groups, result; of shifts, what exceeds
 // its limit most comes first.
 func (r *Result) causes(m *Monitor, worse *Cause) []Cause {
 	out := []Cause{}
@@ -69,6 +69,9 @@ func (r *Result) causes(m *Monitor, worse *Cause) []Cause {
 			}
 		}
 	}
+	for i := range r.Fairness {
+		add(r.Fairness[i].cause())
+	}
 	add(worse)
 	if worse == nil {
 		add(r.Estimate.cause(r.Performance))
@@ -91,6 +94,15 @@ func (r *Result) settle(m *Monitor, y *yardstick, before *Result) {
 // judge draws the verdict from the windows of an endpoint, newest first. The data and the predictions are
 // those of the newest window, the result that of the newest one of the same version with enough outcomes.
 func judge(windows []Result, now time.Time) Verdict {
+	v := judgeModel(windows, now)
+	if len(windows) > 0 && now.Sub(windows[0].To) <= silence {
+		v.fair(windows)
+	}
+	return v
+}
+
+// judgeModel is judge without what is known of groups.
+func judgeModel(windows []Result, now time.Time) Verdict {
 	if len(windows) == 0 {
 		return Verdict{"unknown", []string{"There has not been enough traffic for a first window."}}
 	}

@@ -322,7 +322,7 @@ func (s *Service) Deliveries(ctx context.Context, ref, before string, limit int)
 }
 
 // ofAlerts are the kinds of incident whose alert is told already.
-var ofAlerts = []string{incident.DataMoved, incident.PredictionMoved, incident.ResultWorse, incident.QualityBroken, incident.Degraded}
+var ofAlerts = []string{incident.DataMoved, incident.PredictionMoved, incident.ResultWorse, incident.QualityBroken, incident.GroupsApart, incident.Degraded}
 
 // message makes an event into what a person reads; nil when it is nothing to be told.
 func (s *Service) message(e event.Event) (*Message, error) {

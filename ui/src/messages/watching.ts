@@ -2,7 +2,7 @@
 type Named = Record<string, string>;
 
 export const watching = {
-  cause: { data: "Data moved", prediction: "Predictions moved", result: "Result got worse", quality: "Rule broken", operation: "Calls fail or are slow", crash: "Engine broke down" } as Named,
+  cause: { data: "Data moved", prediction: "Predictions moved", result: "Result got worse", quality: "Rule broken", fairness: "Groups fare apart", operation: "Calls fail or are slow", crash: "Engine broke down" } as Named,
   severity: { warning: "Warning", critical: "Critical", low: "Low", medium: "Medium", high: "High" } as Named,
   kind: "Cause", severityHead: "Severity", owner: "Looked after by", incident: "Incident", began: "Began", windows: "Windows over the limit", passedOn: (n: number) => `passed on ${n === 1 ? "once" : `${n} times`}`, moreColumns: (n: number) => `and ${n} more`,
   release: "Take back", releaseTitle: "Take back the acknowledgement or silence", until: "Until", untilTime: "Until a day and time", hours: { "1": "for an hour", "24": "for a day", "168": "for a week", "720": "for 30 days" } as Named,
