@@ -4361,6 +4361,8 @@ export interface components {
         };
         EvaluationResult2: {
             detail: string;
+            /** @description the groups, of a test of kind fairness */
+            fairness?: components["schemas"]["FairnessReport"];
             kind: string;
             /** Format: double */
             limit: number | null;
@@ -4392,7 +4394,13 @@ export interface components {
             /** @description signature: whether inputs may have missing values; yes if empty */
             allow_missing?: boolean;
             column?: string;
-            /** @description metric, slice, champion, latency or signature */
+            /** @description fairness: up to 3 columns whose values together tell the groups apart */
+            columns?: string[] | null;
+            /** @description fairness: by column, the ascending numbers at which it is cut; without them a column of more than 10 different numbers is cut at its quartiles */
+            edges?: {
+                [key: string]: number[] | null;
+            };
+            /** @description metric, slice, champion, latency, signature or fairness */
             kind: string;
             /** Format: double */
             max?: number;
@@ -4401,6 +4409,11 @@ export interface components {
             metric?: string;
             /** Format: double */
             min?: number;
+            /**
+             * Format: int64
+             * @description fairness: rows from which a group is judged; 30 if empty
+             */
+            min_rows?: number;
             name: string;
             /** Format: double */
             p95_ms?: number;
@@ -4410,6 +4423,80 @@ export interface components {
         ExecuteInputBody: {
             /** @description id or number of the approved change request */
             request: string;
+        };
+        FairnessGroup2: {
+            /**
+             * Format: double
+             * @description false positive rate, 0 to 1
+             */
+            fpr: number | null;
+            /** @description the group for people to read, such as region north */
+            name: string;
+            /**
+             * Format: double
+             * @description share of the chosen that are truly positive, 0 to 1
+             */
+            precision: number | null;
+            /** Format: int64 */
+            rows: number;
+            /**
+             * Format: double
+             * @description share decided positively, 0 to 1
+             */
+            selection_rate: number | null;
+            /** @description it has fewer rows than min_rows and takes part in no gap */
+            small: boolean;
+            /**
+             * Format: double
+             * @description true positive rate, 0 to 1
+             */
+            tpr: number | null;
+            /** @description one per column; the empty one stands for missing */
+            values: string[] | null;
+        };
+        FairnessReport: {
+            columns: string[] | null;
+            /** @description the finding in one or a few sentences */
+            detail: string;
+            /** @description those that are judged first; at most 50 */
+            groups: components["schemas"]["FairnessGroup2"][] | null;
+            /** @description the group with the highest rate */
+            highest?: string;
+            /** @enum {string} */
+            kind: "difference" | "ratio";
+            label: string;
+            /**
+             * Format: double
+             * @description most for a difference, least for a ratio
+             */
+            limit: number;
+            /** @description the group with the lowest rate */
+            lowest?: string;
+            measure: string;
+            /**
+             * Format: int64
+             * @description rows from which a group is judged
+             */
+            min_rows: number;
+            /**
+             * Format: int64
+             * @description groups that are not listed
+             */
+            more: number;
+            /** @description the gap is defined and keeps the limit */
+            ok: boolean;
+            /**
+             * @description the rate that is compared
+             * @enum {string}
+             */
+            rate: "selection_rate" | "tpr" | "fpr" | "precision" | "accuracy";
+            /**
+             * Format: double
+             * @description the gap; null where it is not defined
+             */
+            value: number | null;
+            /** @description why there is no gap */
+            why?: string;
         };
         FeedbackCounts: {
             /** Format: int64 */

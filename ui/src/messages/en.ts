@@ -1,6 +1,7 @@
 /** Everything the interface says, in English. */
 import { curves, grid } from "./grid";
 import { explaining } from "./explaining";
+import { fairness } from "./fairness";
 import { policies, retention, signs, whatIf } from "./steering";
 import { serving } from "./serving";
 import { bin, traces, versionDiff } from "./traces";
@@ -33,7 +34,7 @@ const did: Record<string, string | ((d: Detail) => string) | undefined> = {
 };
 
 export const en = {
-  bin, curves, explaining, grid, policies, retention, serving, signs, traces, tracking, versionDiff, watching, whatIf,
+  bin, curves, explaining, fairness, grid, policies, retention, serving, signs, traces, tracking, versionDiff, watching, whatIf,
   none: "–", never: "never", yes: "yes", no: "no", id: "Id", name: "Name", created: "Created", actions: "Actions", reason: "Reason", reasonHelp: "Kept in the audit log, beside your name.", reasonMissing: "Say why, in a few words.",
   undo: "Undo", remove: "Remove", next: "Next", save: "Save", edit: "Change", fieldMissing: "Fill this in.", cancel: "Cancel", close: "Close", tryAgain: "Try again", loading: "Loading", loadMore: "Load more", copied: "Copied", command: "Command", copyCommand: "Copy the command", exportCSV: "Export CSV", removeFilters: "Remove filters", since: "From day", until: "To day",
   justNow: "just now", commit: "commit", dirty: "uncommitted changes", clean: "clean", nothingLive: "not live",

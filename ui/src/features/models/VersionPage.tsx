@@ -11,6 +11,7 @@ import { Page } from "../../ui/Page";
 import { Source } from "../../ui/Source";
 import { paths } from "../../ui/url";
 import { useEvaluations, useVersion } from "./api";
+import { Fairness } from "./Fairness";
 import { CompareChoice, VersionDiff } from "./VersionDiff";
 import { EvaluationChip, StateChip } from "./Versions";
 import type { Evaluation, Version } from "./types";
@@ -99,6 +100,7 @@ function Evaluations({ name, v }: { name: string; v: string }) {
               <p className="row" style={{ padding: "12px 16px 4px" }}><Chip tone={testTones[e.state]}>{m.evaluationState[e.state] ?? e.state}</Chip><b>{m.version.suite(e.suite)}</b><span className="dim">{m.version.passedOf(tests.filter((t) => t.state === "passed").length, tests.length)} · {e.by} · <Time at={e.started_at} /></span></p>
               {metrics.length > 0 && <p className="row small dim" style={{ padding: "0 16px 8px" }}>{metrics.map(([k, x]) => <span key={k} className="tag num">{k} {number(x)}</span>)}</p>}
               <DataTable label={m.version.suite(e.suite)} rows={tests} columns={columns} rowKey={(t) => t.name} />
+              {tests.map((t) => t.fairness && <Fairness key={t.name} name={t.name} state={t.state} report={t.fairness} />)}
             </div>
           );
         })}</>
