@@ -3361,7 +3361,7 @@ export interface components {
             /** @description the incident it opened or joined */
             incident: string;
             /** @enum {string} */
-            kind: "data" | "prediction" | "result" | "quality" | "operation" | "crash";
+            kind: "data" | "prediction" | "result" | "quality" | "fairness" | "operation" | "crash";
             /**
              * Format: int64
              * @description how often it was passed on because nobody acknowledged it
@@ -5264,6 +5264,8 @@ export interface components {
             /** @description vectors among the inputs, each compared as a whole */
             embeddings: components["schemas"]["MonitorEmbedding2"][] | null;
             endpoint: string;
+            /** @description groups of people that a classifier should treat alike */
+            fairness: components["schemas"]["MonitorGroupLimit2"][] | null;
             /** @description inputs to compare; empty means all */
             features: string[] | null;
             /** @description business metrics that are handed in */
@@ -5362,7 +5364,9 @@ export interface components {
             /** @description what moved in it, in words: from 30,900 to 16,000 */
             how?: string;
             /** @enum {string} */
-            kind: "data" | "prediction" | "result";
+            kind: "data" | "prediction" | "result" | "fairness";
+            /** @description of fairness: it is known by outcomes */
+            late?: boolean;
             /** Format: double */
             limit: number;
             metric: string;
@@ -5384,6 +5388,8 @@ export interface components {
              * @description how many windows in a row were over the limit, this one included
              */
             windows?: number;
+            /** @description of fairness: the two groups and the gap between them */
+            words?: string;
         };
         MonitorChallenge: {
             /**
@@ -5696,6 +5702,89 @@ export interface components {
             /** @description why something is undefined */
             why?: string;
         };
+        MonitorGroupGap2: {
+            columns: string[] | null;
+            /** @description the finding in one or a few sentences */
+            detail: string;
+            /** @description those that are judged first; at most 50 */
+            groups: components["schemas"]["FairnessGroup2"][] | null;
+            /** @description the group with the highest rate */
+            highest?: string;
+            /** @enum {string} */
+            kind: "difference" | "ratio";
+            label: string;
+            /**
+             * Format: double
+             * @description of a measure that needs outcomes: share of the window's rows with one, 0..1
+             */
+            label_coverage?: number;
+            /**
+             * Format: double
+             * @description most for a difference, least for a ratio
+             */
+            limit: number;
+            /** @description the group with the lowest rate */
+            lowest?: string;
+            measure: string;
+            /**
+             * Format: int64
+             * @description rows from which a group is judged
+             */
+            min_rows: number;
+            /**
+             * Format: int64
+             * @description groups that are not listed
+             */
+            more: number;
+            /** @description how columns of numbers were cut */
+            notes?: string[] | null;
+            /** @description the gap is defined and keeps the limit */
+            ok: boolean;
+            /** @description the measure needs outcomes */
+            outcomes: boolean;
+            /**
+             * @description the rate that is compared
+             * @enum {string}
+             */
+            rate: "selection_rate" | "tpr" | "fpr" | "precision" | "accuracy";
+            /**
+             * Format: int64
+             * @description rows that were counted
+             */
+            rows: number;
+            /**
+             * Format: double
+             * @description the gap; null where it is not defined
+             */
+            value: number | null;
+            /** @description why there is no gap */
+            why?: string;
+        };
+        MonitorGroupLimit2: {
+            /** @description inputs that tell the groups apart, or names of declared segments; of several, each combination is a group */
+            columns: string[] | null;
+            /** @description where columns of numbers are cut, ascending; else at the quartiles of the reference, unless they have at most 10 values */
+            edges?: {
+                [key: string]: number[] | null;
+            };
+            /**
+             * Format: double
+             * @description the most of a difference, 0.1 if it is left out, or the least of a ratio, 0.8
+             */
+            limit?: number;
+            /**
+             * @description demographic parity needs predictions only, the others outcomes
+             * @enum {string}
+             */
+            metric: "demographic_parity_difference" | "demographic_parity_ratio" | "equalised_odds_difference" | "equal_opportunity_difference" | "predictive_parity_difference" | "false_alarm_parity_difference" | "accuracy_parity_difference";
+            /**
+             * Format: int64
+             * @description rows of the window from which a group is judged, with outcomes where the measure needs them; 30 if it is left out
+             */
+            min_rows?: number;
+            /** @description the class that counts as chosen; required where the answers are words or of more than two classes */
+            positive?: string;
+        };
         MonitorHistogram: {
             current: number[] | null;
             /** Format: int64 */
@@ -5902,6 +5991,8 @@ export interface components {
             /** @description vectors among the inputs, each compared as a whole */
             embeddings: components["schemas"]["MonitorEmbedding2"][] | null;
             endpoint: string;
+            /** @description groups of people that a classifier should treat alike */
+            fairness: components["schemas"]["MonitorGroupLimit2"][] | null;
             /** @description inputs to compare; empty means all */
             features: string[] | null;
             /** @description business metrics that are handed in */
@@ -6138,6 +6229,8 @@ export interface components {
             estimate: components["schemas"]["MonitorEstimate"];
             /** @description why there is no estimate */
             estimate_why?: string;
+            /** @description the gaps between groups of people */
+            fairness?: components["schemas"]["MonitorGroupGap2"][] | null;
             features: components["schemas"]["MonitorFeature2"][] | null;
             first_prediction: string;
             /** @description of the inputs and of the outputs: the slice that nobody declared in which one moved furthest beyond what it moved over all rows */
@@ -7477,6 +7570,8 @@ export interface components {
             embeddings?: components["schemas"]["MonitorEmbedding2"][];
             /** @description the name in the path, or nothing */
             endpoint?: string;
+            /** @description groups of people that a classifier should treat alike */
+            fairness?: components["schemas"]["MonitorGroupLimit2"][];
             /** @description empty: all */
             features?: string[];
             indicators?: components["schemas"]["MonitorIndicator2"][];
@@ -9280,7 +9375,7 @@ export interface operations {
                 state?: "pending" | "open" | "acknowledged" | "silenced" | "recovered" | "active" | "";
                 endpoint?: string;
                 model?: string;
-                kind?: "data" | "prediction" | "result" | "quality" | "operation" | "crash" | "";
+                kind?: "data" | "prediction" | "result" | "quality" | "fairness" | "operation" | "crash" | "";
                 severity?: "warning" | "critical" | "";
                 /** @description only those of this incident */
                 incident?: string;

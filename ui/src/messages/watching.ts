@@ -6,6 +6,10 @@ export const watching = {
   severity: { warning: "Warning", critical: "Critical", low: "Low", medium: "Medium", high: "High" } as Named,
   kind: "Cause", severityHead: "Severity", owner: "Looked after by", incident: "Incident", began: "Began", windows: "Windows over the limit", passedOn: (n: number) => `passed on ${n === 1 ? "once" : `${n} times`}`, moreColumns: (n: number) => `and ${n} more`,
   release: "Take back", releaseTitle: "Take back the acknowledgement or silence", until: "Until", untilTime: "Until a day and time", hours: { "1": "for an hour", "24": "for a day", "168": "for a week", "720": "for 30 days" } as Named,
+  groups: {
+    title: (over: number, of: number) => (over ? `Groups fare further apart than allowed by ${over} of ${of} ${of === 1 ? "measure" : "measures"}` : "How groups fare"), gap: (label: string, by: string) => `${label[0].toUpperCase()}${label.slice(1)} by ${by}`, table: (name: string) => `Groups: ${name}`, group: "Group", highest: "highest", lowest: "lowest", small: "too few rows", coverage: (share: string) => `Outcomes of ${share} of the rows are known.`, more: (n: number) => `and ${n} more ${n === 1 ? "group" : "groups"}`,
+    rates: { selection_rate: "Chosen", tpr: "True positive rate", fpr: "False positive rate", precision: "Precision" },
+  },
   facts: "What is over its limit", column: "What", value: "Value", limit: "Limit", importance: "Importance", overIn: "Windows", now: "Now", over: "over", fine: "within", estimate: "estimate", noColumns: "Nothing was measured for this incident.",
   rows: "Rows behind it", seeRows: "See the rows of the newest window", seeMonitor: "See the monitoring",
   suspects: "What changed before", suspectsHelp: "Changes in the week before it began, the likeliest first. Being before is no proof; it is where to look first.", before: (t: string) => `${t} before`, during: "while the first window ran", noSuspects: "Nothing of the model, its data or its policies changed in the week before.", likely: "Weight",

@@ -12,6 +12,7 @@ import { VerdictReasons } from "../../ui/Verdict";
 import { AlertTable } from "./Alerts";
 import { useAlerts, useMonitor, useMonitors, useWindow } from "./api";
 import { FeaturePanel } from "./FeaturePanel";
+import { Groups } from "./Groups";
 import { Measures, Rules } from "./Measures";
 import { Embeddings, Segments } from "./Segments";
 import { Shift } from "./Shift";
@@ -60,6 +61,7 @@ function WatchBody({ endpoint, state }: { endpoint: string; state: MonitorState 
           <Panel title={m.monitor.windows(windows.length)} id="windows"><WindowsLine model={mon.model} endpoint={endpoint} windows={windows} current={at.id} limit={mon.limits?.psi} /></Panel>
           <WindowDetail endpoint={endpoint} model={mon.model} at={at} />
           <Measures at={at} indicators={state.indicators} />
+          <Groups at={at} windows={windows} endpoint={endpoint} />
           <Rules at={at} />
           <Segments at={at} />
           <Embeddings at={at} />

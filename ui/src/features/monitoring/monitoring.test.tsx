@@ -56,6 +56,26 @@ it("shows how segments fare: the worst one, an expected result as one, what move
   expect(await findings()).toEqual([]);
 });
 
+it("shows the gap between groups over the windows with its limit, and the groups of this window", async () => {
+  const gap = (value: number | null, more = {}) => ({ measure: "demographic_parity_difference", label: "demographic parity difference", kind: "difference", rate: "selection_rate", columns: ["region"], value, limit: 0.1, ok: value !== null && value <= 0.1, highest: "region north", lowest: "region south", min_rows: 30, groups: [], more: 0, outcomes: false, rows: 400, detail: "", ...more });
+  const group = { values: [], small: false, tpr: null, fpr: null, precision: null };
+  serve(routes([win("w1", false, { fairness: [gap(0.05)] as unknown as Window["fairness"] }), win("w2", true, { fairness: [
+    gap(0.12, { detail: "Of region north 41 % are chosen, of region south 29 %: a difference of 0.12, allowed is 0.1.", more: 2, groups: [{ ...group, name: "region north", rows: 200, selection_rate: 0.41 }, { ...group, name: "region south", rows: 190, selection_rate: 0.29 }, { ...group, name: "no region", rows: 10, selection_rate: 0.5, small: true }] }),
+    gap(null, { measure: "equal_opportunity_difference", label: "equal opportunity difference", rate: "tpr", outcomes: true, label_coverage: 0, highest: undefined, lowest: undefined, why: "no outcome has arrived", detail: "The equal opportunity difference by region has no value: no outcome has arrived." }),
+  ] as unknown as Window["fairness"] })]));
+  show(<ModelMonitoring model="screening" />);
+  const panel = within(await screen.findByRole("region", { name: "Groups fare further apart than allowed by 1 of 2 measures" }));
+  expect(panel.getByText(/Of region north 41 % are chosen, of region south 29 %/)).toBeTruthy();
+  expect(panel.getByText(/no outcome has arrived/).textContent).toMatch(/Outcomes of 0 % of the rows are known\./);
+  expect(panel.getByText("limit 0.10")).toBeTruthy();
+  expect(within(panel.getByRole("table", { name: "Groups: Demographic parity difference by region" })).getAllByRole("row").slice(1).map((r) => within(r).getAllByRole("cell").map((c) => c.textContent).join(" | "))).toEqual([
+    expect.stringMatching(/^region north.*highest \| 200 \| 41\.0 % \| – \| – \| –$/), expect.stringMatching(/^region south.*lowest \| 190 \| 29\.0 % /), expect.stringMatching(/^no region.*too few rows \| 10 \| 50\.0 % /),
+  ]);
+  expect(panel.getByText("and 2 more groups")).toBeTruthy();
+  expect(panel.getAllByRole("img").length).toBe(1);
+  expect(await findings()).toEqual([]);
+});
+
 it("marks segments that were found, names the result of the others and what moved most in one", async () => {
   const slice = { conditions: [], rest: 0.9, gap: 0.19, gap_lower: 0.11, gap_upper: 0.28, gap_at_least: 0.05, p_value: 0.001, looked_at: 1234, rows: 400 };
   const worst = { name: "region is north and age is above 60", rows: 60, share: 0.15, labelled: 60, metric: "accuracy", value: 0.71, overall: 0.87, slice };
