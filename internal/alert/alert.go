@@ -170,7 +170,11 @@ func (a *Alert) list(most int) string {
 		}
 		out = append(out, columnText(c, a.Kind))
 	}
-	text := strings.Join(out, ", ")
+	between := ", "
+	if a.Kind == Fairness { // sentences with commas of their own
+		between = "; "
+	}
+	text := strings.Join(out, between)
 	if n := len(a.Columns) - most; n > 0 {
 		text += fmt.Sprintf(" and %d more", n)
 	}

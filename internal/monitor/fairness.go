@@ -13,7 +13,7 @@ import (
 // GroupLimit says which groups of people a classifier should treat alike, by which measure, and how far they may lie apart.
 type GroupLimit struct {
 	Columns  []string             `json:"columns" doc:"inputs that tell the groups apart, or names of declared segments; of several, each combination is a group"`
-	Metric   string               `json:"metric" enum:"demographic_parity_difference,demographic_parity_ratio,equalised_odds_difference,equal_opportunity_difference,predictive_parity_difference,false_alarm_parity_difference,accuracy_parity_difference" doc:"demographic parity needs predictions only, the others outcomes"`
+	Metric   string               `json:"metric" doc:"demographic_parity_difference or _ratio (predictions are enough), equalised_odds_difference, equal_opportunity_difference, predictive_parity_difference, false_alarm_parity_difference or accuracy_parity_difference (by outcomes); other names in use, such as four_fifths, are taken too"`
 	Limit    *float64             `json:"limit,omitempty" doc:"the most of a difference, 0.1 if it is left out, or the least of a ratio, 0.8"`
 	MinRows  int                  `json:"min_rows,omitempty" minimum:"0" doc:"rows of the window from which a group is judged, with outcomes where the measure needs them; 30 if it is left out"`
 	Positive string               `json:"positive,omitempty" doc:"the class that counts as chosen; required where the answers are words or of more than two classes"`

@@ -98,7 +98,7 @@ func TestGapsBetweenGroupsSayWhatTheyAreOrWhyNot(t *testing.T) {
 		{"a declared segment is a group", GroupLimit{Columns: []string{"from the north"}, Metric: "demographic_parity"}, nil, "Of from the north yes 41 %", 0.12},
 		{"numbers are cut where it is said", GroupLimit{Columns: []string{"age"}, Metric: "demographic_parity", Edges: map[string][]float64{"age": {45}}}, nil, "Of age <45 50 % are chosen, of age ≥45 20 %", 0.3},
 		{"numbers are cut at quartiles", GroupLimit{Columns: []string{"age"}, Metric: "demographic_parity"}, nil, "age", 0},
-		{"missing values are a group", GroupLimit{Metric: "demographic_parity"}, func(w *rows) { clear(w.inputs[0].words[100:]) }, "of no region 29 %", 0.12},
+		{"missing values are a group", GroupLimit{Metric: "demographic_parity"}, func(w *rows) { clear(w.inputs[0].words[100:]) }, "of region missing 29 %", 0.12},
 		{"infinite numbers are missing", GroupLimit{Columns: []string{"age"}, Metric: "demographic_parity"}, func(w *rows) {
 			for i := range w.inputs[1].numbers {
 				w.inputs[1].numbers[i] = math.Inf(1)

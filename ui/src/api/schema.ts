@@ -5772,11 +5772,8 @@ export interface components {
              * @description the most of a difference, 0.1 if it is left out, or the least of a ratio, 0.8
              */
             limit?: number;
-            /**
-             * @description demographic parity needs predictions only, the others outcomes
-             * @enum {string}
-             */
-            metric: "demographic_parity_difference" | "demographic_parity_ratio" | "equalised_odds_difference" | "equal_opportunity_difference" | "predictive_parity_difference" | "false_alarm_parity_difference" | "accuracy_parity_difference";
+            /** @description demographic_parity_difference or _ratio (predictions are enough), equalised_odds_difference, equal_opportunity_difference, predictive_parity_difference, false_alarm_parity_difference or accuracy_parity_difference (by outcomes); other names in use, such as four_fifths, are taken too */
+            metric: string;
             /**
              * Format: int64
              * @description rows of the window from which a group is judged, with outcomes where the measure needs them; 30 if it is left out
