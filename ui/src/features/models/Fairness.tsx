@@ -27,8 +27,7 @@ export function Fairness({ name, state, report: r }: { name: string; state: Test
       <div className="stack gap4" style={{ padding: "0 16px 10px" }}>
         <h3>{name}</h3>
         <p className="row small"><Chip tone={state === "passed" ? "ok" : state === "failed" ? "bad" : "neutral"}>{m.testState[state] ?? state}</Chip><span>{words.by(r.columns ?? [])} · {r.label}</span>
-          <span className="num">{words.gap} <b>{number(r.value)}</b>, {words.limit(r.kind === "ratio", number(r.limit))}</span></p>
-        <p className="small dim wrap">{r.detail}</p>
+          <span className="num">{words.gap(r.kind === "ratio")} <b>{number(r.value)}</b>, {words.limit(r.kind === "ratio", number(r.limit))}</span></p>
       </div>
       <DataTable label={`${name}: ${words.by(r.columns ?? [])}`} rows={r.groups ?? []} columns={columns} rowKey={(g) => (g.values ?? []).join("\u0000")} />
       {r.more > 0 && <p className="small dim" style={{ padding: "8px 16px" }}>{words.more(r.more)}</p>}
