@@ -31,9 +31,9 @@ type Options struct {
 
 // Log appends records. Make it with OpenLog; close it after the last Append.
 //
-// One lock covers part of a microsecond per call: giving the identifier, the checksum and a copy, or where no room could be
-// reserved one write(2). That order is what makes identifiers a cursor. An async record has its identifier before its place:
-// readers that go on behind the last identifier they saw stop below the first one that waits (bound).
+// One lock covers a few microseconds per call: giving the identifier, the checksum and one write(2). That order is what
+// makes identifiers a cursor. An async record has its identifier before its place: readers that go on behind the last
+// identifier they saw stop below the first one that waits (bound).
 type Log struct {
 	o       Options
 	mu      sync.Mutex
@@ -325,6 +325,39 @@ func (l *Log) nextLocked() (*segment, error) {
 	return s, nil
 }
 
+// prepare makes the next segment while the active one has room: making it waits for the disk, which calls must not.
+func (l *Log) prepare() {
+	l.mu.Lock()
+	wanted := l.spare == nil && l.active != nil && l.active.size.Load() > l.o.SegmentBytes/2
+	l.mu.Unlock()
+	if !wanted {
+		return
+	}
+	s, err := newSegment(l.o.Dir, l.o.Node, l.o.SegmentBytes, l.o.Now())
+	if err != nil {
+		return // it is met again, and told, when the segment is needed
+	}
+	l.mu.Lock()
+	l.spare = s
+	l.mu.Unlock()
+}
+
+// trim gives back what closed segments reserved and did not use: while they cannot be filed there may be many.
+func (l *Log) trim() {
+	l.mu.Lock()
+	var some []*segment
+	for _, s := range l.closed {
+		if !s.trimmed {
+			s.trimmed = true
+			some = append(some, s)
+		}
+	}
+	l.mu.Unlock()
+	for _, s := range some {
+		_ = s.file.Truncate(s.size.Load()) // the size it has; one that is filed and gone by now needs it no more
+	}
+}
+
 // Rotate closes the active segment if it has records older than age, so that it can be filed. When the next one cannot be
 // made it stays as it is, and the error says so.
 func (l *Log) Rotate(age time.Duration) error {
@@ -455,6 +488,7 @@ func (l *Log) syncLoop() {
 		}
 		l.sync()
 		l.prepare()
+		l.trim()
 	}
 }
 

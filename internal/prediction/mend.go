@@ -32,19 +32,6 @@ func (d *damage) add(part []byte) {
 	}
 }
 
-// room takes zeros at the end of the file out of what is lost: they were reserved and not used.
-func (d *damage) room() {
-	if !d.tail || len(d.parts) == 0 {
-		return
-	}
-	last := &d.parts[len(d.parts)-1]
-	used := bytes.TrimRight(*last, "\x00")
-	d.bytes -= int64(len(*last) - len(used))
-	if *last = used; len(used) == 0 {
-		d.parts, d.tail = d.parts[:len(d.parts)-1], false
-	}
-}
-
 // salvage takes the whole frames out of the bytes of a segment, damage in their middle or at their end left out. It fails
 // when b is no segment, or when a newer version wrote any of it.
 func salvage(b []byte) (good []byte, lost damage, err error) {

@@ -608,7 +608,7 @@ func TestCountersTellWhatTheLogDid(t *testing.T) {
 func withRecords(dir string) (names []string) {
 	all, _ := filepath.Glob(filepath.Join(dir, "*"+segmentExt))
 	for _, n := range all {
-		if b, err := os.ReadFile(n); err == nil && len(bytes.TrimRight(b, "\x00")) > len(segmentMagic) { // zeros are reserved
+		if info, err := os.Stat(n); err == nil && info.Size() > int64(len(segmentMagic)) {
 			names = append(names, n)
 		}
 	}

@@ -24,14 +24,12 @@ type segment struct {
 	id      string // identifier of the segment, part of the names of the files made of it
 	path    string
 	file    *os.File // open and locked while the segment exists, so that no other process takes it over
-	room    []byte   // the reserved part of file as memory, written without calls; nil where there is none (any more)
-	shed    int64    // place in room before which pages were let go of
-	long    bool     // the file is as long as what was reserved, zeros behind its frames
 	before  *os.File // what file was mended from; locked as long, for those who opened it before
 	created time.Time
 	size    atomic.Int64
 	frames  atomic.Int64
 	dirty   bool // has bytes that were not synced
+	trimmed bool // what it reserved and did not use was given back
 	marks   []mark
 	marked  int64                // size at the last mark
 	highest []byte               // identifier of its frames
@@ -130,8 +128,7 @@ func newSegment(dir, node string, size int64, now time.Time) (*segment, error) {
 	if ok, err := lock(f); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("lock %s", filepath.Base(s.path)), err, s.remove())
 	}
-	s.room = reserve(f, size)
-	s.long = s.room != nil
+	reserve(f, size)
 	if _, err := f.WriteAt([]byte(segmentMagic), 0); err != nil {
 		return nil, errors.Join(err, s.remove())
 	}
@@ -144,7 +141,7 @@ func newSegment(dir, node string, size int64, now time.Time) (*segment, error) {
 // must not be written any more (broken), but its first size bytes stay good.
 func (s *segment) write(frames []byte, count int) (broken bool, err error) {
 	at := s.size.Load()
-	if err := s.put(frames, at); err != nil {
+	if _, err := s.file.WriteAt(frames, at); err != nil {
 		if cut := s.file.Truncate(at); cut != nil {
 			return true, errors.Join(err, cut)
 		}
@@ -157,26 +154,6 @@ func (s *segment) write(frames []byte, count int) (broken bool, err error) {
 	return false, nil
 }
 
-// put puts bytes at a place: into memory while the reserved room lasts, by calls behind it, or where memory fails.
-func (s *segment) put(frames []byte, at int64) error {
-	if s.room != nil {
-		if end := at + int64(len(frames)); end <= int64(len(s.room)) && fill(s.room[at:end], frames) {
-			return nil
-		}
-		s.leave()
-	}
-	_, err := s.file.WriteAt(frames, at)
-	return err
-}
-
-// leave gives back the memory of the file.
-func (s *segment) leave() {
-	if s.room != nil {
-		release(s.room)
-		s.room = nil
-	}
-}
-
 func (s *segment) remove() error {
 	err := os.Remove(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -187,12 +164,7 @@ func (s *segment) remove() error {
 
 // close lets go of the file.
 func (s *segment) close() error {
-	s.leave()
-	var err error
-	if s.long {
-		err = s.file.Truncate(s.size.Load())
-	}
-	err = errors.Join(err, s.file.Close())
+	err := s.file.Close()
 	if s.before != nil {
 		err = errors.Join(err, s.before.Close())
 	}
@@ -228,12 +200,7 @@ func adopt(path string) (s *segment, lost damage, err error) {
 	if err != nil {
 		return nil, damage{}, errors.Join(err, f.Close())
 	}
-	lost.room()
-	err = s.mend(good, lost)
-	if err == nil && lost.bytes == 0 && len(good) < len(b) {
-		err = f.Truncate(int64(len(good)))
-	}
-	if err != nil {
+	if err := s.mend(good, lost); err != nil {
 		return nil, damage{}, errors.Join(err, s.close())
 	}
 	for at := len(segmentMagic); at < len(good); {
