@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"keelson/internal/problem"
 	"keelson/internal/score"
 )
 
@@ -163,12 +164,7 @@ func (t *Table) Title(g Group) string {
 	return strings.Join(parts, ", ")
 }
 
-func clip(s string) string {
-	if r := []rune(s); len(r) > 60 {
-		return string(r[:59]) + "…"
-	}
-	return s
-}
+func clip(s string) string { return problem.Clip(s, 100) }
 
 // Judge holds the table against a limit of a measure. A gap that is not defined keeps no limit; Why says what is missing.
 func (t *Table) Judge(m Measure, limit float64) FairnessReport {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -30,6 +31,15 @@ type Doc struct {
 
 func (d *Doc) Error() string  { return d.Detail }
 func (d *Doc) GetStatus() int { return d.Code }
+
+// GetHeaders are those of the answer beside its content type.
+func (d *Doc) GetHeaders() http.Header {
+	h := http.Header{}
+	if d.Code == http.StatusTooManyRequests || d.Code == http.StatusServiceUnavailable {
+		h.Set("Retry-After", strconv.Itoa(max(1, d.wait)))
+	}
+	return h
+}
 func (d *Doc) ContentType(ct string) string {
 	return strings.Replace(ct, "application/json", "application/problem+json", 1)
 }
@@ -153,9 +163,7 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 
 func writeDoc(w http.ResponseWriter, d *Doc) {
 	w.Header().Set("Content-Type", "application/problem+json")
-	if d.Code == http.StatusTooManyRequests || d.Code == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, d.wait)))
-	}
+	maps.Copy(w.Header(), d.GetHeaders())
 	w.WriteHeader(d.Code)
 	_ = json.NewEncoder(w).Encode(d)
 }

@@ -91,7 +91,7 @@ func (f *Refusals) add(ctx context.Context, r *http.Request, kind, detail string
 	e := f.seen[key]
 	now := time.Now()
 	if e == nil {
-		e = &refused{caller: who, first: now, example: clipTo(r.Method+" "+r.URL.Path, 200), detail: clipTo(detail, 300)}
+		e = &refused{caller: who, first: now, example: problem.Clip(r.Method+" "+r.URL.Path, 200), detail: problem.Clip(detail, 300)}
 		f.seen[key] = e
 		select {
 		case f.wake <- struct{}{}:
@@ -100,13 +100,6 @@ func (f *Refusals) add(ctx context.Context, r *http.Request, kind, detail string
 	}
 	e.count++
 	e.last = now
-}
-
-func clipTo(s string, n int) string {
-	if len(s) > n {
-		s = s[:n] + "…"
-	}
-	return string([]rune(s)) // a character cut in half becomes a replacement character
 }
 
 // Run writes the entries until ctx ends, and what is left then.
@@ -119,9 +112,9 @@ func (f *Refusals) Run(ctx context.Context) error {
 			f.flush(context.WithoutCancel(ctx), true)
 			return ctx.Err()
 		case <-f.wake:
-			f.flush(ctx, false)
+			f.flush(context.WithoutCancel(ctx), false) // what was begun is written, even when the server stops meanwhile
 		case <-tick.C:
-			f.flush(ctx, false)
+			f.flush(context.WithoutCancel(ctx), false)
 		}
 	}
 }

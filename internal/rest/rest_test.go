@@ -9,9 +9,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"keelson/internal/access"
 	"keelson/internal/caller"
+	"keelson/internal/problem"
 )
 
 // door lets everybody in as an administrator.
@@ -105,5 +107,30 @@ func TestAnUncleanPathStaysInItsWorkspace(t *testing.T) {
 		if got != want {
 			t.Errorf("%s leads %s (%d %s), want %s", path, got, r.StatusCode, body, want)
 		}
+	}
+}
+
+func TestAnAnswerSaysWhenTryingAgainHelps(t *testing.T) {
+	var fails error
+	a := New("test", door{}, slog.New(slog.DiscardHandler))
+	Post(a, "/api/v1/things", access.Public, "make a thing", func(context.Context, *struct{ Body thing }) (string, error) { return "", fails })
+	for _, c := range []struct {
+		name   string
+		fails  error
+		status int
+		after  string
+	}{
+		{"too many calls, with the time", problem.New(problem.Exhausted, "Slow down.").After(90 * time.Second), 429, "90"},
+		{"too many calls, and nobody knows", problem.New(problem.Exhausted, "Slow down."), 429, "1"},
+		{"not now", problem.New(problem.Unavailable, "Try again.").After(1500 * time.Millisecond), 503, "2"},
+		{"a mistake is no better later", problem.New(problem.Conflict, "No.").After(time.Minute), 409, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fails = c.fails
+			r, body := call(t, a, "/api/v1/things", `{"name":"x"}`)
+			if got := r.Header.Values("Retry-After"); r.StatusCode != c.status || strings.Join(got, " ") != c.after {
+				t.Errorf("%d, Retry-After %q, want %d and %q: %s", r.StatusCode, got, c.status, c.after, body)
+			}
+		})
 	}
 }
