@@ -78,12 +78,12 @@ func TestShippedPolicies(t *testing.T) {
 
 func TestAPolicyNamesTheSuiteThatHasToPass(t *testing.T) {
 	c, err := Compile(Policy{Name: "p", Approvals: `{'count': 0}`, Rules: []Rule{{ID: "released",
-		Require: `version.evaluations.exists(e, e.suite == 'release' && e.state == 'passed' && e.tests > 0 && e.definition == 'sha256:d' && e.dataset == 'holdout')`,
+		Require: `version.evaluations.exists(e, e.suite == 'release' && e.state == 'passed' && e.tests > 0 && e.definition == 'sha256:d' && e.dataset_digest == 'sha256:rows')`,
 		Message: `Version {version.name} has not passed the suite release.`, Pass: `Passed.`}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := Evaluation{State: "passed", Suite: "release", Definition: "sha256:d", Dataset: "holdout", Tests: 3}
+	good := Evaluation{State: "passed", Suite: "release", Definition: "sha256:d", Dataset: "holdout", DatasetDigest: "sha256:rows", Tests: 3}
 	other := func(change func(*Evaluation)) Evaluation { e := good; change(&e); return e }
 	for name, x := range map[string]struct {
 		list    []Evaluation
@@ -93,7 +93,9 @@ func TestAPolicyNamesTheSuiteThatHasToPass(t *testing.T) {
 		"it passed, and a newer one of another": {[]Evaluation{other(func(e *Evaluation) { e.Suite, e.State = "smoke", "failed" }), good}, true},
 		"it failed, and a newer one of another": {[]Evaluation{other(func(e *Evaluation) { e.Suite = "smoke" }), other(func(e *Evaluation) { e.State = "failed" })}, false},
 		"another of its name":                   {[]Evaluation{other(func(e *Evaluation) { e.Definition = "sha256:easier" })}, false},
-		"on other data":                         {[]Evaluation{other(func(e *Evaluation) { e.Dataset = "train" })}, false},
+		"on other data":                         {[]Evaluation{other(func(e *Evaluation) { e.Dataset, e.DatasetDigest = "train", "sha256:seen" })}, false},
+		"on other rows under the same name":     {[]Evaluation{other(func(e *Evaluation) { e.DatasetDigest = "sha256:easier" })}, false},
+		"on the same rows under another name":   {[]Evaluation{other(func(e *Evaluation) { e.Dataset = "copy" })}, true},
 		"none":                                  {[]Evaluation{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
