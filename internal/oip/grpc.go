@@ -104,6 +104,7 @@ func writeStatus(w http.ResponseWriter, r *http.Request, err error) {
 		WriteError(w, r, err)
 		return
 	}
+	rest.Note(r.Context(), err)
 	c := code(err)
 	_, text := worded(err)
 	h := w.Header()
@@ -113,11 +114,12 @@ func writeStatus(w http.ResponseWriter, r *http.Request, err error) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// fail turns an error into a gRPC status and logs it if it is ours.
+// fail turns an error into a gRPC status, logs it if it is ours and notes it for the audit log if it looks like an attempt.
 func (g *rpc) fail(ctx context.Context, endpoint string, err error) error {
 	if err == nil {
 		return nil
 	}
+	rest.Note(ctx, err)
 	c := code(err)
 	if c == codes.Internal && ctx.Err() == nil {
 		g.h.Log.ErrorContext(ctx, "a request failed", "endpoint", endpoint, "request", caller.From(ctx).Request, "error", err)

@@ -131,7 +131,8 @@ func setTold(c *serving.Call, i int, v string, text bool, under string) error {
 	return nil
 }
 
-// context fills in who asks and what for: parameters that came already stay, headers fill the rest.
+// context fills in who asks and what for: parameters that came already stay, headers fill the rest. Purposes of headers
+// stay beside that of a parameter, because what a gateway stamps on a call must hold whatever its body says.
 func (h *Handler) context(ctx context.Context, c *serving.Call, header func(name string) []string) {
 	c.Caller = caller.From(ctx).Name
 	for i := range told {
@@ -140,6 +141,7 @@ func (h *Handler) context(ctx context.Context, c *serving.Call, header func(name
 			*dst = v[0]
 		}
 	}
+	c.Stamped = header("Keelson-Purpose")
 	if v := header("Traceparent"); len(v) == 1 {
 		c.Trace = traceID(v[0])
 	}

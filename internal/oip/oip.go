@@ -11,8 +11,8 @@
 // decided elsewhere; this package only translates, and every mistake of a caller is a 4xx that names the tensor or field.
 //
 // Beyond the protocol: who and what a decision is for comes in as the request parameters application, purpose, subject,
-// segment and routing_key or as headers (Keelson-Application, Keelson-Purpose, …; a parameter wins over its header), the
-// trace as traceparent. The prediction's identifier goes out as the header Keelson-Prediction-Id and the answer's
+// segment and routing_key or as headers (Keelson-Application, Keelson-Purpose, …; a parameter wins over its header,
+// but a purpose that is forbidden is refused wherever it stands), the trace as traceparent. The prediction's identifier goes out as the header Keelson-Prediction-Id and the answer's
 // parameter prediction_id; its outcomes are posted under it.
 package oip
 

@@ -19,8 +19,12 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"keelson/internal/problem"
 )
@@ -92,22 +96,47 @@ type Limits struct {
 	Unlogged float64 `json:"unlogged,omitempty" yaml:"unlogged" doc:"percent of the answered calls that the prediction log leaves out"`
 	// BatchRows joins calls that wait for a busy model into one of at most so many rows; 0 never joins.
 	BatchRows int64 `json:"batch_rows,omitempty" yaml:"batch_rows" doc:"rows up to which waiting calls are computed together"`
-	// ForbiddenPurposes are separated by commas; a text and no list, so that limits stay comparable.
+	// ForbiddenPurposes are separated by commas or semicolons; a text and no list, so that limits stay comparable.
 	ForbiddenPurposes string `json:"forbidden_purposes,omitempty" yaml:"forbidden_purposes" doc:"purposes, separated by commas, for which it must not be asked; such a call is refused"`
 }
 
-// Forbids reports whether calls for a purpose are refused: one that is listed, whatever its case and the blanks around it.
-func (l Limits) Forbids(purpose string) bool {
-	purpose = strings.TrimSpace(purpose)
-	if purpose == "" || l.ForbiddenPurposes == "" {
-		return false
+// Forbids tells which of a call's purposes is one for which it is refused. A text may name several, separated by commas
+// or semicolons; case, blanks and characters that nobody sees make no difference.
+func (l Limits) Forbids(purpose string, more ...string) (word string, forbidden bool) {
+	if l.ForbiddenPurposes == "" {
+		return "", false
 	}
-	for one := range strings.SplitSeq(l.ForbiddenPurposes, ",") {
-		if strings.EqualFold(strings.TrimSpace(one), purpose) {
-			return true
+	list := purposes(l.ForbiddenPurposes)
+	for i := -1; i < len(more); i++ {
+		if i >= 0 {
+			purpose = more[i]
+		}
+		for _, word := range purposes(purpose) {
+			if slices.ContainsFunc(list, func(one string) bool { return strings.EqualFold(one, word) }) {
+				return word, true
+			}
 		}
 	}
-	return false
+	return "", false
+}
+
+// purposes are the words of a text, each as a person reads it.
+func purposes(text string) (words []string) {
+	seen := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsGraphic(r):
+			return -1
+		}
+		return r
+	}, norm.NFKC.String(text))
+	for word := range strings.FieldsFuncSeq(seen, func(r rune) bool { return r == ',' || r == ';' }) {
+		if word = strings.Join(strings.Fields(word), " "); word != "" {
+			words = append(words, word)
+		}
+	}
+	return words
 }
 
 // Check fails with problem.Invalid at the field that is out of its range.

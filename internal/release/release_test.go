@@ -187,3 +187,36 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestAForbiddenPurposeIsFoundHoweverItIsWritten(t *testing.T) {
+	l := release.Limits{ForbiddenPurposes: "marketing, Credit Scoring; Größe"}
+	for _, c := range []struct {
+		sent []string
+		word string // empty: it is answered
+	}{
+		{[]string{""}, ""},
+		{[]string{"triage"}, ""},
+		{[]string{"market"}, ""},
+		{[]string{"marketing of nothing"}, ""},
+		{[]string{"creditscoring"}, ""},
+		{[]string{",;\u200b"}, ""},
+		{[]string{"marketing"}, "marketing"},
+		{[]string{" MARKETING\t"}, "MARKETING"},
+		{[]string{"marketing, triage"}, "marketing"},
+		{[]string{"triage;marketing;"}, "marketing"},
+		{[]string{"market\u200bing\u200b"}, "marketing"},
+		{[]string{"\ufeffmarke\u00adting\x00"}, "marketing"},
+		{[]string{"ｍarketing"}, "marketing"},
+		{[]string{"credit\u00a0\t scoring"}, "credit scoring"},
+		{[]string{"gro\u0308ße"}, "größe"},
+		{[]string{"triage", "marketing"}, "marketing"},
+		{[]string{"triage", "care", "care; credit scoring"}, "credit scoring"},
+	} {
+		if word, forbidden := l.Forbids(c.sent[0], c.sent[1:]...); word != c.word || forbidden != (c.word != "") {
+			t.Errorf("%q: %q %v, want %q", c.sent, word, forbidden, c.word)
+		}
+		if _, forbidden := (release.Limits{}).Forbids(c.sent[0], c.sent[1:]...); forbidden {
+			t.Errorf("%q is refused where nothing is", c.sent)
+		}
+	}
+}

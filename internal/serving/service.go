@@ -180,10 +180,10 @@ func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
 			e.meter.Missed(journal.Unavailable)
 			return Answer{}, err
 		}
-		if e.doc.Limits.Forbids(c.Purpose) {
+		if purpose, forbidden := e.doc.Limits.Forbids(c.Purpose, c.Stamped...); forbidden {
 			e.meter.Missed(journal.Invalid)
-			s.Logger.WarnContext(ctx, "call refused: its purpose is forbidden", "endpoint", e.doc.Endpoint, "purpose", c.Purpose, "by", c.Caller, "application", c.Application)
-			return Answer{}, problem.New(problem.Forbidden, "%s must not be asked for the purpose %q; its release forbids it.", e.doc.Endpoint, c.Purpose).At("parameters.purpose").Suspect("forbidden-purpose")
+			s.Logger.WarnContext(ctx, "call refused: its purpose is forbidden", "endpoint", e.doc.Endpoint, "purpose", purpose, "by", c.Caller, "application", c.Application)
+			return Answer{}, problem.New(problem.Forbidden, "%s must not be asked for the purpose %q; its release forbids it.", e.doc.Endpoint, purpose).At("parameters.purpose").Suspect("forbidden-purpose")
 		}
 		var chosen *slot
 		place := s.place(c)

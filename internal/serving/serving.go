@@ -44,7 +44,8 @@ type Call struct {
 	Inputs      []tensor.Tensor
 	Caller      string
 	Application string
-	Purpose     string
+	Purpose     string   // goes on record
+	Stamped     []string // purposes that came in headers; each is held against those that are forbidden, as Purpose is
 	Subject     string
 	Segment     string
 	Request     string // the caller's identifier of the call
