@@ -341,7 +341,7 @@ type Rollout struct {
 
 	Durability string   `json:"durability,omitempty" yaml:"durability"` // of the prediction log: group, sync or async
 	Redact     []string `json:"redact,omitempty" yaml:"redact"`         // input columns that the log leaves out
-	Limits     *Limits  `json:"limits,omitempty" yaml:"limits"`
+	Limits     *Limits  `json:"limits,omitempty" yaml:"limits"`         // all of them; nil keeps those in force
 }
 
 // Limits protect a model from its callers and callers from one another, in each serving process; 0 leaves the server's
@@ -430,6 +430,7 @@ type Deployment struct {
 	Model       string           `json:"model"`
 	State       string           `json:"state"`
 	Slots       []DeploymentSlot `json:"slots"`
+	Limits      Limits           `json:"limits"`
 	URL         string           `json:"url"`
 }
 

@@ -71,11 +71,17 @@ func (c *cli) deployCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if model, _, _ := strings.Cut(target, "/"); found && (p.def.Model == model || file != "") {
+				if found && (p.def.Model == modelOf(target) || file != "") {
 					plan = p.rollout(to)
 				}
 			}
-			plan, err = asked.over(plan)
+			var have client.Limits
+			if len(asked.limits) > 0 && (plan == nil || plan.Limits == nil) {
+				if have, err = inForce(cmd.Context(), cl, modelOf(target), to); err != nil {
+					return err
+				}
+			}
+			plan, err = asked.over(plan, have)
 			if err != nil {
 				return err
 			}
@@ -138,6 +144,9 @@ func hasEnvironment(ctx context.Context, cl *client.Client, name string) error {
 	}
 	return &failure{code: client.ExitUsage, text: fmt.Sprintf("There is no environment %q; there are %s.", name, strings.Join(names, ", ")), hint: "list them with: keelson environment list"}
 }
+
+// modelOf is the name in name/3 or name@alias.
+func modelOf(target string) string { return target[:strings.IndexAny(target+"/", "/@")] }
 
 var versionForm = regexp.MustCompile(`^[^/@]+(/[1-9][0-9]*|@[^/@]+)$`)
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -19,7 +20,7 @@ type terms struct {
 }
 
 func (t *terms) flags(f *pflag.FlagSet) {
-	f.StringArrayVar(&t.limits, "limit", nil, "NAME=NUMBER, or forbidden_purposes=TEXT,…: "+strings.Join(limitNames(), ", "))
+	f.StringArrayVar(&t.limits, "limit", nil, "NAME=NUMBER, or forbidden_purposes=TEXT,… (nothing behind the = forbids none): "+strings.Join(limitNames(), ", "))
 	f.StringArrayVar(&t.redact, "redact", nil, "input column that the prediction log leaves out, or hash:COLUMN")
 	f.StringVar(&t.durability, "durability", "", "of the prediction log: group, sync or async")
 }
@@ -33,8 +34,24 @@ func limitNames() (names []string) {
 	return names
 }
 
-// over adds the terms to a plan; nil stands for all calls at once. Without terms the plan comes back as it is.
-func (t *terms) over(plan *client.Rollout) (*client.Rollout, error) {
+// inForce are the limits that hold where a model answers in an environment, also while it is suspended or retired: a
+// plan that says nothing keeps them. They are zero where it never answered.
+func inForce(ctx context.Context, cl *client.Client, model, environment string) (client.Limits, error) {
+	all, err := client.All[client.Deployment](ctx, cl, "/api/v1/deployments?model="+escape(model), nil, 0)
+	if err != nil {
+		return client.Limits{}, err
+	}
+	for _, d := range all {
+		if d.Model == model && d.Environment == environment {
+			return d.Limits, nil
+		}
+	}
+	return client.Limits{}, nil
+}
+
+// over adds the terms to a plan; nil stands for all calls at once. Without terms the plan comes back as it is. Limits go
+// over those of the plan, or where it has none over those in force, because a plan replaces them as a whole.
+func (t *terms) over(plan *client.Rollout, inForce client.Limits) (*client.Rollout, error) {
 	if len(t.limits) == 0 && len(t.redact) == 0 && t.durability == "" {
 		return plan, nil
 	}
@@ -51,7 +68,7 @@ func (t *terms) over(plan *client.Rollout) (*client.Rollout, error) {
 		}
 	}
 	if len(t.limits) > 0 {
-		limits := client.Limits{}
+		limits := inForce
 		if out.Limits != nil {
 			limits = *out.Limits
 		}

@@ -17,7 +17,6 @@ import (
 
 	"keelson/client"
 	"keelson/internal/pipeline"
-	"keelson/internal/release"
 )
 
 // project is a folder with a project file.
@@ -182,8 +181,8 @@ func (p project) rollout(environment string) *client.Rollout {
 		return nil
 	}
 	out := &client.Rollout{Mode: r.Mode, Durability: r.Durability, Redact: r.Redact}
-	if r.Limits != (release.Limits{}) {
-		l := client.Limits(r.Limits)
+	if r.Limits != nil {
+		l := client.Limits(*r.Limits)
 		out.Limits = &l
 	}
 	for _, s := range r.Steps {

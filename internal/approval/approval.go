@@ -82,12 +82,12 @@ type Step struct {
 
 // Plan is how the version takes over. Its digest is part of what is approved.
 type Plan struct {
-	Mode       string         `json:"mode" enum:"all,canary,shadow" doc:"all, canary or shadow"`
-	Steps      []Step         `json:"steps,omitempty" doc:"of a canary, shares growing"`
-	Share      int            `json:"share,omitempty" minimum:"0" maximum:"100" doc:"of a shadow: percent of the calls copied; 0 is all"`
-	Durability string         `json:"durability,omitempty" enum:"group,sync,async" doc:"of the prediction log; empty keeps what is there, group at first"`
-	Limits     release.Limits `json:"limits,omitzero"`
-	Redact     []string       `json:"redact,omitempty" doc:"columns that the prediction log leaves out; hash:COLUMN keeps a keyed hash of each value"`
+	Mode       string          `json:"mode" enum:"all,canary,shadow" doc:"all, canary or shadow"`
+	Steps      []Step          `json:"steps,omitempty" doc:"of a canary, shares growing"`
+	Share      int             `json:"share,omitempty" minimum:"0" maximum:"100" doc:"of a shadow: percent of the calls copied; 0 is all"`
+	Durability string          `json:"durability,omitempty" enum:"group,sync,async" doc:"of the prediction log; empty keeps what is there, group at first"`
+	Limits     *release.Limits `json:"limits,omitempty" doc:"all of them; left out keeps what is there, an empty object leaves the server's own"`
+	Redact     []string        `json:"redact,omitempty" doc:"columns that the prediction log leaves out; hash:COLUMN keeps a keyed hash of each value"`
 }
 
 const maxSteps = 20
@@ -143,6 +143,9 @@ func (p *Plan) Check() error {
 	case "", release.Group, release.Sync, release.Async:
 	default:
 		return bad("durability", "%q is no durability; it is group, sync or async.", p.Durability)
+	}
+	if p.Limits == nil {
+		return nil
 	}
 	return p.Limits.Check()
 }

@@ -132,12 +132,16 @@ func (v Version) context(r Request, e policy.Environment) policy.Context {
 	case len(r.Plan.Steps) > 0:
 		first = int64(r.Plan.Steps[0].Share)
 	}
+	unlogged := 0.0
+	if r.Plan.Limits != nil {
+		unlogged = r.Plan.Limits.Unlogged
+	}
 	votes := []policy.Vote{}
 	for _, a := range r.Votes() {
 		votes = append(votes, policy.Vote{By: a.By, Roles: a.Roles, Grant: a.Grant})
 	}
 	return policy.Context{
-		Request: policy.Request{Kind: r.Kind, Author: r.Author, Reason: r.Reason, Mode: r.Plan.Mode, Unlogged: r.Plan.Limits.Unlogged, FirstShare: first, WhenApproved: r.WhenApproved, Authors: r.Authors},
+		Request: policy.Request{Kind: r.Kind, Author: r.Author, Reason: r.Reason, Mode: r.Plan.Mode, Unlogged: unlogged, FirstShare: first, WhenApproved: r.WhenApproved, Authors: r.Authors},
 		Version: policy.Version{
 			Name: r.VersionName(), Number: int64(v.Number), State: v.State, Reason: v.Reason, Digest: v.ArtifactDigest, Format: v.Format, Size: v.Size,
 			Authors: v.Authors, Evaluation: v.Evaluation.context(), Evaluations: suites, Golden: v.Golden, Dirty: v.Dirty,

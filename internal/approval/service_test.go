@@ -283,7 +283,7 @@ func TestAReplacedDigestVoids(t *testing.T) {
 				b := newBench(d)
 				p := toProd()
 				p.Reason = name
-				p.Plan = Plan{Limits: release.Limits{MaxRows: int64(len(name) + len(t.Name()))}}
+				p.Plan = Plan{Limits: &release.Limits{MaxRows: int64(len(name) + len(t.Name()))}}
 				r := b.open(t, p)
 				b.vote(t, r.ID, risk)
 				v := version(2)
@@ -400,7 +400,7 @@ func TestSQLCannotApprove(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				b := newBench(d)
 				p := toProd()
-				p.Plan = Plan{Limits: release.Limits{MaxRows: int64(len(name))}}
+				p.Plan = Plan{Limits: &release.Limits{MaxRows: int64(len(name))}}
 				r := b.open(t, p)
 				b.vote(t, r.ID, risk)
 				c.attack(t, b, r)

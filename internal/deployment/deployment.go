@@ -115,8 +115,8 @@ func (d *Deployment) deploy(r approval.Request, now time.Time) error {
 	if d.Durability == "" {
 		d.Durability = release.Group
 	}
-	if r.Plan.Limits != (release.Limits{}) {
-		d.Limits = r.Plan.Limits
+	if r.Plan.Limits != nil {
+		d.Limits = *r.Plan.Limits
 	}
 	d.redactAs(r.Plan.Redact)
 	d.LastRequest = r.ID

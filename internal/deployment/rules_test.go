@@ -169,3 +169,27 @@ func TestWhenAStepIsDue(t *testing.T) {
 		}
 	}
 }
+
+func TestLimitsOfAPlanReplaceThoseInForce(t *testing.T) {
+	have := release.Limits{MaxRows: 9, ForbiddenPurposes: "marketing"}
+	for name, c := range map[string]struct {
+		plan *release.Limits
+		want release.Limits
+	}{
+		"a plan that says nothing keeps them":   {nil, have},
+		"a plan that says others has only them": {&release.Limits{TimeoutMS: 300}, release.Limits{TimeoutMS: 300}},
+		"a plan that says none lifts them":      {&release.Limits{}, release.Limits{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var d Deployment
+			for version, limits := range []*release.Limits{&have, c.plan} {
+				if err := d.deploy(approved(version+1, approval.Plan{Limits: limits}), noon); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if d.Limits != c.want {
+				t.Errorf("%+v, want %+v", d.Limits, c.want)
+			}
+		})
+	}
+}

@@ -164,9 +164,9 @@ type Rollout struct {
 	Mode  string      `yaml:"mode" json:"mode"`
 	Steps []Increment `yaml:"steps" json:"steps,omitempty"`
 
-	Durability string         `yaml:"durability" json:"durability,omitempty"` // of the prediction log: group, sync, async
-	Redact     []string       `yaml:"redact" json:"redact,omitempty"`         // columns that the log leaves out; hash:COLUMN keeps a keyed hash
-	Limits     release.Limits `yaml:"limits" json:"limits,omitzero"`
+	Durability string          `yaml:"durability" json:"durability,omitempty"` // of the prediction log: group, sync, async
+	Redact     []string        `yaml:"redact" json:"redact,omitempty"`         // columns that the log leaves out; hash:COLUMN keeps a keyed hash
+	Limits     *release.Limits `yaml:"limits" json:"limits,omitempty"`         // nil keeps what is there
 }
 
 // Increment is one step of a rollout.
