@@ -135,7 +135,7 @@ func (c *child) exchange(msg []byte, limit time.Duration, late string) (answer, 
 		_, err = c.conn.Write(msg)
 	}
 	if err == nil {
-		body, err = receive(c.conn, &c.buffer)
+		body, err = receive(c.conn, &c.buffer, c.limits.Answer)
 	}
 	if err == nil {
 		var a answer

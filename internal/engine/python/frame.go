@@ -80,15 +80,15 @@ func message(o order, in []tensor.Tensor) ([]byte, error) {
 	return b, nil
 }
 
-// receive reads one message. What it holds in memory is what has really come.
-func receive(r io.Reader, into *bytes.Buffer) ([]byte, error) {
+// receive reads one message of at most so many bytes. What it holds in memory is what has really come.
+func receive(r io.Reader, into *bytes.Buffer, most int64) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {
 		return nil, err
 	}
 	n := int64(binary.LittleEndian.Uint32(size[:]))
-	if n < 4 || n > mostMessage {
-		return nil, fmt.Errorf("%w: a message of %d bytes", errProtocol, n)
+	if n < 4 || n > most {
+		return nil, fmt.Errorf("%w: a message of %d bytes, up to %d are taken", errProtocol, n, most)
 	}
 	into.Reset()
 	if _, err := io.CopyN(into, r, n); err != nil {

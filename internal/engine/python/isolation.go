@@ -69,11 +69,13 @@ type Limits struct {
 	Call      time.Duration // wall clock of one call; default 30 s
 	CPU       time.Duration // processor time of one call; default 30 s
 	Load      time.Duration // wall clock of a start with the loading; default 2 min
+	Answer    int64         // bytes of an answer; default, and at most, 256 MiB
 }
 
 func (l Limits) withDefaults() Limits {
 	set(&l.Memory, 2<<30)
 	set(&l.Disk, 256<<20)
+	set(&l.Answer, mostMessage)
 	set(&l.Processes, 64)
 	set(&l.Files, 256)
 	set(&l.Threads, 1)

@@ -10,13 +10,18 @@ import (
 
 	"keelson/internal/problem"
 	"keelson/internal/tensor"
+	"keelson/internal/wasm"
 )
 
 // formatMetric is a file that defines metric(table).
 const formatMetric = "metric"
 
-// metricLimits are the limits of a process that computes a metric.
+// mostMetrics is how many metrics are computed at once; further ones wait.
+const mostMetrics = 2
+
+// metric gives the limits of a process that computes a metric. What comes back is bounded as a WebAssembly module's answer.
 func (l Limits) metric() Limits {
+	l.Answer = wasm.MaxAnswer + 1<<10 // and what the message says about it
 	l.Memory, l.Disk = min(l.Memory, 512<<20), min(l.Disk, 16<<20)
 	l.Call, l.CPU, l.Load = min(l.Call, 10*time.Second), min(l.CPU, 10*time.Second), min(l.Load, 20*time.Second)
 	return l
@@ -25,13 +30,22 @@ func (l Limits) metric() Limits {
 // Compute runs the function metric(table) that source, a Python file, defines, on the table that input holds as JSON, and
 // gives its answer as JSON: value, rows, and, where the function says so, left_out and why. Without input the file is only
 // tried. It runs in a process of its own, isolated and limited as a model is before the file is read, with at most 512 MiB
-// and 10 seconds, and that ends with the call: nothing is left of it for the next. It has the standard library and, where
+// and 10 seconds, two at a time, and that ends with the call: nothing is left of it for the next. It has the standard library and, where
 // the server has a Python of its own, the packages of that.
 //
 // It fails with problem.Invalid where the file or its function is at fault, with Unsupported where nothing in Python runs.
 func (e *Engine) Compute(ctx context.Context, source, input []byte) (out []byte, err error) {
 	if e.Envs == nil {
 		return nil, problem.New(problem.Unsupported, "Python is switched off here (python_models in the configuration).")
+	}
+	if len(input) > wasm.MaxInput {
+		return nil, problem.New(problem.TooLarge, "The rows take %d bytes, a metric gets up to %d.", len(input), wasm.MaxInput)
+	}
+	select {
+	case e.metrics <- struct{}{}:
+		defer func() { <-e.metrics }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	iso, err := e.Isolated()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"keelson/internal/problem"
+	"keelson/internal/wasm"
 )
 
 func TestAMetricIsComputedByAFileInAProcessOfItsOwn(t *testing.T) {
@@ -25,6 +26,7 @@ func TestAMetricIsComputedByAFileInAProcessOfItsOwn(t *testing.T) {
 		"an object":           {"def metric(t):\n    return object()\n", "", "neither a finite number"},
 		"it leaves":           {"import os\ndef metric(t):\n    os._exit(3)\n", "", "ended"},
 		"too much memory":     {"def metric(t):\n    return len(bytearray(900 << 20))\n", "", "memory"},
+		"an answer too long":  {"def metric(t):\n    return {'value': 1, 'why': 'x' * (90 << 20)}\n", "", "up to 1049600 are taken"},
 		"a file of the host":  {"def metric(t):\n    open('" + filepath.Join(e.Root, "..", "secret") + "').read()\n", "", "metric(table) failed: "},
 		"the network":         {"import socket\ndef metric(t):\n    socket.create_connection(('127.0.0.1', 80), 1)\n", "", "metric(table) failed: "},
 		"nothing of the last": {"import tempfile, os\ndef metric(t):\n    d = tempfile.gettempdir()\n    n = len(os.listdir(d))\n    open(os.path.join(d, 'x'), 'w').close()\n    return n\n", `{"value": 0, "rows": 3}`, ""},
@@ -49,6 +51,13 @@ func TestAMetricIsComputedByAFileInAProcessOfItsOwn(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(e.Root, "metric-*"))
 	if alive > 0 || len(left) > 0 || err != nil {
 		t.Errorf("%d processes and %v are left, %v", alive, left, err)
+	}
+}
+
+func TestAMetricGetsSoManyBytesOfRows(t *testing.T) {
+	_, err := open(t, nil).Compute(context.Background(), []byte("def metric(t):\n    return 1\n"), make([]byte, wasm.MaxInput+1))
+	if problem.KindOf(err) != problem.TooLarge {
+		t.Error(err)
 	}
 }
 

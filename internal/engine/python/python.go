@@ -78,11 +78,13 @@ type Engine struct {
 	children map[*child]bool
 	models   map[*model]bool
 	building map[string]bool // locks whose environments are being made
+	metrics  chan struct{}   // has room for the metrics that are computed at once; made by Open
 	closed   bool
 }
 
 // Open empties the folder of copies; what an earlier process left there is of no use.
 func (e *Engine) Open() error {
+	e.metrics = make(chan struct{}, mostMetrics)
 	if err := os.RemoveAll(e.Root); err != nil {
 		return fmt.Errorf("empty the folder of Python models: %w", err)
 	}

@@ -49,6 +49,7 @@ check(not client.is_model_ready("nobody", headers=auth), "an unknown model is no
 check(not client.is_model_ready("asleep", headers=auth), "a suspended model is not")
 check(client.get_server_metadata(headers=auth).name == "keelson", "server metadata")
 meta = client.get_model_metadata("scores", headers=auth)
+INPUT = meta.inputs[0].name
 check(list(meta.inputs[0].shape) == [-1, 6] and list(meta.versions) == ["3"], f"metadata {meta}")
 config = client.get_model_config("scores", headers=auth).config
 check(config.input[0].data_type == 11 and config.max_batch_size == 0 and list(config.input[0].dims) == [-1, 6], f"config {config}")
@@ -69,7 +70,7 @@ rows = np.array([[np.nan if v is None else v for v in r] for r in c["rows"]], dt
 want = np.array(c["predict"], dtype=np.float32).reshape(len(rows), -1)
 
 
-def ask(x, name="scores", version="", datatype=None, inputs="float_input", **more):
+def ask(x, name="scores", version="", datatype=None, inputs=INPUT, **more):
     i = triton.InferInput(inputs, list(x.shape), datatype or "FP32")
     i.set_data_from_numpy(x)
     return seen(client.infer(name, [i], model_version=version, headers=auth, **more))
@@ -87,12 +88,12 @@ half = rows.astype(np.float16)
 check(np.allclose(ask(half, datatype="FP16").as_numpy(out), ask(half.astype(np.float32)).as_numpy(out)), "FP16")
 double = rows.astype(np.float64)
 check(np.allclose(ask(double, datatype="FP64").as_numpy(out).reshape(want.shape), want, rtol=1e-6), "FP64")
-bf = triton.InferInput("float_input", list(rows.shape), "BF16")
+bf = triton.InferInput(INPUT, list(rows.shape), "BF16")
 brain = rows.astype(ml_dtypes.bfloat16)
 bf.set_data_from_numpy(brain)
 wide = brain.astype(np.float32)
 check(np.allclose(seen(client.infer("scores", [bf], headers=auth)).as_numpy(out), ask(wide).as_numpy(out)), "BF16")
-told = seen(client.infer("scores", [i := triton.InferInput("float_input", [1, 6], "FP32").set_data_from_numpy(rows[:1])],
+told = seen(client.infer("scores", [i := triton.InferInput(INPUT, [1, 6], "FP32").set_data_from_numpy(rows[:1])],
                          headers=auth | {"keelson-application": "branch"}, parameters={"purpose": "test", "subject": "s-1"}))
 
 # Typed contents, as clients in other languages send them.
@@ -101,7 +102,7 @@ import grpc  # noqa: E402
 
 stub = service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(address))
 typed = service_pb2.ModelInferRequest(model_name="scores")
-t = typed.inputs.add(name="float_input", datatype="FP32", shape=[len(rows), 6])
+t = typed.inputs.add(name=INPUT, datatype="FP32", shape=[len(rows), 6])
 t.contents.fp32_contents.extend(rows.ravel().tolist())
 answer = stub.ModelInfer(typed, metadata=tuple(auth.items()))
 check(np.allclose(np.array(answer.outputs[0].contents.fp32_contents), want.ravel(), rtol=1e-6), "typed contents")
@@ -111,7 +112,7 @@ ids.append(answer.parameters["prediction_id"].string_param)
 answers = queue.Queue()
 client.start_stream(lambda result, error: answers.put((result, error)), headers=auth)
 for k in range(10):
-    i = triton.InferInput("float_input", [1, 6], "FP32").set_data_from_numpy(rows[k % len(rows) : k % len(rows) + 1])
+    i = triton.InferInput(INPUT, [1, 6], "FP32").set_data_from_numpy(rows[k % len(rows) : k % len(rows) + 1])
     client.async_stream_infer("scores" if k != 5 else "nobody", [i], request_id=str(k))
 for k in range(10):
     result, error = answers.get(timeout=20)
@@ -131,7 +132,7 @@ check(len(client.get_inference_statistics(headers=auth).model_stats) == 3, "stat
 # Mistakes.
 refused("NOT_FOUND", "nobody", lambda: ask(rows[:1], name="nobody"))
 refused("UNAVAILABLE", "suspended", lambda: ask(rows[:1], name="asleep"))
-refused("INVALID_ARGUMENT", "float_input", lambda: ask(rows[:1, :3].copy()))
+refused("INVALID_ARGUMENT", INPUT, lambda: ask(rows[:1, :3].copy()))
 refused("INVALID_ARGUMENT", "no output", lambda: ask(rows[:1], outputs=[triton.InferRequestedOutput("nothing")]))
 refused("INVALID_ARGUMENT", "Classification", lambda: ask(rows[:1], outputs=[triton.InferRequestedOutput(out, class_count=2)]))
 
