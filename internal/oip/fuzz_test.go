@@ -139,6 +139,9 @@ func FuzzScoring(f *testing.F) {
 			return
 		}
 		askedOf(t, rows)
+		if rows.objects {
+			askedOf(t, rows.arranged(firstKeys(body)))
+		}
 	})
 }
 

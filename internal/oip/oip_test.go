@@ -58,6 +58,7 @@ type house struct {
 	api       *rest.API
 	url       string
 	log       *prediction.Service
+	service   *serving.Service
 }
 
 const models = "../engine/xgboost/testdata/models/"
@@ -82,12 +83,44 @@ func start(t testing.TB) *house {
 	}, xgboost.Engine{}, cel.Engine{})
 }
 
+var signer = seal.FromSeed([]byte(strings.Repeat("k", 32)))
+
+// signed is a release of an endpoint as its keeper has it.
+func signed(t testing.TB, serial int64, m served, slots ...release.Slot) serving.Stored {
+	t.Helper()
+	text, err := release.Sign(signer, release.Document{Serial: serial, Endpoint: m.endpoint, Environment: "prod", Workspace: "default", Model: m.endpoint,
+		State: m.state, Durability: release.Group, Limits: m.limits, Policy: release.Policy{Name: "p", Version: 1}, Request: "cr", PlanDigest: "sha256:p",
+		IssuedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour), Slots: slots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serving.Stored{Workspace: "default", Endpoint: m.endpoint, Serial: serial, Envelope: text}
+}
+
+// slot files a model's text and gives it a place in a release.
+func (h *house) slot(version int, kind string, share int, format, name, text string) release.Slot {
+	h.t.Helper()
+	digest, size, err := h.service.Blobs.Put(context.Background(), strings.NewReader(text))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return release.Slot{Version: version, ArtifactDigest: digest, Format: format, Kind: kind, Share: share, Files: []release.File{{Path: name, Digest: digest, Size: size}}}
+}
+
+// release puts the next release of an endpoint into force.
+func (h *house) release(serial int64, m served, slots ...release.Slot) {
+	h.t.Helper()
+	h.service.Releases = releases{signed(h.t, serial, m, slots...)}
+	if err := h.service.Refresh(context.Background()); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // serve serves what is named, with these engines.
 func serve(t testing.TB, what []served, engines ...engine.Engine) *house {
 	t.Helper()
 	ctx := context.Background()
 	store := blobtest.Dir(t)
-	key := seal.FromSeed([]byte(strings.Repeat("k", 32)))
 	quiet := slog.New(slog.DiscardHandler)
 	var list releases
 	for _, m := range what {
@@ -102,15 +135,8 @@ func serve(t testing.TB, what []served, engines ...engine.Engine) *house {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := release.Sign(key, release.Document{Serial: 1, Endpoint: m.endpoint, Environment: "prod", Workspace: "default", Model: m.endpoint,
-			State: m.state, Durability: release.Group, Limits: m.limits, Policy: release.Policy{Name: "p", Version: 1}, Request: "cr", PlanDigest: "sha256:p",
-			IssuedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
-			Slots: []release.Slot{{Version: m.version, ArtifactDigest: digest, Format: m.format, Kind: release.SlotLive, Share: 100,
-				Files: []release.File{{Path: path.Base(m.file), Digest: digest, Size: size}}}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, serving.Stored{Workspace: "default", Endpoint: m.endpoint, Serial: 1, Envelope: text})
+		list = append(list, signed(t, 1, m, release.Slot{Version: m.version, ArtifactDigest: digest, Format: m.format, Kind: release.SlotLive, Share: 100,
+			Files: []release.File{{Path: path.Base(m.file), Digest: digest, Size: size}}}))
 	}
 	set, err := engine.NewSet(engines...)
 	if err != nil {
@@ -121,7 +147,7 @@ func serve(t testing.TB, what []served, engines ...engine.Engine) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	s := &serving.Service{Releases: list, Key: key.Public(), Blobs: store, Engines: set, Log: log, Incidents: list, Logger: quiet, Now: time.Now}
+	s := &serving.Service{Releases: list, Key: signer.Public(), Blobs: store, Engines: set, Log: log, Incidents: list, Logger: quiet, Now: time.Now}
 	if err := s.Refresh(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +158,7 @@ func serve(t testing.TB, what []served, engines ...engine.Engine) *house {
 			t.Error(err)
 		}
 	})
-	h := &house{t: t, api: rest.New("test", gate{}, quiet), log: &prediction.Service{DB: dbtest.SQLite(t), Blobs: store, Log: log, Logger: quiet, Now: time.Now}}
+	h := &house{t: t, service: s, api: rest.New("test", gate{}, quiet), log: &prediction.Service{DB: dbtest.SQLite(t), Blobs: store, Log: log, Logger: quiet, Now: time.Now}}
 	(&Handler{Models: s, Log: quiet, Version: "1.2", MaxBytes: 1 << 18}).Routes(h.api)
 	server := httptest.NewUnstartedServer(h.api)
 	server.Config.Protocols = new(http.Protocols)

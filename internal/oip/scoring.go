@@ -51,9 +51,8 @@ func (h *Handler) invocations(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (err error) {
 	ctx, c := r.Context(), &x.request.call
 	c.Start, c.Workspace, c.Endpoint, c.Version = h.now(), caller.Workspace(ctx), r.PathValue("name"), r.PathValue("version")
-	d, err := h.Models.Describe(c.Workspace, c.Endpoint, c.Version)
-	if err != nil {
-		return err
+	if _, err := h.Models.Describe(c.Workspace, c.Endpoint, c.Version); err != nil {
+		return err // before the body is read
 	}
 	isCSV, err := scoringForm(r)
 	if err != nil {
@@ -75,11 +74,16 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 	if err != nil {
 		return err
 	}
-	if f.objects && len(d.Signature.Inputs) == 1 && len(d.Signature.Inputs[0].Columns) == 0 {
-		f.arrange(firstKeys(x.body)) // the model knows its columns by their place
+	var first []string
+	if f.objects {
+		first = firstKeys(x.body)
 	}
-	if c.Inputs, err = f.tensors(d.Signature, h.limits()); err != nil {
-		return err
+	c.Layout = func(sig engine.Signature) ([]tensor.Tensor, error) {
+		rows := f
+		if f.objects && len(sig.Inputs) == 1 && len(sig.Inputs[0].Columns) == 0 {
+			rows = f.arranged(first) // the model knows its columns by their place
+		}
+		return rows.tensors(sig, h.limits())
 	}
 	for i := range told {
 		if v, ok := body.Params[told[i].name]; ok {
@@ -106,8 +110,8 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 	if err != nil {
 		return err
 	}
-	if answered, err := h.Models.Describe(c.Workspace, c.Endpoint, strconv.Itoa(answer.Version)); err == nil && answered.Decide != nil {
-		if out, ok := answered.Decide(answer.Outputs); ok {
+	if answer.Decider != nil {
+		if out, ok := answer.Decider.Decide(answer.Outputs); ok {
 			answer.Outputs = out
 		}
 	}

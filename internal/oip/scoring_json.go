@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 )
 
 // labels are names of columns. A data frame without names has whole numbers for them.
@@ -67,39 +68,48 @@ func withoutWords(b []byte) []byte {
 	return out
 }
 
-// firstKeys gives the members of the first row, or of the object of columns, in the order in which they stand.
+// firstKeys gives the members of the first row, or of the object of columns, in the order in which they stand. The form is
+// found as the decoder finds it: in capitals or not, never null, and the last where there are several.
 func firstKeys(b []byte) (keys []string) {
 	d := json.NewDecoder(bytes.NewReader(b))
-	var skipped json.RawMessage
 	_, err := d.Token()
 	for err == nil && d.More() {
 		var form json.Token
 		if form, err = d.Token(); err != nil {
 			break
 		}
-		if form != "dataframe_records" && form != "instances" && form != "inputs" {
-			err = d.Decode(&skipped)
-			continue
+		var value json.RawMessage
+		err = d.Decode(&value)
+		name, _ := form.(string)
+		if rows := []string{"dataframe_records", "instances", "inputs"}; err == nil && string(value) != "null" &&
+			slices.ContainsFunc(rows, func(s string) bool { return strings.EqualFold(s, name) }) {
+			keys = members(value)
 		}
-		open, _ := d.Token()
-		if open == json.Delim('[') {
-			open, _ = d.Token()
-		}
-		for open == json.Delim('{') && d.More() {
-			key, err := d.Token()
-			name, ok := key.(string)
-			if err != nil || !ok || d.Decode(&skipped) != nil {
-				return keys
-			}
-			keys = append(keys, name)
-		}
-		return keys
 	}
-	return nil
+	return keys
 }
 
-// arrange puts the columns that first names first, in that order.
-func (f *frame) arrange(first []string) {
+// members gives the names in an object, or in the first one of a list, in the order in which they stand.
+func members(b []byte) (names []string) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	open, _ := d.Token()
+	if open == json.Delim('[') {
+		open, _ = d.Token()
+	}
+	var skipped json.RawMessage
+	for open == json.Delim('{') && d.More() {
+		key, err := d.Token()
+		name, ok := key.(string)
+		if err != nil || !ok || d.Decode(&skipped) != nil {
+			break
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// arranged is f with the columns that first names first, in that order.
+func (f *frame) arranged(first []string) *frame {
 	places := make([]int, 0, len(f.Columns))
 	taken := make([]bool, len(f.Columns))
 	for _, name := range first {
@@ -112,16 +122,15 @@ func (f *frame) arrange(first []string) {
 			places = append(places, i)
 		}
 	}
-	columns := make(labels, len(places))
+	out := &frame{Columns: make(labels, len(places)), Data: make([][]any, len(f.Data)), objects: f.objects}
 	for k, i := range places {
-		columns[k] = f.Columns[i]
+		out.Columns[k] = f.Columns[i]
 	}
-	f.Columns = columns
 	for r, row := range f.Data {
-		arranged := make([]any, len(places))
+		out.Data[r] = make([]any, len(places))
 		for k, i := range places {
-			arranged[k] = row[i]
+			out.Data[r][k] = row[i]
 		}
-		f.Data[r] = arranged
 	}
+	return out
 }

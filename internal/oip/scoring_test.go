@@ -1,13 +1,26 @@
 package oip
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"keelson/internal/engine"
+	"keelson/internal/engine/remote"
+	"keelson/internal/engine/xgboost"
+	"keelson/internal/outbound"
 	"keelson/internal/problem"
+	"keelson/internal/release"
+	"keelson/internal/rest"
+	"keelson/internal/serving"
 	"keelson/internal/tensor"
 )
 
@@ -217,6 +230,9 @@ func TestScoringReadsWhatPythonWrites(t *testing.T) {
 		{"records of a model without names keep the order of the first", "classes", `{"dataframe_records":[{"z":6,"y":5,"a":4,"d":3,"c":2,"b":1},{"a":4,"b":1,"c":2,"d":3,"y":5,"z":6}]}`, `{"instances":[[6,5,4,3,2,1],[6,5,4,3,2,1]]}`},
 		{"so do instances", "classes", `{"params":{"x":{"a":[1]}},"instances":[{"f9":6,"f10":5,"f11":4,"d":3,"c":2,"b":1}]}`, `{"instances":[[6,5,4,3,2,1]]}`},
 		{"and inputs", "classes", `{"inputs":{"z":[6],"y":[5],"a":[4],"d":[3],"c":[2],"b":[1]}}`, `{"instances":[[6,5,4,3,2,1]]}`},
+		{"the order is that of the form that is there", "classes", `{"dataframe_records":null,"instances":[{"z":6,"y":5,"a":4,"d":3,"c":2,"b":1}]}`, `{"instances":[[6,5,4,3,2,1]]}`},
+		{"in capitals or not", "classes", `{"Instances":[{"z":6,"y":5,"a":4,"d":3,"c":2,"b":1}]}`, `{"instances":[[6,5,4,3,2,1]]}`},
+		{"and the last where it is there twice", "classes", `{"inputs":{"a":[4]},"INPUTS":{"z":[6],"y":[5],"a":[4],"d":[3],"c":[2],"b":[1]}}`, `{"instances":[[6,5,4,3,2,1]]}`},
 		{"a number in quotes is a number", "classes", `{"inputs":[["6"," 5",4,3,2,"1.0"]]}`, `{"inputs":[[6,5,4,3,2,1]]}`},
 		{"text with the words stays", "rules", `{"dataframe_records":[{"score":0.95,"age":30,"ward":"NaN \" Infinity"}]}`, `{"dataframe_records":[{"score":0.95,"age":30,"ward":"onco"}]}`},
 	} {
@@ -243,6 +259,113 @@ func TestScoringReadsWhatPythonWrites(t *testing.T) {
 		if got := h.call("POST", "/v2/models/classes/invocations", []byte(body)); got.status != 400 || !strings.Contains(string(got.body), want) {
 			t.Errorf("%s: %d %s, want 400 and %q", body, got.status, got.body, want)
 		}
+	}
+}
+
+// differences is a model behind peer whose answer is the first column less the second.
+func differences(peer, at, input, columns string) string {
+	return fmt.Sprintf(`{"format":"keelson-remote-1","protocol":"http","url":"%s/%s","request":{"instances":"$matrix"},"answer":{"y":"/predictions"},
+		"signature":{"inputs":[{"name":%q,"datatype":"FP64","shape":[-1,2],"columns":%s}],"outputs":[{"name":"y","datatype":"FP64","shape":[-1]}]}}`, peer, at, input, columns)
+}
+
+func TestRowsAreLaidOutForTheVersionThatAnswers(t *testing.T) {
+	var mu sync.Mutex
+	asked := map[string][]string{}
+	peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		asked[r.URL.Path] = append(asked[r.URL.Path], string(b))
+		mu.Unlock()
+		var in struct{ Instances [][]float64 }
+		if err := json.Unmarshal(b, &in); err != nil || len(in.Instances) != 1 || len(in.Instances[0]) != 2 {
+			http.Error(w, "two numbers are wanted", http.StatusBadRequest)
+			return
+		}
+		fmt.Fprintf(w, `{"predictions":[%g]}`, in.Instances[0][0]-in.Instances[0][1])
+	}))
+	t.Cleanup(peer.Close)
+	rules, err := outbound.Parse([]string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := outbound.New(outbound.Options{Rules: rules})
+	t.Cleanup(calls.Close)
+	t.Cleanup(func() { // what waits for a shadow is computed when serving ends
+		mu.Lock()
+		defer mu.Unlock()
+		if len(asked["/shadow"]) == 0 {
+			t.Error("the shadow was not asked")
+		}
+		for _, body := range asked["/shadow"] {
+			if body != `{"instances":[[5,1]]}` {
+				t.Errorf("the shadow was asked %s", body)
+			}
+		}
+	})
+	h := serve(t, nil, remote.Engine{Calls: calls})
+	const file = "model.remote.json"
+	h.release(1, served{endpoint: "shares", state: release.Live},
+		h.slot(1, release.SlotLive, 50, remote.Format, file, differences(peer.URL, "live", "input", `["a","b"]`)),
+		h.slot(2, release.SlotCanary, 50, remote.Format, file, differences(peer.URL, "canary", "x", `["b","a"]`)),
+		h.slot(3, release.SlotShadow, 100, remote.Format, file, differences(peer.URL, "shadow", "rows", `["b","a"]`)))
+	for _, body := range []string{`{"dataframe_split":{"columns":["a","b"],"data":[[1,5]]},"params":{"subject":"%d"}}`, `{"dataframe_records":[{"a":1,"b":5}],"params":{"subject":"%d"}}`,
+		`{"inputs":{"a":[1],"b":[5]},"params":{"subject":"%d"}}`} {
+		counts := map[string]int{}
+		for i := range 20 {
+			got := h.call("POST", "/v2/models/shares/invocations", fmt.Appendf(nil, body, i))
+			if counts[string(got.body)]++; got.status != 200 {
+				t.Fatalf("%s: %d %s", body, got.status, got.body)
+			}
+		}
+		if counts[`{"predictions":[-4]}`] == 0 || counts[`{"predictions":[4]}`] == 0 || len(counts) != 2 {
+			t.Errorf("%s: %v, want −4 of the live version and 4 of the canary", body, counts)
+		}
+	}
+}
+
+// overtaken is serving whose endpoint changes between the model's answer and what follows.
+type overtaken struct {
+	*serving.Service
+	change func()
+}
+
+func (o overtaken) Infer(ctx context.Context, c *serving.Call) (serving.Answer, error) {
+	a, err := o.Service.Infer(ctx, c)
+	o.change()
+	return a, err
+}
+
+func TestAClassifierAnswersClassesAlsoWhenItsEndpointChangesMeanwhile(t *testing.T) {
+	var cases []struct {
+		File    string
+		Rows    json.RawMessage
+		Decided [][]int64
+	}
+	b, err := os.ReadFile("../engine/xgboost/testdata/wrapped.json")
+	if err == nil {
+		err = json.Unmarshal(b, &cases)
+	}
+	if err != nil || cases[0].File != "two.json" {
+		t.Fatal(cases[0].File, err)
+	}
+	m := served{"two", release.Live, "../engine/xgboost/testdata/wrapped/two.json", "xgboost-json", 1, release.Limits{}, ""}
+	h := serve(t, []served{m}, xgboost.Engine{})
+	slots := h.slot(1, release.SlotLive, 100, m.format, "none", "")
+	api := rest.New("test", gate{}, h.service.Logger)
+	(&Handler{Models: overtaken{h.service, func() {
+		h.release(2, served{endpoint: m.endpoint, state: release.Suspended}, slots)
+	}}, Log: h.service.Logger, MaxBytes: 1 << 18}).Routes(api)
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	h.url = server.URL
+	body := []byte(`{"instances":` + string(cases[0].Rows) + `}`)
+	got := h.call("POST", "/v2/models/two/invocations", body)
+	var answer struct{ Predictions []int64 }
+	if err := json.Unmarshal(got.body, &answer); got.status != 200 || err != nil || !slices.Equal(answer.Predictions, slices.Concat(cases[0].Decided...)) {
+		t.Errorf("%d %s, want the classes %v", got.status, got.body, cases[0].Decided)
+	}
+	if again := h.call("POST", "/v2/models/two/invocations", body); again.status != 503 {
+		t.Errorf("the endpoint was not suspended: %d %s", again.status, again.body)
 	}
 }
 

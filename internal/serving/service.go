@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -201,7 +202,7 @@ func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
 		answer, err := s.infer(ctx, c, e, chosen)
 		chosen.version.leave()
 		if len(e.shadows) > 0 && err == nil {
-			s.shadow(c, e, place, answer.ID)
+			s.shadow(c, e, chosen, place, answer.ID)
 		}
 		return answer, err
 	}
@@ -238,6 +239,13 @@ func (s *Service) place(c *Call) int {
 }
 
 func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot) (Answer, error) {
+	if c.Layout != nil {
+		var err error
+		if c.Inputs, err = c.Layout(chosen.signature); err != nil {
+			chosen.metrics.meter.Missed(causeOf(err))
+			return Answer{}, err
+		}
+	}
 	if limit := e.doc.Limits.MaxRows; limit > 0 {
 		for i := range c.Inputs {
 			if rows := c.Inputs[i].Rows(); int64(rows) > limit {
@@ -291,11 +299,12 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 			return Answer{}, err // the caller got no answer, so nothing was decided
 		}
 	}
+	decider, _ := chosen.version.model.(engine.Decider)
 	r.Outputs = outputs
 	r.Latency = s.Now().Sub(c.Start)
 	if share := e.doc.Limits.Unlogged; share > 0 && err == nil && rand.Float64()*100 < share {
 		chosen.metrics.observe(r.Latency, compute, r.Rows, s.Now())
-		return Answer{Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired, Explanation: why}, nil
+		return Answer{Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired, Explanation: why, Decider: decider}, nil
 	}
 	chosen.redact.Apply(&r)
 	// What was decided is on record whatever became of the call's own time.
@@ -311,7 +320,7 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 	if why != nil && s.Page != nil {
 		why.Contest = s.Page("/predictions/" + r.ID)
 	}
-	return Answer{ID: r.ID, Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired, Explanation: why}, nil
+	return Answer{ID: r.ID, Model: e.doc.Model, Version: chosen.Version, Slot: chosen.Kind, Outputs: outputs, Fired: r.Fired, Explanation: why, Decider: decider}, nil
 }
 
 // predict calls the engine; a panic becomes an error.
@@ -408,14 +417,22 @@ type shadowCall struct {
 	answer string
 }
 
-// shadow hands copies to the shadow slots; a full queue drops them and counts.
-func (s *Service) shadow(c *Call, e *endpoint, place int, answer string) {
+// shadow hands copies of a call that chosen answered to the shadow slots; a full queue drops them and counts.
+func (s *Service) shadow(c *Call, e *endpoint, chosen *slot, place int, answer string) {
 	for _, sh := range e.shadows {
 		if place >= sh.Share*buckets/100 || !sh.version.enter() {
 			continue
 		}
 		copied := *c
 		copied.Request = answer // the prediction that this one shadows
+		if copied.Layout = nil; c.Layout != nil && !reflect.DeepEqual(sh.signature.Inputs, chosen.signature.Inputs) {
+			var err error
+			if copied.Inputs, err = c.Layout(sh.signature); err != nil { // made for other inputs than this version's
+				sh.metrics.fail(0, causeOf(err))
+				sh.version.leave()
+				continue
+			}
+		}
 		select {
 		case s.shadows <- shadowCall{copied, e, sh, answer}:
 		default:
@@ -496,8 +513,6 @@ type Described struct {
 	Versions  []string // that answer, live first
 	Signature engine.Signature
 	MaxBytes  int64 // limit of a body, 0 leaves the server's own
-	// Decide makes decisions of the answers of a model that is an engine.Decider, nil for others.
-	Decide func(out []tensor.Tensor) (decided []tensor.Tensor, ok bool)
 }
 
 // Describe tells about an endpoint, or about one version there. Its error is the endpoint's problem, as Infer's.
@@ -519,9 +534,6 @@ func (s *Service) Describe(workspace, endpoint, version string) (Described, erro
 		}
 	}
 	d := Described{Endpoint: endpoint, Model: e.doc.Model, Platform: chosen.Format, Signature: chosen.signature, MaxBytes: e.doc.Limits.MaxBytes}
-	if m, ok := chosen.version.model.(engine.Decider); ok {
-		d.Decide = m.Decide
-	}
 	for _, live := range []bool{true, false} {
 		for _, r := range e.routed {
 			if (r.Kind == release.SlotLive) == live {

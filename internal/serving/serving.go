@@ -38,10 +38,13 @@ import (
 
 // Call is one request for predictions.
 type Call struct {
-	Workspace   string
-	Endpoint    string
-	Version     string // as the URL names it; empty lets the release choose
-	Inputs      []tensor.Tensor
+	Workspace string
+	Endpoint  string
+	Version   string // as the URL names it; empty lets the release choose
+	Inputs    []tensor.Tensor
+	// Layout makes the Inputs for the version that is picked, where the protocol has rows and columns but no tensors; it is
+	// asked again for a shadow that takes others. nil takes Inputs as they are.
+	Layout      func(engine.Signature) ([]tensor.Tensor, error)
 	Caller      string
 	Application string
 	Purpose     string   // goes on record
@@ -69,6 +72,9 @@ type Answer struct {
 	Fired   json.RawMessage // rules that fired, nil when the engine cannot tell
 
 	Explanation *reason.Explanation // nil when the call did not ask
+
+	// Decider makes decisions of Outputs: the model that answered, nil when it makes none.
+	Decider engine.Decider
 }
 
 // version is one loaded version, shared by all endpoints and slots that have the same files.
