@@ -3,10 +3,14 @@ package enginetest
 
 import (
 	"context"
+	"encoding/csv"
 	"errors"
 	"io/fs"
+	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -203,6 +207,32 @@ func Run(t *testing.T, c Case) {
 			}
 		}
 	})
+}
+
+// Numbers reads the first width columns of a CSV file with a head, row by row; an empty cell is a missing value, NaN.
+func Numbers(t testing.TB, path string, width int) (values []float64, rows int) {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	lines, err := csv.NewReader(file).ReadAll()
+	if err != nil || len(lines) < 2 || len(lines[0]) < width {
+		t.Fatalf("%s has %d lines: %v", path, len(lines), err)
+	}
+	for _, line := range lines[1:] {
+		for _, cell := range line[:width] {
+			v := math.NaN()
+			if cell != "" {
+				if v, err = strconv.ParseFloat(cell, 64); err != nil {
+					t.Fatal(err)
+				}
+			}
+			values = append(values, v)
+		}
+	}
+	return values, len(lines) - 1
 }
 
 // refusal tells whether err is something the caller can read and act on.

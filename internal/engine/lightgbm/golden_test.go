@@ -1,14 +1,13 @@
 package lightgbm
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
+	"keelson/internal/engine/enginetest"
 	"keelson/internal/tensor"
 )
 
@@ -64,28 +63,8 @@ func TestGoldenContributionsAreMetByTheLoadedModel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := loadFile(t, filepath.Join(dir, c.Model))
 			defer m.Close()
-			file, err := os.Open(filepath.Join(dir, c.Rows))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer file.Close()
-			lines, err := csv.NewReader(file).ReadAll()
-			if err != nil {
-				t.Fatal(err)
-			}
-			n, width := len(lines)-1, len(m.columns)
-			var values []float64
-			for _, line := range lines[1:] {
-				for _, cell := range line[:width] {
-					v := math.NaN()
-					if cell != "" {
-						if v, err = strconv.ParseFloat(cell, 64); err != nil {
-							t.Fatal(err)
-						}
-					}
-					values = append(values, v)
-				}
-			}
+			width := len(m.columns)
+			values, n := enginetest.Numbers(t, filepath.Join(dir, c.Rows), width)
 			got, err := m.Explain(ctx, []tensor.Tensor{tensor.FP64s(Input, []int{n, width}, values)})
 			if err != nil {
 				t.Fatal(err)

@@ -1,15 +1,14 @@
 package xgboost
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"keelson/internal/engine"
+	"keelson/internal/engine/enginetest"
 	"keelson/internal/problem"
 	"keelson/internal/tensor"
 )
@@ -113,28 +112,12 @@ func TestGoldenContributionsAreMetByTheLoadedModel(t *testing.T) {
 			m := loadFile(t, filepath.Join(dir, c.Model))
 			defer m.Close()
 			width := m.Signature().Inputs[0].Shape[1]
-			file, err := os.Open(filepath.Join(dir, c.Rows))
-			if err != nil {
-				t.Fatal(err)
+			numbers, n := enginetest.Numbers(t, filepath.Join(dir, c.Rows), width)
+			values := make([]float32, len(numbers))
+			for i, v := range numbers {
+				values[i] = float32(v)
 			}
-			defer file.Close()
-			lines, err := csv.NewReader(file).ReadAll()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var values []float32
-			for _, line := range lines[1:] {
-				for _, cell := range line[:width] {
-					v := math.NaN()
-					if cell != "" {
-						if v, err = strconv.ParseFloat(cell, 32); err != nil {
-							t.Fatal(err)
-						}
-					}
-					values = append(values, float32(v))
-				}
-			}
-			got, err := m.(engine.Explainer).Explain(ctx, []tensor.Tensor{tensor.FP32s(Input, []int{len(lines) - 1, width}, values)})
+			got, err := m.(engine.Explainer).Explain(ctx, []tensor.Tensor{tensor.FP32s(Input, []int{n, width}, values)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,8 +137,8 @@ func TestGoldenContributionsAreMetByTheLoadedModel(t *testing.T) {
 				}
 			}
 			walk(nested)
-			if len(want) != (len(lines)-1)*got.Outputs*(width+1) {
-				t.Fatalf("%d values are expected for %d rows", len(want), len(lines)-1)
+			if len(want) != n*got.Outputs*(width+1) {
+				t.Fatalf("%d values are expected for %d rows", len(want), n)
 			}
 			for i, w := range want {
 				r, g, j := i/(width+1)/got.Outputs, i/(width+1)%got.Outputs, i%(width+1)
