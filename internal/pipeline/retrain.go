@@ -70,8 +70,11 @@ func (s *Service) again(ctx context.Context, why breach) (run, waits string, err
 	var own string
 	judge := func(tx db.Scope) (err error) {
 		waits = ""
-		if own, err = s.store.startedBy(tx, p.Name, why.Window); err != nil || own != "" {
-			return errors.Join(err, errWaits) // this cause has started it before: events come at least once
+		if own, err = s.store.startedBy(tx, p.Name, why.Window); err != nil {
+			return err
+		}
+		if own != "" {
+			return errWaits // this cause has started it before: events come at least once
 		}
 		last, busy, err := s.store.lastMonitorRun(tx, p.Name)
 		switch {

@@ -530,6 +530,36 @@ func TestABreachedMonitorStartsThePipelineOnce(t *testing.T) {
 	})
 }
 
+func TestABreachThatMeetsAFailingDatabaseIsToldAgain(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d, &neighbours{}, t.TempDir(), "n1")
+		w.save(t, "name: c\nsteps:\n  a: {kind: command, run: [\"true\"]}\n", map[string]string{"a": "b"})
+		run := func(statement string) {
+			t.Helper()
+			if err := d.Write(w.ctx, func(tx db.Scope) error { _, err := tx.Exec(statement); return err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		data, _ := json.Marshal(breach{Endpoint: "e", Model: "m", Window: "w1", Retrain: &retrain{"c"}})
+		told := event.Event{ID: db.NewID(), Data: data}
+		run("ALTER TABLE pipeline_run RENAME TO pipeline_run_away")
+		err := w.Retrain(w.ctx, told)
+		run("ALTER TABLE pipeline_run_away RENAME TO pipeline_run")
+		if err == nil {
+			t.Error("the event counts as understood")
+		}
+		skipped := 0
+		if err := d.Read(w.ctx, func(tx db.Scope) error {
+			return tx.QueryRow("SELECT COUNT(*) FROM audit_entry WHERE workspace = $1 AND action = 'pipeline.retrain.skipped'", tx.Workspace).Scan(&skipped)
+		}); err != nil || skipped != 0 {
+			t.Errorf("%d entries say that nothing was to start, %v", skipped, err)
+		}
+		if err := w.Retrain(w.ctx, told); err != nil || len(must(w.Runs(w.ctx, "c", "", 100))) != 1 {
+			t.Errorf("told again: %v, %d runs", err, len(must(w.Runs(w.ctx, "c", "", 100))))
+		}
+	})
+}
+
 func TestOfManyCausesAtOnceOneStartsThePipeline(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d, &neighbours{}, t.TempDir(), "n1")
