@@ -65,6 +65,7 @@ const Queue = "study"
 type Args struct {
 	Model   string `json:"model"`
 	Version int    `json:"version"`
+	At      int64  `json:"at"` // µs UTC: when it was asked for, by which a job that was given up knows whether its study is still awaited
 }
 
 // Jobs registers the background work.
@@ -83,7 +84,8 @@ func (s *Service) Jobs(r *job.Runner) {
 		}
 		s.Log.WarnContext(ctx, "a study was given up", "model", a.Model, "version", a.Version, "why", why)
 		return s.DB.Write(ctx, func(tx db.Scope) error {
-			if _, making, err := attempted(tx, a.Model, a.Version); err != nil || !making {
+			// These words are heard again after a restart, when another study of the version may be under way.
+			if at, making, err := attempted(tx, a.Model, a.Version); err != nil || !making || db.Micros(at) != a.At {
 				return err
 			}
 			return put(tx, a.Model, a.Version, "", Failed, "It could not be made; the server's log says why.", "", s.Now())
@@ -117,13 +119,14 @@ func (s *Service) Start(ctx context.Context, model string, version int) (Standin
 		return Standing{}, problem.New(problem.Conflict, "%s is %s; only a version that an engine here runs can be studied.", v.Ref(), v.State).At("version")
 	}
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
-		if at, making, err := attempted(tx, model, version); err != nil || making && s.Now().Sub(at) < stuck {
+		now := s.Now()
+		if at, making, err := attempted(tx, model, version); err != nil || making && now.Sub(at) < stuck {
 			return err
 		}
-		if err := put(tx, model, version, "", Making, "", "", s.Now()); err != nil {
+		if err := put(tx, model, version, "", Making, "", "", now); err != nil {
 			return err
 		}
-		if err := job.Enqueue(tx, Kind, Args{model, version}, job.Queue(Queue), job.MaxAttempts(2)); err != nil {
+		if err := job.Enqueue(tx, Kind, Args{model, version, db.Micros(now)}, job.Queue(Queue), job.MaxAttempts(2)); err != nil {
 			return err
 		}
 		return audit.Record(tx, "study.started", "model/"+v.Ref(), map[string]any{"model": model, "version": version})
