@@ -1,8 +1,10 @@
 package monitor
 
 import (
+	"context"
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -193,4 +195,31 @@ func TestEmbeddingsAreChosenByNamePatternOrInput(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", e, got, want)
 		}
 	}
+}
+
+func TestTheOrderInWhichInputsComeIsNoReasonToReadTheReferenceAgain(t *testing.T) {
+	each(t, func(w *world) {
+		w.ensure("screening", 1)
+		if _, err := w.Put(w.ctx, "screening", Change{Window: &Window{Rows: 300}}); err != nil {
+			t.Fatal(err)
+		}
+		of := dataset.Ref{Dataset: "patients", Version: 1}
+		m, state, reads := Monitor{Endpoint: "screening"}, &versionState{}, 0
+		read := func(context.Context, dataset.Ref) ([]series, map[string]string, error) {
+			reads++
+			return []series{{name: "a", numbers: []float64{1, 2, 3}}, {name: "b", numbers: []float64{3, 2, 1}}}, nil, nil
+		}
+		for _, order := range [][]series{{{name: "a"}, {name: "b"}}, {{name: "b"}, {name: "a"}}, {{name: "b"}}} {
+			came := columnNames(order)
+			if err := w.learnParts(w.ctx, &m, state, &Result{Reference: of}, nil, order, read); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(columnNames(order), came) {
+				t.Errorf("the window's own columns are in another order: %v", columnNames(order))
+			}
+		}
+		if reads != 2 {
+			t.Errorf("the reference was read %d times, want once and once more for a column less", reads)
+		}
+	})
 }

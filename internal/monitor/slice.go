@@ -164,15 +164,16 @@ type crossing struct {
 	joint *subgroup.Joint
 }
 
-// crossed are the columns that slices are made of and that are looked at within them.
+// crossed are the columns that slices are made of and that are looked at within them, by name: callers send them in any order.
 func (m *Monitor) crossed(plain []series) []series {
 	var out []series
 	for _, s := range plain {
-		if (len(m.Features) == 0 || slices.Contains(m.Features, s.name)) && len(out) < slicedColumns {
+		if len(m.Features) == 0 || slices.Contains(m.Features, s.name) {
 			out = append(out, s)
 		}
 	}
-	return out
+	slices.SortStableFunc(out, func(a, b series) int { return strings.Compare(a.name, b.name) })
+	return out[:min(len(out), slicedColumns)]
 }
 
 func columnNames(all []series) []string {
