@@ -30,14 +30,14 @@ type Erased struct {
 	Predictions int64  `json:"predictions"`
 	Outcomes    int64  `json:"outcomes"`
 	Files       int    `json:"files" doc:"files that were written again without the person"`
-	Damaged     int    `json:"damaged_files" doc:"files of damaged parts of the log that were removed whole, for nothing tells whom they are about"`
+	Damaged     int    `json:"damaged_files" doc:"files of damaged parts of the log that were removed whole, for nothing tells whom they are about; none while a hold keeps any of the person's predictions, for they may be among them"`
 	Kept        int    `json:"kept" doc:"predictions that stay because of a hold"`
 	Hold        string `json:"hold,omitempty" doc:"why they stay"`
 }
 
 // Erase removes every prediction about a subject, with its outcomes: the files that hold any are written again without
 // it, and the audit log gets the digest before and after. What was kept of damaged segments goes whole, here at once and
-// on other processes at their next look. Counts of calls stay. It can be broken off and repeated; what
+// on other processes at their next look, unless a hold keeps a prediction about the subject. Counts of calls stay. It can be broken off and repeated; what
 // another process has not filed yet is erased by repeating it once that is filed. It fails with problem.Unavailable, having
 // erased what it reached, when this process cannot file all it has.
 func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, error) {
@@ -76,7 +76,10 @@ func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, er
 			return out, err
 		case len(page) < pageFiles:
 			s.count(out.Predictions)
-			err = errors.Join(s.sweep(ctx), s.eraseTorn(ctx, reason, &out))
+			err = s.sweep(ctx)
+			if out.Hold == "" {
+				err = errors.Join(err, s.eraseTorn(ctx, reason, &out))
+			}
 			if err == nil && unfiled != nil {
 				err = problem.New(problem.Unavailable, "%d predictions about the subject were erased, but some predictions cannot be filed now, among which may be more; the server's log says why. Erase again once that is mended.",
 					out.Predictions).Because(unfiled)
@@ -90,22 +93,17 @@ func (s *Service) Erase(ctx context.Context, subject, reason string) (Erased, er
 
 // eraseTorn removes what was kept of damaged segments and has the other processes do so.
 func (s *Service) eraseTorn(ctx context.Context, reason string, out *Erased) error {
-	var names []string
-	if s.Log != nil {
-		names = tornFiles(s.Log.o.Dir)
-	}
 	below := db.NewID() // above the segments that there are
-	if err := s.DB.Write(ctx, func(tx db.Scope) error {
-		if err := s.store.markErased(tx.In(caller.DefaultWorkspace), below); err != nil || len(names) == 0 {
-			return err
-		}
-		return audit.Record(tx, "prediction.erased", "prediction-segments", map[string]any{"subject": out.Subject, "why": reason, "damaged_files": len(names)})
-	}); err != nil || len(names) == 0 {
+	if err := s.DB.Write(ctx, func(tx db.Scope) error { return s.store.markErased(tx.In(caller.DefaultWorkspace), below) }); err != nil || s.Log == nil {
 		return err
 	}
 	var err error
-	out.Damaged, err = dropTorn(s.Log.o.Dir, below)
-	return err
+	if out.Damaged, err = dropTorn(s.Log.o.Dir, below); out.Damaged == 0 {
+		return err
+	}
+	return errors.Join(err, s.DB.Write(context.WithoutCancel(ctx), func(tx db.Scope) error { // it has happened, whoever waits for it
+		return audit.Record(tx, "prediction.erased", "prediction-segments", map[string]any{"subject": out.Subject, "why": reason, "damaged_files": out.Damaged})
+	}))
 }
 
 // errChanged says that another process removed a file or wrote it again since its row was read.

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"keelson/internal/bin"
 	"keelson/internal/blob/blobtest"
 	"keelson/internal/db"
 	"keelson/internal/db/dbtest"
@@ -147,6 +150,63 @@ func TestDamageInASegmentOfOnesOwnCostsOneRecordToo(t *testing.T) {
 	}
 	if kept := tornFiles(dir); len(kept) != 1 {
 		t.Errorf("%v", kept)
+	}
+}
+
+func TestAHoldKeepsWhatWasKeptOfDamagedSegments(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		e := newEra(t, d)
+		e.answer(t, "held", "held", "p-1")
+		here, elsewhere := e.Log.o.Dir, t.TempDir()
+		for _, dir := range []string{here, elsewhere} {
+			if err := keepTorn(filepath.Join(dir, "n-"+db.NewID()+segmentExt+tornExt), [][]byte{[]byte("half a frame about p-1")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other := newService(t, d, openLog(t, elsewhere, nil), blobtest.Dir(t)) // another process of the installation
+		b := &bin.Service{DB: d, Now: e.Now}
+		if _, err := b.PutHold(e.ctx, bin.Hold{Kind: "model", Name: "held", Reason: "a dispute"}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := e.Erase(e.ctx, "p-1", "request 17")
+		if err := errors.Join(err, other.dropTorn(e.ctx)); err != nil {
+			t.Fatal(err)
+		}
+		if got.Kept != 1 || got.Damaged != 0 || len(tornFiles(here)) != 1 || len(tornFiles(elsewhere)) != 1 || e.entries(t, "prediction.erased") != 0 {
+			t.Errorf("under a hold: %+v, left %v and %v, %d entries", got, tornFiles(here), tornFiles(elsewhere), e.entries(t, "prediction.erased"))
+		}
+		if err := b.LiftHold(e.ctx, "model", "held"); err != nil {
+			t.Fatal(err)
+		}
+		got, err = e.Erase(e.ctx, "p-1", "request 17")
+		if err := errors.Join(err, other.dropTorn(e.ctx)); err != nil {
+			t.Fatal(err)
+		}
+		if got.Damaged != 1 || len(tornFiles(here)) != 0 || len(tornFiles(elsewhere)) != 0 || e.entries(t, "prediction.erased") != 2 {
+			t.Errorf("after it: %+v, left %v and %v, %d entries", got, tornFiles(here), tornFiles(elsewhere), e.entries(t, "prediction.erased"))
+		}
+	})
+}
+
+func TestAnErasureCountsWhatItRemovedOfDamagedSegments(t *testing.T) {
+	e := newEra(t, dbtest.SQLite(t))
+	// One that cannot be removed: a folder that is not empty.
+	stays := filepath.Join(e.Log.o.Dir, "n-"+db.NewID()+segmentExt+tornExt)
+	if err := os.MkdirAll(filepath.Join(stays, "inner"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := keepTorn(filepath.Join(e.Log.o.Dir, "n-"+db.NewID()+segmentExt+tornExt), [][]byte{[]byte("half a frame about p-1")}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := e.Erase(e.ctx, "p-1", "request 17")
+	if err == nil || got.Damaged != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	var detail string
+	if err := e.DB.Read(e.ctx, func(tx db.Scope) error {
+		return tx.QueryRow("SELECT detail FROM audit_entry WHERE workspace = $1 AND action = 'prediction.erased'", tx.Workspace).Scan(&detail)
+	}); err != nil || !strings.Contains(detail, `"damaged_files":1`) {
+		t.Errorf("the audit log says %s, %v", detail, err)
 	}
 }
 
