@@ -126,7 +126,7 @@ type Runner struct {
 	handlers map[string]Handler
 	every    []periodic
 	lost     map[string]LastWords
-	heard    map[int64]bool // given up jobs whose last words were heard; of one goroutine
+	heard    map[int64]hearing // of given up jobs that River still has; of one goroutine
 }
 
 type periodic struct {
@@ -147,14 +147,14 @@ func (r *Runner) Handle(kind string, h Handler) {
 }
 
 // LastWords is told of a job that was given up, and why in one sentence or error text. It acts as the handler does, is
-// called at least once, and again when it fails.
+// called at least once, and again, up to a minute later, when it fails.
 type LastWords func(ctx context.Context, j Job, why string) error
 
 // GivenUp registers what follows when a job of a kind is given up: its last attempt failed, or it went down with every
 // process that ran it. What the job was to end is ended there.
 func (r *Runner) GivenUp(kind string, do LastWords) {
 	if r.lost == nil {
-		r.lost, r.heard = map[string]LastWords{}, map[int64]bool{}
+		r.lost, r.heard = map[string]LastWords{}, map[int64]hearing{}
 		r.Every("job.given-up", time.Second, r.hear)
 	}
 	r.lost[kind] = do
