@@ -92,13 +92,8 @@ func (s *Service) Fell(ctx context.Context, f Fall) error {
 // nowhere, once: one that a person opens again stays.
 func (s *Service) Hold(ctx context.Context) error {
 	before := s.now().Add(-quiet)
-	var held, alone [][2]string
-	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) {
-		if held, err = quietSince(tx, before); err == nil && s.Incidents != nil {
-			alone, err = s.Incidents.Unmeasured(tx, []string{incident.EngineCrashed, incident.EnginePanic}, before)
-		}
-		return err
-	}); err != nil {
+	var held [][2]string
+	if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { held, err = quietSince(tx, before); return err }); err != nil {
 		return fmt.Errorf("list engines that hold: %w", err)
 	}
 	var failed []error
@@ -116,20 +111,62 @@ func (s *Service) Hold(ctx context.Context) error {
 			return s.over(tx, &a, fmt.Sprintf("The engine of %s has held for %s.", a.Endpoint, hours(quiet)), p.Close)
 		}))
 	}
-	for _, h := range alone {
-		one := caller.WithWorkspace(caller.System(ctx, "alert"), h[0])
-		failed = append(failed, s.DB.Write(one, func(tx db.Scope) error {
-			if n, err := active(tx, h[1], ""); err != nil || n > 0 {
-				return err
-			}
-			return s.Incidents.HoldIn(tx, h[1], before, func(model string) (words string, err error) {
-				p, err := holding(tx, model, "")
-				if err != nil || !p.Close {
-					return "", err
+	if s.Incidents == nil {
+		return errors.Join(failed...)
+	}
+	for after, more := "", true; more; {
+		var alone []incident.Lone
+		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { alone, after, more, err = s.alone(tx, before, after); return err }); err != nil {
+			return errors.Join(append(failed, fmt.Errorf("list incidents of engines that hold: %w", err))...)
+		}
+		for _, h := range alone {
+			one := caller.WithWorkspace(caller.System(ctx, "alert"), h.Workspace)
+			failed = append(failed, s.DB.Write(one, func(tx db.Scope) error {
+				if n, err := active(tx, h.ID, ""); err != nil || n > 0 {
+					return err
 				}
-				return fmt.Sprintf("No version of %s has broken down for %s. Closed by itself.", model, hours(quiet)), nil
-			})
-		}))
+				return s.Incidents.HoldIn(tx, h.ID, before, func(model string) (words string, err error) {
+					p, err := holding(tx, model, "")
+					if err != nil || !p.Close {
+						return "", err
+					}
+					return fmt.Sprintf("No version of %s has broken down for %s. Closed by itself.", model, hours(quiet)), nil
+				})
+			}))
+		}
 	}
 	return errors.Join(failed...)
+}
+
+// alone looks through a page of the incidents of engines, those behind one, for those that close by themselves. It gives the
+// last that it saw and whether there may be more.
+func (s *Service) alone(tx db.Scope, before time.Time, after string) (out []incident.Lone, last string, more bool, err error) {
+	page, err := s.Incidents.Unmeasured(tx, []string{incident.EngineCrashed, incident.EnginePanic}, before, after)
+	if err != nil || len(page) == 0 {
+		return nil, after, false, err
+	}
+	closes := map[[2]string]bool{} // by workspace and model
+	for _, l := range page {
+		at, of := tx.In(l.Workspace), [2]string{l.Workspace, l.Model}
+		does, known := closes[of]
+		if !known {
+			p, err := holding(at, l.Model, "")
+			if err != nil {
+				return nil, after, false, err
+			}
+			does = p.Close
+			closes[of] = does
+		}
+		if !does {
+			continue
+		}
+		n, err := active(at, l.ID, "")
+		if err != nil {
+			return nil, after, false, err
+		}
+		if n == 0 {
+			out = append(out, l)
+		}
+	}
+	return out, page[len(page)-1].ID, len(page) == incident.LonePage, nil
 }

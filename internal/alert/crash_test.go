@@ -1,11 +1,14 @@
 package alert
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"keelson/internal/caller"
+	"keelson/internal/db"
 	"keelson/internal/incident"
 )
 
@@ -138,5 +141,52 @@ func TestTheIncidentOfAnEngineThatHoldsClosesByItself(t *testing.T) {
 			t.Fatal(err)
 		}
 		look(2*time.Hour, 1, "opened again by a person")
+	})
+}
+
+func TestIncidentsThatStayOpenDoNotHideThoseThatClose(t *testing.T) {
+	each(t, func(w *world) {
+		w.ctx = caller.With(w.ctx, caller.Caller{ID: "m", Name: "mira", Kind: caller.Person, Roles: []string{"ml-engineer", "it-operations"}})
+		stay := Default()
+		stay.Close = false
+		if _, err := w.PutPolicy(w.ctx, stay); err != nil {
+			t.Fatal(err)
+		}
+		closes := Default()
+		closes.Model = "screening"
+		if _, err := w.PutPolicy(w.ctx, closes); err != nil {
+			t.Fatal(err)
+		}
+		many := incident.LonePage + 5
+		if err := w.DB.Write(w.ctx, func(tx db.Scope) error {
+			for i := range many {
+				kind := []string{incident.EngineCrashed, incident.EnginePanic}[i%2]
+				if _, err := w.cases.OpenIn(tx, incident.New{Kind: kind, Model: fmt.Sprint("m", i), Severity: incident.Low, Key: fmt.Sprint("k", i), Title: "It ended."}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		w.fell(Fall{Version: 2, Why: "It ended."})
+		w.clock = w.clock.Add(quiet + time.Minute)
+		if err := w.Hold(caller.System(w.ctx, "alert")); err != nil {
+			t.Fatal(err)
+		}
+		if closed := w.incidents(incident.Closed); len(closed) != 1 || closed[0].Model != "screening" {
+			t.Errorf("closed are %+v", closed)
+		}
+		if w.DB.Postgres() {
+			return
+		}
+		// Those that stay open cost no transaction that writes: there is one at a time, and this is it.
+		if err := w.DB.Write(w.ctx, func(tx db.Scope) error {
+			ctx, cancel := context.WithTimeout(caller.System(w.ctx, "alert"), 5*time.Second)
+			defer cancel()
+			return w.Hold(ctx)
+		}); err != nil {
+			t.Errorf("a look at those that stay open writes: %v", err)
+		}
 	})
 }

@@ -33,7 +33,7 @@ type Incidents interface {
 	FactsIn(tx db.Scope, id, severity string, f *incident.Facts) error
 	AckIn(tx db.Scope, id, reason string) error
 	RecoverIn(tx db.Scope, id, words string) error
-	Unmeasured(tx db.Scope, kinds []string, before time.Time) ([][2]string, error)
+	Unmeasured(tx db.Scope, kinds []string, before time.Time, after string) ([]incident.Lone, error)
 	HoldIn(tx db.Scope, id string, before time.Time, words func(model string) (string, error)) error
 }
 

@@ -72,18 +72,16 @@ func (s *Service) RecoverIn(tx db.Scope, id, words string) error {
 // lineHeld is the identifier of the line that tells that an incident without windows closed by itself.
 const lineHeld = "held"
 
-// Unmeasured lists workspace and id of the incidents of some kinds, in all workspaces, that no alert measures, that were not
-// reported again since, and that never closed by themselves.
-func (s *Service) Unmeasured(tx db.Scope, kinds []string, before time.Time) ([][2]string, error) {
-	var out [][2]string
-	for _, k := range kinds {
-		list, err := s.store.unmeasured(tx, k, before)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, list...)
-	}
-	return out, nil
+// Lone is an incident that no alert measures.
+type Lone struct{ Workspace, ID, Model string }
+
+// LonePage is how many Unmeasured lists at most.
+const LonePage = 1000
+
+// Unmeasured lists incidents of some kinds (one at least), in all workspaces, that no alert measures, that were not reported
+// again since, and that never closed by themselves: in the order of their identifiers, those behind one.
+func (s *Service) Unmeasured(tx db.Scope, kinds []string, before time.Time, after string) ([]Lone, error) {
+	return s.store.unmeasured(tx, kinds, before, after)
 }
 
 // HoldIn closes an incident that was not reported again since, with what words says of its model; none leaves it open.

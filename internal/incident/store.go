@@ -90,13 +90,18 @@ func (store) list(tx db.Scope, state, model, before string, limit int) (out []In
 }
 
 // unmeasured is the one statement here over all workspaces, for the look that then works in each.
-func (store) unmeasured(tx db.Scope, kind string, before time.Time) (out [][2]string, err error) {
-	err = tx.Each(`SELECT workspace, id FROM incident WHERE kind = $1 AND state <> 'closed' AND last_at <= $2 AND facts IN ('', '{}')
-		AND NOT EXISTS (SELECT 1 FROM incident_line l WHERE l.workspace = incident.workspace AND l.incident = incident.id AND l.id = $3) ORDER BY id LIMIT 1000`,
-		[]any{kind, db.Micros(before), lineHeld}, func(scan func(...any) error) error {
-			var d [2]string
-			err := scan(&d[0], &d[1])
-			out = append(out, d)
+func (store) unmeasured(tx db.Scope, kinds []string, before time.Time, after string) (out []Lone, err error) {
+	args, in := []any{db.Micros(before), lineHeld, after, LonePage}, ""
+	for _, k := range kinds {
+		args = append(args, k)
+		in += fmt.Sprintf(", $%d", len(args))
+	}
+	err = tx.Each(`SELECT workspace, id, model FROM incident WHERE kind IN (`+in[2:]+`) AND state <> 'closed' AND last_at <= $1 AND facts IN ('', '{}')
+		AND NOT EXISTS (SELECT 1 FROM incident_line l WHERE l.workspace = incident.workspace AND l.incident = incident.id AND l.id = $2) AND id > $3 ORDER BY id LIMIT $4`,
+		args, func(scan func(...any) error) error {
+			var l Lone
+			err := scan(&l.Workspace, &l.ID, &l.Model)
+			out = append(out, l)
 			return err
 		})
 	return out, err
