@@ -3604,6 +3604,7 @@ export interface components {
              * @enum {string}
              */
             durability?: "group" | "sync" | "async";
+            /** @description all of them; left out keeps what is there, an empty object leaves the server's own */
             limits?: components["schemas"]["ReleaseLimits"];
             /**
              * @description all, canary or shadow
@@ -4292,7 +4293,7 @@ export interface components {
              */
             expires_at: string;
             id: string;
-            limits: components["schemas"]["ReleaseLimits"];
+            limits: components["schemas"]["ReleaseLimits2"];
             model: string;
             /** @description where a rollback leads; null when nowhere */
             previous: components["schemas"]["DeploymentPrevious"];
@@ -7204,7 +7205,7 @@ export interface components {
         PredictionErased: {
             /**
              * Format: int64
-             * @description files of damaged parts of the log that were removed whole, for nothing tells whom they are about
+             * @description files of damaged parts of the log that were removed whole, for nothing tells whom they are about; none while a hold keeps any of the person's predictions, for they may be among them
              */
             damaged_files: number;
             /**
@@ -7713,6 +7714,55 @@ export interface components {
             version?: number;
         };
         ReleaseLimits: {
+            /**
+             * Format: int64
+             * @description rows up to which waiting calls are computed together
+             */
+            batch_rows?: number;
+            /**
+             * Format: int64
+             * @description calls per day (UTC) of one caller
+             */
+            caller_quota?: number;
+            /**
+             * Format: double
+             * @description calls per second of one caller
+             */
+            caller_rate?: number;
+            /** @description purposes, separated by commas, for which it must not be asked; such a call is refused */
+            forbidden_purposes?: string;
+            /**
+             * Format: int64
+             * @description bytes of one call's body
+             */
+            max_bytes?: number;
+            /**
+             * Format: int64
+             * @description calls computed at once
+             */
+            max_concurrent?: number;
+            /**
+             * Format: int64
+             * @description calls that may wait
+             */
+            max_queue?: number;
+            /**
+             * Format: int64
+             * @description rows in one call
+             */
+            max_rows?: number;
+            /**
+             * Format: int64
+             * @description milliseconds until a call is given up
+             */
+            timeout_ms?: number;
+            /**
+             * Format: double
+             * @description percent of the answered calls that the prediction log leaves out
+             */
+            unlogged?: number;
+        };
+        ReleaseLimits2: {
             /**
              * Format: int64
              * @description rows up to which waiting calls are computed together
