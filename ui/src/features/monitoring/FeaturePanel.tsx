@@ -10,10 +10,10 @@ function sentence(f: WindowFeature): string {
   if (f.shift === "unknown") return w.unknown(f.name, f.why ?? m.monitor.noHistogram);
   if (f.metric === "missing") return w.missing(f.name, percent(f.missing, 1), percent(f.missing_reference, 1));
   if (f.metric === "new") return w.fresh(f.name, percent(f.new, 1));
-  const [measure, value] = f.metric === "ks" ? ["KS", f.ks] : ["PSI", f.psi];
+  const [measure, value] = f.metric === "ks" ? ["KS", f.ks] as const : ["PSI", f.psi] as const;
   const moved = f.shift === "moved";
   const mean = moved && f.mean !== undefined && f.mean_reference !== undefined ? " " + w.mean(number(f.mean_reference, 3), number(f.mean, 3)) : "";
-  return (moved ? m.monitor.movedSentence : m.monitor.steadySentence)(f.name, fixed(value, 2), fixed(f.limit, 2)).replace("PSI", measure as string) + mean;
+  return (moved ? m.monitor.movedSentence : m.monitor.steadySentence)(f.name, measure, fixed(value, 2), fixed(f.limit, 2)) + mean;
 }
 
 /** What moved in one feature, in a sentence, and both distributions. */

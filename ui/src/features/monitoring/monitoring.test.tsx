@@ -145,4 +145,5 @@ it("says of an input what decided: missing values, new ones, or that it could no
   expect(text({ metric: "new", new: 0.4 })).toBe("40.0 % of the values of mean radius do not occur in the reference.");
   expect(text({ shift: "unknown", why: "the logged inputs have no column of this name" })).toBe("mean radius could not be compared: the logged inputs have no column of this name.");
   expect(text({ metric: "psi", mean: 16000, mean_reference: 30900 })).toMatch(/PSI 0\.31, limit 0\.25\. On average it went from 30,900 to 16,000\./);
+  expect(text({ name: "PSI_score", shift: "moved", metric: "ks", ks: 0.41, limit: 0.25, mean: undefined })).toBe("PSI_score is distributed differently from the reference: KS 0.41, limit 0.25.");
 });
