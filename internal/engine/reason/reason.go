@@ -5,11 +5,11 @@
 package reason
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"keelson/internal/engine"
 	"keelson/internal/explain"
@@ -103,25 +103,26 @@ func Explain(ctx context.Context, m engine.Model, sig engine.Signature, in []ten
 			}
 		}
 		from := (r*e.Outputs + best) * f
-		row := describe(e.Features, e.Values[r*f:(r+1)*f], e.Typical, e.Contributions[from:from+f], e.Base[best], e.Unit, top)
+		name := ""
+		if best < len(e.Names) {
+			name = e.Names[best]
+		}
+		row := describe(name, e.Features, e.Values[r*f:(r+1)*f], e.Typical, e.Contributions[from:from+f], e.Base[best], e.Unit, top)
 		if row.Total-row.Total != 0 || row.Rest-row.Rest != 0 {
 			return Explanation{}, problem.New(problem.Invalid, "The answer for row %d is not finite, so it cannot be divided among the features.", r).At("inputs")
 		}
-		if row.Row, row.Output = r, best; best < len(e.Names) {
-			row.Name = e.Names[best]
-			row.Summary = strings.Replace(row.Summary, "the answer", row.Name, 1)
-		}
+		row.Row, row.Output = r, best
 		out.Rows[r] = row
 	}
 	return out, nil
 }
 
-// describe lists the features of one row.
-func describe(names []string, values, typical []engine.Value, contributions []float64, base float64, unit string, top int) Row {
+// describe lists the features of one row; name is the output's, "" where it has none.
+func describe(name string, names []string, values, typical []engine.Value, contributions []float64, base float64, unit string, top int) Row {
 	if top <= 0 {
 		top = len(names)
 	}
-	out := Row{Base: base, Total: base, Features: []Feature{}}
+	out := Row{Name: name, Base: base, Total: base, Features: []Feature{}}
 	for _, c := range contributions {
 		out.Total += c
 		out.Rest += c
@@ -139,7 +140,7 @@ func describe(names []string, values, typical []engine.Value, contributions []fl
 		facts = append(facts, fact)
 		out.Features = append(out.Features, feature)
 	}
-	out.Summary = explain.Summary(facts, "the answer")
+	out.Summary = explain.Summary(facts, cmp.Or(name, "the answer"))
 	if len(order) == len(contributions) {
 		out.Rest = 0
 	}
@@ -225,7 +226,7 @@ func sampled(ctx context.Context, m engine.Model, sig engine.Signature, in []ten
 		for j, v := range row {
 			values[j] = c.value(j, v)
 		}
-		out.Rows[r] = describe(c.names, values, typical, got.Values, got.Base, out.Unit, top)
+		out.Rows[r] = describe("", c.names, values, typical, got.Values, got.Base, out.Unit, top)
 		out.Rows[r].Row, out.Rows[r].Output, out.Rows[r].Name = r, answer.column, answer.name
 		out.Method = got.Method() + "; the background is the newest rows that the log has of this version, features are taken as independent"
 	}

@@ -162,3 +162,21 @@ func TestOfSeveralClassesTheHighestIsExplained(t *testing.T) {
 		}
 	}
 }
+
+// named is a model that explains itself, of two named outputs.
+type named struct{ engine.Model }
+
+func (named) Explain(context.Context, []tensor.Tensor) (engine.Explanation, error) {
+	return engine.Explanation{Outputs: 2, Names: []string{"refuse", "grant"}, Features: []string{"was it the answer"}, Base: []float64{0, 0},
+		Values: []engine.Value{{Number: 7}}, Contributions: []float64{1, 2}}, nil
+}
+
+func TestAFeatureMayBeNamedAsTheAnswerIs(t *testing.T) {
+	got, err := Explain(ctx, named{}, engine.Signature{}, []tensor.Tensor{tensor.FP64s("x", []int{1, 1}, []float64{7})}, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := got.Rows[0]; r.Name != "grant" || !strings.Contains(r.Summary, "was it the answer") || !strings.HasSuffix(r.Summary, " raised grant.") {
+		t.Errorf("%q of %s", r.Summary, r.Name)
+	}
+}
