@@ -189,7 +189,7 @@ func (s *Service) Accept(ctx context.Context, endpoint, id, reason string) (m Mo
 				return problem.New(problem.Conflict, "The monitor of %q has no window yet that could be accepted.", endpoint).At("window")
 			}
 			id = newest[0].ID
-		} else if _, err := window(tx, endpoint, id); err != nil {
+		} else if _, err := windowOnly(tx, endpoint, id); err != nil {
 			return err
 		}
 		m.Against, m.UpdatedAt = Against{Kind: "window", Window: id}, s.now()

@@ -24,7 +24,7 @@ func (s *Service) label(ctx context.Context, m *Monitor, t *tail, place string) 
 	}
 	if t.relabel {
 		err := s.DB.Read(ctx, func(tx db.Scope) error {
-			all, err := windows(tx, m.Endpoint, anyVersion, "", shown)
+			all, err := brief(tx, m.Endpoint, anyVersion, "", shown)
 			for _, r := range all {
 				if r.Performance == nil {
 					dirty[r.ID] = r

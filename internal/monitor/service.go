@@ -258,7 +258,7 @@ func (s *Service) Put(ctx context.Context, endpoint string, c Change) (m Monitor
 func (m *Monitor) comparable(tx db.Scope, known map[int]*versionState) error {
 	switch a := m.Against; a.Kind {
 	case "window":
-		_, err := window(tx, m.Endpoint, a.Window)
+		_, err := windowOnly(tx, m.Endpoint, a.Window)
 		if problem.Is(err, problem.NotFound) {
 			return invalid("against.window", "The monitor of %q has no window %q to compare with; keelson monitor windows lists them.", m.Endpoint, clip(a.Window))
 		}

@@ -340,11 +340,11 @@ func window(tx db.Scope, endpoint, id string) (Result, error) {
 	return r, err
 }
 
-// holding reads the windows that a prediction may be in.
+// holding reads the windows that a prediction may be in, without their features.
 func holding(tx db.Scope, endpoint, prediction string) (out []Result, err error) {
-	err = tx.Each("SELECT "+windowColumns+" FROM monitor_window WHERE workspace = $1 AND endpoint = $2 AND first <= $3 AND last >= $3 ORDER BY id",
+	err = tx.Each("SELECT "+briefColumns+" FROM monitor_window WHERE workspace = $1 AND endpoint = $2 AND first <= $3 AND last >= $3 ORDER BY id",
 		[]any{tx.Workspace, endpoint, prediction}, func(scan func(...any) error) error {
-			r, err := scanWindow(scan)
+			r, err := scanBrief(scan)
 			out = append(out, r)
 			return err
 		})
