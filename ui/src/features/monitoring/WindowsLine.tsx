@@ -24,16 +24,19 @@ export function WindowsLine({ model, endpoint, windows, current, limit }: { mode
     <>
       <p className="legend"><span><i style={{ background: "var(--k-c1)" }} />{m.monitor.within}</span><span><i style={{ background: "var(--k-c2)" }} /><span aria-hidden="true">▲ </span>{m.monitor.breach}</span><span>{m.monitor.heightHelp}</span>{limit !== undefined && <span><i className="limitkey" />{m.look.limitLine(fixed(limit, 2))}</span>}</p>
       <div className="windows" ref={strip} tabIndex={0} role="region" aria-label={m.monitor.windowsRegion}>
-        {windows.map((w, i) => (
-          <Go key={w.id} className="win" data-breach={w.breached} aria-current={w.id === current ? "true" : undefined} to={paths.monitoring(model, { endpoint, window: w.id, feature })}
-            aria-label={m.monitor.windowLabel(i + 1, w.breached, fixed(worst(w)), count(w.rows), absolute(w.to))} title={m.monitor.windowLabel(i + 1, w.breached, fixed(worst(w)), count(w.rows), absolute(w.to))}>
+        {windows.map((w, i) => {
+          const when = oneDay ? clockTime(new Date(w.to)).slice(0, 5) : day(w.to);
+          const version = w.version !== windows[i - 1]?.version ? `v${w.version}` : "";
+          const label = m.monitor.windowLabel(i + 1, w.breached, fixed(worst(w)), count(w.rows), absolute(w.to));
+          return <Go key={w.id} className="win" data-breach={w.breached} aria-current={w.id === current ? "true" : undefined} to={paths.monitoring(model, { endpoint, window: w.id, feature })}
+            aria-label={[`#${i + 1}`, when, version, label].filter(Boolean).join(" ")} title={label}>
             <span className="mark" aria-hidden="true">{w.breached ? "▲" : ""}</span>
             <span className="col"><i style={{ height: `${Math.max(3, (Math.min(worst(w), top) / top) * 100)}%` }} />{limit !== undefined && <b className="limitat" style={{ bottom: `${Math.min(100, (limit / top) * 100)}%` }} />}</span>
-            <span>#{i + 1}</span>
-            <span className="nowrap">{oneDay ? clockTime(new Date(w.to)).slice(0, 5) : day(w.to)}</span>
-            <span className="deployed" title={m.look.deployed(w.version)}>{w.version !== windows[i - 1]?.version ? `v${w.version}` : "\u00a0"}</span>
-          </Go>
-        ))}
+            <span aria-hidden="true">#{i + 1}</span>
+            <span aria-hidden="true" className="nowrap">{when}</span>
+            <span aria-hidden="true" className="deployed" title={m.look.deployed(w.version)}>{version || "\u00a0"}</span>
+          </Go>;
+        })}
       </div>
     </>
   );
