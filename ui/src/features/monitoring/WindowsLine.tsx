@@ -32,9 +32,10 @@ export function WindowsLine({ model, endpoint, windows, current, limit }: { mode
             aria-label={[`#${i + 1}`, when, version, label].filter(Boolean).join(" ")} title={label}>
             <span className="mark" aria-hidden="true">{w.breached ? "▲" : ""}</span>
             <span className="col"><i style={{ height: `${Math.max(3, (Math.min(worst(w), top) / top) * 100)}%` }} />{limit !== undefined && <b className="limitat" style={{ bottom: `${Math.min(100, (limit / top) * 100)}%` }} />}</span>
-            <span aria-hidden="true">#{i + 1}</span>
-            <span aria-hidden="true" className="nowrap">{when}</span>
-            <span aria-hidden="true" className="deployed" title={m.look.deployed(w.version)}>{version || "\u00a0"}</span>
+            {/* the spaces are not seen; they keep the words apart that the accessible name begins with */}
+            <span>#{i + 1}</span>{" "}
+            <span className="nowrap">{when}</span>{" "}
+            <span className="deployed" title={m.look.deployed(w.version)}>{version || "\u00a0"}</span>
           </Go>;
         })}
       </div>
