@@ -43,7 +43,7 @@ func TestOnlyPackagesByNameAreTakenFromOthers(t *testing.T) {
 // address and no path.
 func FuzzNamed(f *testing.F) {
 	for _, s := range []string{"mlflow==3.17.2\nnumpy[x,y]>=1,<2 ; python_version > '3.9' # why\n", "numpy==2.1.0 \\\n --hash=sha256:00ff\n", "numpy==1.0\r--no-binary=:all:", "numpy\r--index-url=https://example.com",
-		"numpy\f-e .", "numpy\v-r x", "numpy\x1c-e .", "numpy\u0085-e .", "numpy\u2028-e .", "${PIP_INDEX_URL}", "# x \\\n-e .", "x\\\n-e .", "-r x", "x @ https://example.com/x.whl", "x.whl", "x (>=1)", "x ; a == \" -r\"", "\ufeffx"} {
+		"numpy\f-e .", "numpy\v-r x", "numpy\x1c-e .", "numpy\u0085-e .", "numpy\u2028-e .", "${PIP_INDEX_URL}", "# x \\\n-e .", "x\\\n-e .", "-r x", "x @ https://example.com/x.whl", "x.whl", "x (>=1)", "x ; a == \" -r\"", "\ufeffx", "0\\\n#000$00", "x \\\n  # $Y"} {
 		f.Add([]byte(s))
 	}
 	ends := regexp.MustCompile("\r\n|[\n\r\v\f\x1c\x1d\x1e\u0085\u2028\u2029]") // as Python's str.splitlines
@@ -57,6 +57,9 @@ func FuzzNamed(f *testing.F) {
 			if strings.HasSuffix(l, `\`) && !begins.MatchString(l) {
 				begun += strings.Trim(l, `\`)
 				continue
+			}
+			if begins.MatchString(l) {
+				l = " " + l // so a comment after a line that went on stays one
 			}
 			l, begun = begun+l, ""
 			if l = strings.TrimSpace(comment.ReplaceAllString(l, "")); l != "" {
