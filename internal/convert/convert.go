@@ -125,8 +125,32 @@ func no(format string, a ...any) error {
 	return problem.New(problem.Unsupported, format, a...)
 }
 
-// write makes the wished form of a loaded model. It fails with problem.Unsupported, saying why there is none.
-func write(found engine.Found, data []byte, m engine.Model, to string) (f form, err error) {
+// write makes the wished form of a loaded model, with the names of columns that sig knows, so that callers who name them go
+// on doing so. It fails with problem.Unsupported, saying why there is none.
+func write(found engine.Found, data []byte, m engine.Model, sig engine.Signature, to string) (f form, err error) {
+	if f, err = shape(found, data, m, sig, to); err != nil || path.Ext(f.name) != ".onnx" {
+		return f, err
+	}
+	f.data, err = onnx.WithColumns(f.data, sig)
+	return f, err
+}
+
+// name names the features of a formula that has no names of its own; it names none when a name stands for two of them.
+func name(x *engine.Formula, sig engine.Signature) {
+	if len(x.Columns) > 0 || len(sig.Inputs) != 1 || len(sig.Inputs[0].Columns) != x.Features {
+		return
+	}
+	seen := map[string]bool{}
+	for _, name := range sig.Inputs[0].Columns {
+		if name == "" || seen[name] {
+			return
+		}
+		seen[name] = true
+	}
+	x.Columns = sig.Inputs[0].Columns
+}
+
+func shape(found engine.Found, data []byte, m engine.Model, sig engine.Signature, to string) (f form, err error) {
 	isONNX := found.Format == onnx.Format || found.Format == onnxruntime.Format
 	stem := strings.TrimSuffix(strings.TrimSuffix(path.Base(found.Path), path.Ext(found.Path)), ".linear")
 	switch {
@@ -144,6 +168,7 @@ func write(found engine.Found, data []byte, m engine.Model, to string) (f form, 
 		if err != nil {
 			return f, because("The ONNX model has no native form here: ", err)
 		}
+		name(&x, sig)
 		f.formula = &x
 		if x.Weights != nil {
 			f.name = stem + ".linear.json"

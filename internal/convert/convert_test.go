@@ -107,7 +107,7 @@ func TestModelsInONNXAnswerAsTheyDid(t *testing.T) {
 				if m == nil {
 					return // the engine itself refuses it
 				}
-				f, err := write(found, data, m, ONNX)
+				f, err := write(found, data, m, m.Signature(), ONNX)
 				if problem.Is(err, problem.Unsupported) {
 					refused++
 					for k, v := range refusals {
@@ -131,7 +131,7 @@ func TestModelsInONNXAnswerAsTheyDid(t *testing.T) {
 						t.Fatalf("%s: %v", e.Name(), err)
 					}
 					defer o.Close()
-					if d := m.Signature().Differs(named(o.Signature(), m.Signature())); d != "" {
+					if d := m.Signature().Differs(o.Signature()); d != "" {
 						t.Errorf("%s: callers see %s", e.Name(), d)
 					}
 					d, rows, where := largest(t, m, o, f.formula)
@@ -156,17 +156,6 @@ func TestModelsInONNXAnswerAsTheyDid(t *testing.T) {
 	}
 }
 
-// named gives the columns' names, which an ONNX file does not hold.
-func named(own, names engine.Signature) engine.Signature {
-	for i := range own.Inputs {
-		own.Inputs[i].Columns = names.Inputs[i].Columns
-	}
-	for i := range own.Outputs {
-		own.Outputs[i].Columns = names.Outputs[i].Columns
-	}
-	return own
-}
-
 func TestRegressionsInONNXHaveANativeForm(t *testing.T) {
 	set := engines(t)
 	forms := map[string]string{}
@@ -180,7 +169,7 @@ func TestRegressionsInONNXHaveANativeForm(t *testing.T) {
 			continue
 		}
 		name := strings.TrimSuffix(filepath.Base(file), ".onnx")
-		f, err := write(found, data, m, Native)
+		f, err := write(found, data, m, m.Signature(), Native)
 		if problem.Is(err, problem.Unsupported) {
 			continue
 		}
@@ -222,7 +211,7 @@ func TestTheBinaryFormOfXGBoostIsSmallerAndAnswersTheSame(t *testing.T) {
 		if m == nil {
 			continue
 		}
-		f, err := write(found, data, m, Native)
+		f, err := write(found, data, m, m.Signature(), Native)
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
@@ -257,7 +246,7 @@ func TestSmallerWeightsCostLittle(t *testing.T) {
 	for _, name := range []string{"mlp", "mlp_regressor", "convolution", "dense"} {
 		m, found, data := source(t, set, "../engine/onnx/testdata/models/"+name+".onnx")
 		for _, to := range []string{Float16, Int8} {
-			f, err := write(found, data, m, to)
+			f, err := write(found, data, m, m.Signature(), to)
 			if problem.Is(err, problem.Unsupported) && strings.Contains(err.Error(), "64 values") {
 				t.Logf("%s: %v", name, err)
 				continue
@@ -344,7 +333,7 @@ func TestALargeNetworkShrinksByHalfAndByThreeQuarters(t *testing.T) {
 		}
 		m := load(c.Model)
 		for to, limit := range limits {
-			f, err := write(engine.Found{Format: onnxruntime.Format, Path: "m.onnx"}, c.Model, m, to)
+			f, err := write(engine.Found{Format: onnxruntime.Format, Path: "m.onnx"}, c.Model, m, m.Signature(), to)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -388,7 +377,7 @@ func TestWhatHasNoSuchFormIsRefusedWithTheReason(t *testing.T) {
 			t.Errorf("%s cannot be loaded", c.file)
 			continue
 		}
-		if _, err := write(found, data, m, c.to); problem.KindOf(err) != problem.Unsupported || !strings.Contains(err.Error(), c.want) {
+		if _, err := write(found, data, m, m.Signature(), c.to); problem.KindOf(err) != problem.Unsupported || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s to %s: %v, want %q", c.file, c.to, err, c.want)
 		}
 	}
@@ -414,7 +403,7 @@ func TestXGBoostReadsTheWrittenFiles(t *testing.T) {
 	for _, file := range []string{"xgboost/testdata/models/logistic.json", "xgboost/testdata/models/dart.json", "xgboost/testdata/models/categorical.json", "xgboost/testdata/models/softmax.json",
 		"xgboost/testdata/models/multi_output_classes.json", "onnx/testdata/models/forest_regressor.onnx", "onnx/testdata/models/xgb_regressor.onnx", "onnx/testdata/models/forest_regressor_targets.onnx"} {
 		m, found, data := source(t, set, "../engine/"+file)
-		f, err := write(found, data, m, Native)
+		f, err := write(found, data, m, m.Signature(), Native)
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}

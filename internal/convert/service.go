@@ -178,7 +178,8 @@ func (s *Service) convert(ctx context.Context, c *Conversion, v inventory.Versio
 	if err != nil {
 		return err
 	}
-	f, err := write(found, data, original, c.Wish.To)
+	sig := original.Signature().WithColumns(v.Signature) // the record may know names that the file does not
+	f, err := write(found, data, original, sig, c.Wish.To)
 	if err != nil {
 		return err
 	}
@@ -190,7 +191,8 @@ func (s *Service) convert(ctx context.Context, c *Conversion, v inventory.Versio
 	defer converted.Close()
 	r := &c.Result
 	r.Original, r.Converted = side(found, original, data), side(lighter, converted, f.data)
-	r.Changes = original.Signature().Differs(converted.Signature())
+	now := converted.Signature().WithColumns(sig)
+	r.Changes = sig.Differs(now)
 	golden, _, _, err := s.Inventory.Examples(ctx, v)
 	if err != nil {
 		return err
@@ -232,7 +234,7 @@ func (s *Service) convert(ctx context.Context, c *Conversion, v inventory.Versio
 	if r.Reason = judge(*r, c.Wish); r.Reason != "" || !c.Wish.Register {
 		return nil
 	}
-	return s.register(ctx, c, v, f, cmp)
+	return s.register(ctx, c, v, f, now, cmp)
 }
 
 // load asks the engine that the form is written for, then those that stand in for it.
@@ -257,8 +259,9 @@ func side(found engine.Found, m engine.Model, data []byte) *Side {
 	return out
 }
 
-// register makes the new version, once per conversion.
-func (s *Service) register(ctx context.Context, c *Conversion, v inventory.Version, f form, cmp *comparison) error {
+// register makes the new version, once per conversion. sig is its signature, with the names of columns that a file of this
+// form may not hold.
+func (s *Service) register(ctx context.Context, c *Conversion, v inventory.Version, f form, sig engine.Signature, cmp *comparison) error {
 	versions, err := s.Inventory.Versions(ctx, v.Model, 0, 100)
 	if err != nil {
 		return err
@@ -282,15 +285,13 @@ func (s *Service) register(ctx context.Context, c *Conversion, v inventory.Versi
 	reg := inventory.Registration{Model: v.Model, Files: []inventory.File{{Path: f.name, Digest: digest, Size: size}}, Golden: golden, Origin: "converted from " + from + " to " + c.Wish.To,
 		Description:  fmt.Sprintf("%s as %s; largest error %.3g over %d rows.", from, c.Wish.To, *c.Result.Error, c.Result.Rows.Golden+c.Result.Rows.Logged+c.Result.Rows.Generated),
 		Source:       v.Source,
+		Signature:    sig,
 		Dependencies: []inventory.Dependency{{Kind: "model", Name: v.Model, Version: strconv.Itoa(v.Number), Digest: v.ArtifactDigest}},
 		Tags:         map[string]string{TagFrom: from, TagTo: c.Wish.To, TagConversion: c.ID}}
 	for _, d := range v.Dependencies {
 		if d.Kind == "data" {
 			reg.Dependencies = append(reg.Dependencies, d)
 		}
-	}
-	if c.Result.Changes == "" { // the file may not know the names of its columns
-		reg.Signature = v.Signature
 	}
 	made, err := s.Inventory.Register(ctx, reg)
 	if err != nil {

@@ -98,6 +98,25 @@ func differs(what string, a, b []Spec) string {
 	return ""
 }
 
+// WithColumns gives s with the names of columns that declared knows and s does not: those of matrices of the same name and
+// width. s stays as it is.
+func (s Signature) WithColumns(declared Signature) Signature {
+	s.Inputs, s.Outputs = withColumns(s.Inputs, declared.Inputs), withColumns(s.Outputs, declared.Outputs)
+	return s
+}
+
+func withColumns(own, declared []Spec) []Spec {
+	own = slices.Clone(own)
+	for i := range own {
+		for _, d := range declared {
+			if shape := own[i].Shape; d.Name == own[i].Name && len(own[i].Columns) == 0 && len(shape) == 2 && len(d.Columns) == shape[1] {
+				own[i].Columns = d.Columns
+			}
+		}
+	}
+	return own
+}
+
 // Column is one feature over the rows of a call. Numbers is set for numbers and truth values (0 and 1, missing NaN),
 // Texts for BYTES.
 type Column struct {

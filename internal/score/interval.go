@@ -28,12 +28,12 @@ const (
 	tooFew   = "it needs two positive and two negative rows"
 )
 
-// deviate is the normal deviate z with P(|Z| ≤ z) = level.
-func deviate(level float64) (float64, bool) {
+// Deviate is the normal deviate z with P(|Z| ≤ z) = level; NaN of a level outside 0..1, exclusive.
+func Deviate(level float64) float64 {
 	if !(level > 0 && level < 1) {
-		return 0, false
+		return math.NaN()
 	}
-	return math.Sqrt2 * math.Erfinv(level), true
+	return math.Sqrt2 * math.Erfinv(level)
 }
 
 // Wilson is the score interval of a rate of hits among n trials,
@@ -45,9 +45,9 @@ func deviate(level float64) (float64, bool) {
 //
 // Source: Wilson, J. Am. Stat. Assoc. 22 (1927); Brown, Cai & DasGupta, Stat. Sci. 16 (2001).
 func Wilson(hits, n int, level float64) Interval {
-	z, ok := deviate(level)
+	z := Deviate(level)
 	switch {
-	case !ok:
+	case math.IsNaN(z):
 		return noInterval(level, badLevel)
 	case n <= 0:
 		return noInterval(level, noRows)
@@ -58,6 +58,27 @@ func Wilson(hits, n int, level float64) Interval {
 	p := float64(hits) / m
 	mid, half := p+z*z/(2*m), z*math.Sqrt(p*(1-p)/m+z*z/(4*m*m))
 	return interval((mid-half)/(1+z*z/m), (mid+half)/(1+z*z/m), level, 0, 1)
+}
+
+// Newcombe is the interval of the difference a − b of two figures that are independent, from the interval of each,
+//
+//	a − b − √((a−aₗ)² + (bᵤ−b)²)  to  a − b + √((aᵤ−a)² + (b−bₗ)²)
+//
+// at the level of the first. Of two rates with their Wilson intervals it stays within −1..1. Undefined where one of the
+// intervals is.
+//
+// Source: Newcombe, Stat. Med. 17 (1998) 873, method 10; Zou & Donner, Stat. Med. 27 (2008), for figures other than rates.
+func Newcombe(a float64, ofA Interval, b float64, ofB Interval) Interval {
+	for _, end := range []Value{ofA.Lower, ofA.Upper, ofB.Lower, ofB.Upper} {
+		if _, ok, why := end.Get(); !ok {
+			return noInterval(ofA.Level, why)
+		}
+	}
+	return Interval{
+		Of(a - b - math.Hypot(a-ofA.Lower.V, ofB.Upper.V-b)),
+		Of(a - b + math.Hypot(ofA.Upper.V-a, b-ofB.Lower.V)),
+		ofA.Level,
+	}
 }
 
 // AccuracyInterval is the Wilson interval of Accuracy; the ones below likewise.
@@ -82,9 +103,9 @@ func (c Confusion) SpecificityInterval(level float64) Interval {
 //
 // Source: Hanley & McNeil, Radiology 143 (1982).
 func HanleyMcNeil(auc float64, positives, negatives int, level float64) Interval {
-	z, ok := deviate(level)
+	z := Deviate(level)
 	switch {
-	case !ok:
+	case math.IsNaN(z):
 		return noInterval(level, badLevel)
 	case positives < 1 || negatives < 1:
 		return noInterval(level, oneClass)
@@ -156,8 +177,8 @@ func variance(v []float64) float64 {
 
 // ROCAUCInterval is ROCAUC ± z times ROCAUCDeviation, within 0..1.
 func (b *Binary) ROCAUCInterval(level float64) Interval {
-	z, ok := deviate(level)
-	if !ok {
+	z := Deviate(level)
+	if math.IsNaN(z) {
 		return noInterval(level, badLevel)
 	}
 	sd, ok, why := b.ROCAUCDeviation().Get()

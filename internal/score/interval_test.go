@@ -209,6 +209,38 @@ func TestThreeWaysToTheIntervalOfROCAUCAgreeForManyRows(t *testing.T) {
 	}
 }
 
+func TestTheIntervalOfADifferenceIsNewcombes(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		hits, n, rest, m int
+		lower, upper     float64
+	}{ // Newcombe 1998, table II, method 10
+		{"56/70 less 48/80", 56, 70, 48, 80, 0.0524, 0.3339},
+		{"9/10 less 3/10", 9, 10, 3, 10, 0.1705, 0.8090},
+		{"6/7 less 2/7", 6, 7, 2, 7, 0.0582, 0.8062},
+		{"5/56 less 0/29", 5, 56, 0, 29, -0.0381, 0.1926},
+		{"0/10 less 0/20", 0, 10, 0, 20, -0.1611, 0.2775},
+		{"0/10 less 0/10", 0, 10, 0, 10, -0.2775, 0.2775},
+		{"10/10 less 0/20", 10, 10, 0, 20, 0.6791, 1},
+		{"10/10 less 0/10", 10, 10, 0, 10, 0.6075, 1},
+	} {
+		a, b := float64(c.hits)/float64(c.n), float64(c.rest)/float64(c.m)
+		got := Newcombe(a, Wilson(c.hits, c.n, 0.95), b, Wilson(c.rest, c.m, 0.95))
+		near(t, c.name+", lower", got.Lower, c.lower, 5e-5)
+		near(t, c.name+", upper", got.Upper, c.upper, 5e-5)
+		back := Newcombe(b, Wilson(c.rest, c.m, 0.95), a, Wilson(c.hits, c.n, 0.95))
+		near(t, c.name+", turned round", back.Lower, -got.Upper.V, 1e-15)
+		if got.Level != 0.95 {
+			t.Errorf("%s has the level %v", c.name, got.Level)
+		}
+	}
+	for level, want := range map[float64]float64{0.95: 1.9599639845400545, 0.5: 0.6744897501960817, 1 - 2e-6: 4.753424308823} {
+		if z := Deviate(level); math.Abs(z-want) > 1e-9 {
+			t.Errorf("the deviate of %v is %v, want %v", level, z, want)
+		}
+	}
+}
+
 func TestAnIntervalThatIsNotThereSaysWhy(t *testing.T) {
 	one, err := NewBinary([]bool{true, false, false}, []float64{1, 0, 0.5}, 0.5)
 	if err != nil {
@@ -221,6 +253,7 @@ func TestAnIntervalThatIsNotThereSaysWhy(t *testing.T) {
 		"a level of one":           Wilson(1, 2, 1),
 		"a level that is NaN":      HanleyMcNeil(0.7, 5, 5, math.NaN()),
 		"an AUC above one":         HanleyMcNeil(1.2, 5, 5, 0.9),
+		"a difference to nothing":  Newcombe(0.5, Wilson(1, 2, 0.9), 0, Wilson(0, 0, 0.9)),
 		"one class":                HanleyMcNeil(0.7, 5, 0, 0.9),
 		"one positive":             one.ROCAUCInterval(0.9),
 		"a bootstrap without rows": Bootstrap(0, 100, 0.9, 1, never),

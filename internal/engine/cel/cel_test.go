@@ -209,7 +209,7 @@ func TestFilesThatStandForMuchMemoryAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			enginetest.Frugal(t, len(c.text), 2048, 1<<20, func() { _, err = load(t, c.text) })
+			enginetest.Frugal(t, len(c.text), enginetest.Compiling(len(c.text)), func() { _, err = load(t, c.text) })
 			if problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v, want a refusal that says %q", err, c.says)
 			}
@@ -222,6 +222,9 @@ func TestFilesThatStandForMuchMemoryAreRefused(t *testing.T) {
 
 // TestWhatALoadedModelHoldsIsBounded measures models that take all that their bounds allow.
 func TestWhatALoadedModelHoldsIsBounded(t *testing.T) {
+	if maxTexts != enginetest.Expressions {
+		t.Errorf("a file may have %d bytes of expressions, the allowance of the tests is for %d", maxTexts, enginetest.Expressions)
+	}
 	for name, when := range map[string]string{
 		"comparisons":         strings.Repeat("n>n||", 1600) + "true",
 		"conditions of words": `n >= 0.5 && x != "hospice"`,
@@ -261,7 +264,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m engine.Model
 		var err error
-		enginetest.Frugal(t, len(b), 2048, 1<<20, func() {
+		enginetest.Frugal(t, len(b), enginetest.Compiling(len(b)), func() {
 			m, err = Engine{}.Load(ctx, fstest.MapFS{"m.cel.yaml": {Data: b}}, "m.cel.yaml", engine.Limits{})
 		})
 		if err != nil {

@@ -1,7 +1,6 @@
 package cel
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +8,7 @@ import (
 	"path"
 	"regexp"
 
-	"go.yaml.in/yaml/v3"
-
+	"keelson/internal/markup"
 	"keelson/internal/problem"
 )
 
@@ -72,16 +70,11 @@ func invalid(format string, a ...any) *problem.Error {
 // parse reads the file strictly and applies the rules that need no CEL.
 func parse(name string, data []byte) (*document, error) {
 	var d document
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(&d); err != nil {
+	if err := markup.Decode(data, true, &d); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil, invalid("%s is empty", path.Base(name))
 		}
 		return nil, invalid("%s is not the YAML of a rule model (%s)", path.Base(name), clip(err.Error()))
-	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, invalid("%s holds more than one document", path.Base(name))
 	}
 	if d.Hit == "" {
 		d.Hit = "first"

@@ -3,14 +3,10 @@ package enginetest
 
 import (
 	"context"
-	"encoding/csv"
 	"errors"
 	"io/fs"
-	"math"
 	"math/rand/v2"
-	"os"
 	"runtime"
-	"strconv"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -209,32 +205,6 @@ func Run(t *testing.T, c Case) {
 	})
 }
 
-// Numbers reads the first width columns of a CSV file with a head, row by row; an empty cell is a missing value, NaN.
-func Numbers(t testing.TB, path string, width int) (values []float64, rows int) {
-	t.Helper()
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	lines, err := csv.NewReader(file).ReadAll()
-	if err != nil || len(lines) < 2 || len(lines[0]) < width {
-		t.Fatalf("%s has %d lines: %v", path, len(lines), err)
-	}
-	for _, line := range lines[1:] {
-		for _, cell := range line[:width] {
-			v := math.NaN()
-			if cell != "" {
-				if v, err = strconv.ParseFloat(cell, 64); err != nil {
-					t.Fatal(err)
-				}
-			}
-			values = append(values, v)
-		}
-	}
-	return values, len(lines) - 1
-}
-
 // refusal tells whether err is something the caller can read and act on.
 func refusal(err error) bool {
 	switch problem.KindOf(err) {
@@ -244,16 +214,22 @@ func refusal(err error) bool {
 	return false
 }
 
-// Frugal runs load, which reads a model file of so many bytes, and fails when it allocated more than each for every one of
-// them and an allowance for what any file takes. All that was allocated counts, also what was let go at once. Files of
-// numbers take at most 16 bytes for each; programs that are compiled take more.
-func Frugal(t testing.TB, size, each, allowance int, load func()) {
+// Expressions is how many bytes the expressions of a CEL file may have together.
+const Expressions = 256 << 10
+
+// Compiling is the allowance of a CEL file of so many bytes: a mebibyte for CEL itself, and for compiling expressions 2,000
+// bytes for each of their text. That is the library's: its parser takes 900, its checker 900, its planner 150.
+func Compiling(size int) int { return 1<<20 + 2032*min(size, Expressions) }
+
+// Frugal runs load, which reads a model file of so many bytes, and fails when it allocated more than 16 bytes for every one
+// of them and an allowance, which is a constant of the format. All that was allocated counts, also what was let go at once.
+func Frugal(t testing.TB, size, allowance int, load func()) {
 	t.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	load()
 	runtime.ReadMemStats(&after)
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > uint64(each*size+allowance) {
-		t.Errorf("loading %d bytes allocated %d, more than %d for each and %d", size, grown, each, allowance)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > uint64(16*size+allowance) {
+		t.Errorf("loading %d bytes allocated %d, more than 16 for each and %d", size, grown, allowance)
 	}
 }

@@ -9,9 +9,8 @@
 //
 // Output: one FP64 tensor "predict" of shape [n, w], what Booster.predict answers with all trees: w is the number of
 // classes for multiclass and multiclassova, else 1. Raw scores are bit for bit LightGBM's: the same comparisons in double,
-// leaves added in the same order. Where an exponential follows (binary, multiclass, poisson, …) about one answer in
-// 2,000 differs, by at most two units of the last place, because exp here rounds to the nearest double
-// and the C library does not always.
+// leaves added in the same order. So are the answers where an exponential or a logarithm follows (binary, multiclass, poisson,
+// cross_entropy_lambda, …), as long as LightGBM stands on glibc on a processor that multiplies and adds in one step.
 //
 // Leaves of linear trees (linear_tree=true) compute their formulas. Format "lightgbm-text". Refused by name: unknown objectives, category lists of numbers.
 package lightgbm

@@ -463,7 +463,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m engine.Model
 		var err error
-		enginetest.Frugal(t, len(b), 16, 256<<10, func() { m, err = Engine{}.Load(ctx, fstest.MapFS{"m": {Data: b}}, "m", engine.Limits{}) })
+		enginetest.Frugal(t, len(b), 256<<10, func() { m, err = Engine{}.Load(ctx, fstest.MapFS{"m": {Data: b}}, "m", engine.Limits{}) })
 		if err != nil {
 			if problem.KindOf(err) == problem.Internal {
 				t.Fatalf("an internal failure: %v", err)

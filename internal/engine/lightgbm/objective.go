@@ -96,7 +96,7 @@ func parseObjective(line string, classes int) (name string, c convert, err error
 	case "cross_entropy":
 		c = sigmoid(1)
 	case "cross_entropy_lambda":
-		c = each(func(v float64) float64 { return math.Log1p(exp(v)) })
+		c = each(func(v float64) float64 { return log1p(exp(v)) })
 	case "poisson", "gamma", "tweedie":
 		c = each(exp)
 	default:

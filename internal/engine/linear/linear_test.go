@@ -208,7 +208,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var m engine.Model
 		var err error
-		enginetest.Frugal(t, len(data), 16, 1<<20, func() {
+		enginetest.Frugal(t, len(data), 1<<20, func() {
 			m, err = Engine{}.Load(ctx, fstest.MapFS{"m.linear.json": {Data: data}}, "m.linear.json", engine.Limits{})
 		})
 		if err != nil {

@@ -82,7 +82,7 @@ func Formula(data []byte) (f engine.Formula, err error) {
 					f.Base[t] = float64(l.bias[t])
 				}
 				for k := range f.Features {
-					w := float64(l.weights[k*f.Groups+t])
+					w := float64(l.weights[t*f.Features+k])
 					if shift != nil {
 						w *= scale[k]
 						f.Base[t] -= w * shift[k]
@@ -100,6 +100,14 @@ func Formula(data []byte) (f engine.Formula, err error) {
 			}
 			if x.extreme != 0 || x.scores.transform != "NONE" {
 				return f, unsupported("its trees are not added up, or its answers are transformed")
+			}
+			if f.Groups > 1 {
+				_, all := x.targetsReached()
+				for t := range all {
+					if !all[t] && x.start(t) != 0 {
+						return f, unsupported("its base values count only where a leaf weighs their target, and not every leaf weighs target %d", t)
+					}
+				}
 			}
 			if x.average {
 				f.Divide = float64(len(x.roots))

@@ -47,6 +47,7 @@ type node struct {
 	*nodeProto
 	opset  int64
 	consts func(i int) *tensor.Tensor // the constant at input i, or nil
+	fixed  func(i int) bool           // whether the value at input i is the same in every call
 	labels *[]string                  // the classes of a ZipMap
 	body   func(name string) (*graph, []valueInfo)
 	err    error
@@ -203,6 +204,7 @@ func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string]
 		}
 		g.inputs = append(g.inputs, slot[in.name])
 	}
+	fixed := map[string]bool{} // made of constants alone
 	widened := map[string]bool{}
 	maps := map[string][]string{} // outputs of ZipMap and their classes
 	g.steps = make([]step, 0, len(p.nodes))
@@ -217,6 +219,9 @@ func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string]
 				return constant[proto.in[i]]
 			}
 			return nil
+		}
+		n.fixed = func(i int) bool {
+			return i < len(proto.in) && (constant[proto.in[i]] != nil || fixed[proto.in[i]])
 		}
 		if t := widen(n); t != nil && len(proto.out) == 1 {
 			widened[proto.in[0]] = true
@@ -240,6 +245,15 @@ func compile(ctx context.Context, m *modelProto, depth int) (*graph, map[string]
 			return nil, nil, broken("the operator %s has %d inputs", n.title(), len(proto.in))
 		case len(proto.out) == 0 || len(proto.out) > o.outputs:
 			return nil, nil, unsupported("the operator %s has %d outputs, of which at most %d are known", n.title(), len(proto.out), o.outputs)
+		}
+		made := len(proto.in) > 0 && proto.op != "Scan"
+		for i, name := range proto.in {
+			made = made && (name == "" || n.fixed(i))
+		}
+		for _, name := range proto.out {
+			if made {
+				fixed[name] = true
+			}
 		}
 		s := step{op: proto.op, name: proto.name, in: make([]int32, len(proto.in)), out: int32(g.slots), outs: int32(len(proto.out))}
 		for k, name := range proto.in {
@@ -405,7 +419,9 @@ func (c *call) fail(format string, a ...any) {
 			what += " (" + clip(c.at.name) + ")"
 		}
 	}
-	panic(abort{problem.New(problem.Invalid, "The model cannot answer these inputs: %s %s.", what, fmt.Sprintf(format, a...)).At("inputs")})
+	e := problem.New(problem.Invalid, format, a...)
+	e.Detail = "The model cannot answer these inputs: " + what + " " + e.Detail + "."
+	panic(abort{e.At("inputs")})
 }
 
 // spend counts bytes against the limit of the call.

@@ -108,6 +108,7 @@ func FuzzLoad(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
+	f.Add(named(f, "age", "x", "y"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<16 {
 			return
@@ -275,7 +276,7 @@ func TestBadRequestsNameWhatIsWrong(t *testing.T) {
 	}{
 		{"an input too few", "3 inputs; the model takes 4", []tensor.Tensor{age, income, city}},
 		{"a wrong name", `"visits" is missing`, []tensor.Tensor{age, income, city, tensor.Int64s("visit", []int{1, 1}, []int64{3})}},
-		{"a wrong shape", "has shape [1 2]", []tensor.Tensor{tensor.FP32s("age", []int{1, 2}, []float32{1, 2}), income, city, visits}},
+		{"a wrong shape", "has shape [1, 2]", []tensor.Tensor{tensor.FP32s("age", []int{1, 2}, []float32{1, 2}), income, city, visits}},
 		{"words for numbers", "is BYTES", []tensor.Tensor{tensor.Strings("age", []int{1, 1}, []string{"x"}), income, city, visits}},
 		{"numbers for words", "is FP32", []tensor.Tensor{age, income, tensor.FP32s("city", []int{1, 1}, []float32{1}), visits}},
 		{"a fraction for a whole number", "whole numbers", []tensor.Tensor{age, income, city, tensor.FP64s("visits", []int{1, 1}, []float64{1.5})}},

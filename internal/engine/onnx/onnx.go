@@ -3,12 +3,14 @@
 //
 // A file is read (wire.go), its graph is compiled to steps (graph.go) and each call runs them over values that live in the
 // call's own arenas (values.go). The op_*.go files hold the operators. Floats are computed as the standard says, in the
-// type of the model; sums and functions run in float64 inside and are rounded once, so answers lie within 1e-5 of
+// type of the model. Where terms of a float32 sum cancel, its order is all that is left of the answer: matrix products
+// (op_gemm.go), kernels of support vectors, ReduceSum and ReduceMean along the first or last dimensions add in the order of
+// onnxruntime on x86-64. Other sums and functions run in float64 inside and are rounded once. So answers lie within 1e-5 of
 // onnxruntime's (labels and indices are the same).
 //
-// Input: one tensor per input of the graph, under its name. Numbers of another
-// type are converted where nothing is lost: any number to floats, whole numbers to INT*. Where the graph wants [n, 1], [n]
-// will do. Output: one tensor per output of the graph. A map (ZipMap) becomes its scores, FP32 [n, classes], whose columns
+// Input: one tensor per input of the graph, under its name; or, when the graph has one matrix and the file names its columns
+// (columns.go), one tensor of shape [n] or [n, 1] per column. Numbers of another type are converted where nothing is lost:
+// any number to floats, whole numbers to INT*. Where the graph wants [n, 1], [n] will do. Output: one tensor per output of the graph. A map (ZipMap) becomes its scores, FP32 [n, classes], whose columns
 // the signature names.
 //
 // Format "onnx". Refused by name: unknown operators and domains, functions, If and Loop, maps and sequences as inputs,
@@ -92,11 +94,12 @@ type model struct {
 	closed    atomic.Bool
 }
 
-// Input is an input of a graph; −1 in Shape is any length.
+// Input is an input of a graph; −1 in Shape is any length. Columns, when known, name the second dimension.
 type Input struct {
-	Name  string
-	Type  tensor.Type
-	Shape []int
+	Name    string
+	Type    tensor.Type
+	Shape   []int
+	Columns []string
 }
 
 func load(ctx context.Context, data []byte) (*model, error) {
@@ -127,8 +130,18 @@ func load(ctx context.Context, data []byte) (*model, error) {
 		if !in.ranks {
 			in.shape = []int{-1, -1} // the rows of a table, where the file says nothing
 		}
-		m.inputs = append(m.inputs, Input{in.name, t, in.shape})
+		m.inputs = append(m.inputs, Input{Name: in.name, Type: t, Shape: in.shape})
 		m.signature.Inputs = append(m.signature.Inputs, engine.Spec{Name: in.name, Datatype: t.String(), Shape: in.shape})
+	}
+	columns, err := Columns(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := Know(m.signature.Inputs, columns); err != nil {
+		return nil, err
+	}
+	for i := range m.inputs {
+		m.inputs[i].Columns = m.signature.Inputs[i].Columns
 	}
 	if len(m.inputs) == 0 || len(p.graph.outputs) == 0 {
 		return nil, broken("its graph has %d inputs and %d outputs", len(m.inputs), len(p.graph.outputs))
@@ -169,6 +182,9 @@ func load(ctx context.Context, data []byte) (*model, error) {
 			spec.Shape = []int{}
 		}
 		m.signature.Outputs = append(m.signature.Outputs, spec)
+	}
+	if err := Know(m.signature.Outputs, columns); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -244,6 +260,21 @@ func (m *model) Close() error {
 	return nil
 }
 
+// uneven says beside a refusal of the graph that inputs have different numbers of rows, which a graph may take but which is
+// most often why it does not.
+func uneven(err error, in []tensor.Tensor) error {
+	p, ok := problem.As(err)
+	if !ok || p.Kind != problem.Invalid {
+		return err
+	}
+	for i := range in {
+		if a, b := &in[0], &in[i]; a.Rows() != b.Rows() {
+			return problem.New(problem.Invalid, "The input %q has %d rows and %q has %d. %s", clip(a.Name), a.Rows(), clip(b.Name), b.Rows(), p.Detail).At("inputs")
+		}
+	}
+	return err
+}
+
 // Predict runs the graph once over all rows.
 func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tensor, error) {
 	if m.closed.Load() {
@@ -265,6 +296,7 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 		c.values[at] = &bound[i]
 	}
 	if err := c.run(ctx); err != nil {
+		err = uneven(err, bound)
 		m.calls.put(c)
 		return nil, err
 	}
@@ -289,8 +321,12 @@ func own(t *tensor.Tensor) tensor.Tensor {
 }
 
 // Bind finds the tensor of each input among those of a call and brings it to the input's type and shape in bound, which
-// is as long as inputs. It fails with problem.Invalid, naming what does not fit; in stays as it is, bound may share with it.
+// is as long as inputs. Where the only input has columns, one tensor for each of them does as well. It fails with
+// problem.Invalid, naming what does not fit; in stays as it is, bound may share with it.
 func Bind(inputs []Input, in, bound []tensor.Tensor) error {
+	if len(inputs) == 1 && len(inputs[0].Columns) > 0 && len(in) > 1 {
+		return matrix(inputs[0], in, &bound[0])
+	}
 	if len(in) != len(inputs) {
 		return problem.New(problem.Invalid, "The request has %d inputs; the model takes %d: %s.", len(in), len(inputs), names(inputs)).At("inputs")
 	}

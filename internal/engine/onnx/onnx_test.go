@@ -148,6 +148,25 @@ func TestModelsAnswerAsOnnxruntimeDoes(t *testing.T) {
 	t.Logf("%d models, largest difference %.3g", held, worst)
 }
 
+// These missed the tolerance, by up to all of the answer, while sums ran in float64 and in another order.
+func TestWhatRoundingLeavesIsWhatItLeavesInOnnxruntime(t *testing.T) {
+	worst := 0.0
+	for _, r := range read(t, "testdata/exact.json") {
+		t.Run(r.Name, func(t *testing.T) {
+			m, err := r.load(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			d := hold(t, m, r)
+			if worst = math.Max(worst, d); d > 1e-6 {
+				t.Errorf("the largest difference is %.3g", d)
+			}
+		})
+	}
+	t.Logf("largest difference %.3g", worst)
+}
+
 func TestOperatorsAnswerAsOnnxruntimeDoes(t *testing.T) {
 	worst, held := 0.0, 0
 	for _, r := range read(t, "testdata/operators.json") {
@@ -235,5 +254,32 @@ func TestContract(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("no recorded case for %v", want)
+	}
+}
+
+func TestAFormulaAddsItsBaseAlwaysSoTheModelHasTo(t *testing.T) {
+	held := 0
+	for _, r := range read(t, "testdata/exact.json") {
+		if !strings.HasPrefix(r.Name, "unweighed_target_") {
+			continue
+		}
+		held++
+		data, err := base64.StdEncoding.DecodeString(r.Model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, err := Formula(data); problem.KindOf(err) != problem.Unsupported {
+			t.Errorf("%s: %+v, %v, want a refusal", r.Name, f, err)
+		}
+	}
+	if held != 4 {
+		t.Errorf("%d cases were held", held)
+	}
+	data, err := os.ReadFile("testdata/models/forest_regressor_targets.onnx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := Formula(data); err != nil || f.Groups < 2 {
+		t.Errorf("a forest whose leaves weigh all targets: %d groups, %v", f.Groups, err)
 	}
 }

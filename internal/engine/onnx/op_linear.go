@@ -20,7 +20,7 @@ func (n *node) scores() scores {
 }
 
 func logistic(v float32) float32 {
-	r := float32(1 / (1 + math.Exp(-math.Abs(float64(v)))))
+	r := 1 / (1 + exp32(-max(v, -v)))
 	if v < 0 {
 		return 1 - r
 	}
@@ -55,14 +55,14 @@ func (s scores) row(v []float32) {
 		for _, f := range v {
 			top = max(top, f)
 		}
-		zero := float32(math.Exp(float64(-top)))
+		zero := exp32(-top)
 		var sum float32
 		for i, f := range v {
 			if s.transform == "SOFTMAX_ZERO" && f >= -1e-7 && f <= 1e-7 {
 				v[i] = f * zero
 				continue
 			}
-			v[i] = float32(math.Exp(float64(f - top)))
+			v[i] = exp32(f - top)
 			sum += v[i]
 		}
 		for i := range v {
@@ -117,26 +117,19 @@ func argMax(v []float32) int {
 	return best
 }
 
-// linear is coefficients[targets, features] and intercepts[targets], turned for multiplication.
+// linear is coefficients[targets, features] and intercepts[targets].
 type linear struct {
 	weights, bias     []float32
 	features, targets int
 }
 
 func (n *node) linear(targets int) linear {
-	coefficients, bias := n.floats("coefficients"), n.floats("intercepts")
-	l := linear{bias: bias, targets: targets}
-	if targets < 1 || len(coefficients) == 0 || len(coefficients)%targets != 0 || len(bias) != 0 && len(bias) != targets {
-		n.wrong("it has %d coefficients and %d intercepts for %d targets", len(coefficients), len(bias), targets)
+	l := linear{weights: n.floats("coefficients"), bias: n.floats("intercepts"), targets: targets}
+	if targets < 1 || len(l.weights) == 0 || len(l.weights)%targets != 0 || len(l.bias) != 0 && len(l.bias) != targets {
+		n.wrong("it has %d coefficients and %d intercepts for %d targets", len(l.weights), len(l.bias), targets)
 		return l
 	}
-	l.features = len(coefficients) / targets
-	l.weights = make([]float32, len(coefficients))
-	for t := range targets {
-		for f := range l.features {
-			l.weights[f*targets+t] = coefficients[t*l.features+f]
-		}
-	}
+	l.features = len(l.weights) / targets
 	return l
 }
 
@@ -149,12 +142,12 @@ func (l *linear) apply(c *call, out, in *tensor.Tensor) (rows int, v []float32) 
 	shape := c.ints(2)
 	shape[0], shape[1] = rows, l.targets
 	v = c.f32s(out, shape)
-	multiply(c, c.numbers(in), l.weights, v, rows, width, l.targets)
 	if len(l.bias) > 0 {
 		for i := range v {
-			v[i] += l.bias[i%l.targets]
+			v[i] = l.bias[i%l.targets]
 		}
 	}
+	gemm32{m: rows, k: width, n: l.targets, alpha: 1, turned: true, add: len(l.bias) > 0}.run(c, c.numbers(in), l.weights, v)
 	return rows, v
 }
 

@@ -161,6 +161,10 @@ func power(*node) (kernel, error) {
 		f := math.Pow
 		if len(b.F64) == 1 && b.F64[0] == 2 {
 			f = func(a, _ float64) float64 { return a * a }
+		} else if len(b.F64) == 1 && b.F64[0] == 3 {
+			if f = func(a, _ float64) float64 { return a * a * a }; x.Type == tensor.FP32 {
+				f = func(a, _ float64) float64 { return float64(float32(float32(a*a)) * float32(a)) }
+			}
 		}
 		combine(c, a.F64, b.F64, shape, by, c.f64s(&r, shape), f)
 		c.cast(&out[0], &r, x.Type)
@@ -233,14 +237,21 @@ func each(f func(float64) float64) operator {
 	return operator{1, 1, 1, func(*node) (kernel, error) { return eachKernel(f), nil }}
 }
 
-func eachKernel(f func(float64) float64) kernel {
+func eachKernel(f func(float64) float64) kernel { return eachOf(nil, f) }
+
+// eachOf computes FP32 by f32, or by f where it is nil, and FP64 by f.
+func eachOf(f32 func(float32) float32, f func(float64) float64) kernel {
 	return func(c *call, in []*tensor.Tensor, out []tensor.Tensor) {
 		x := in[0]
 		switch x.Type {
 		case tensor.FP32:
 			v := c.f32s(&out[0], x.Shape)
 			for i, a := range x.F32 {
-				v[i] = float32(f(float64(a)))
+				if f32 != nil {
+					v[i] = f32(a)
+				} else {
+					v[i] = float32(f(float64(a)))
+				}
 			}
 		case tensor.FP64:
 			v := c.f64s(&out[0], x.Shape)

@@ -20,7 +20,8 @@ func multiply[T number](c *call, x, y, out []T, m, k, n int) {
 	}
 }
 
-func matMul(*node) (kernel, error) {
+func matMul(n *node) (kernel, error) {
+	fixed := n.fixed(1) // prepared at load, if it is a matrix
 	return func(c *call, in []*tensor.Tensor, out []tensor.Tensor) {
 		x, y := in[0], in[1]
 		if x.Type != y.Type || len(x.Shape) == 0 || len(y.Shape) == 0 {
@@ -49,12 +50,15 @@ func matMul(*node) (kernel, error) {
 		if out[0].Len() == 0 {
 			return
 		}
+		if len(y.Shape) > 1 && y.Len() == k*n { // matrices times the same one are one matrix of all their rows
+			m, batch = out[0].Len()/n, nil
+		}
 		c.lines(batch, by, func(o int, at [3]int, count int) {
 			for i := range count {
 				p, q, r := (at[0]+i*by[0].last())*m*k, (at[1]+i*by[1].last())*k*n, (o+i)*m*n
 				switch x.Type {
 				case tensor.FP32:
-					multiply(c, x.F32[p:p+m*k], y.F32[q:q+k*n], out[0].F32[r:r+m*n], m, k, n)
+					gemm32{m: m, k: k, n: n, alpha: 1, packed: fixed && len(y.Shape) == 2}.run(c, x.F32[p:p+m*k], y.F32[q:q+k*n], out[0].F32[r:r+m*n])
 				case tensor.FP64:
 					multiply(c, x.F64[p:p+m*k], y.F64[q:q+k*n], out[0].F64[r:r+m*n], m, k, n)
 				case tensor.Int64, tensor.Int32:
@@ -93,69 +97,61 @@ func (c *call) turned(t *tensor.Tensor, turn bool) tensor.Tensor {
 func gemm(n *node) (kernel, error) {
 	alpha, beta := n.float("alpha", 1), n.float("beta", 1)
 	turnA, turnB := n.int("transA", 0) != 0, n.int("transB", 0) != 0
-	// A constant B is turned once, at load.
-	var ready *tensor.Tensor
-	if b := n.consts(1); b != nil && turnB && len(b.Shape) == 2 && b.Type == tensor.FP32 {
-		ready = &tensor.Tensor{Type: b.Type, Shape: []int{b.Shape[1], b.Shape[0]}, F32: make([]float32, len(b.F32))}
-		for i := range b.Shape[0] {
-			for j := range b.Shape[1] {
-				ready.F32[j*b.Shape[0]+i] = b.F32[i*b.Shape[1]+j]
-			}
-		}
-	}
+	packed := n.fixed(1)
 	return func(c *call, in []*tensor.Tensor, out []tensor.Tensor) {
 		a := c.turned(in[0], turnA)
-		var b tensor.Tensor
-		if ready != nil {
-			b = *ready
-		} else {
-			b = c.turned(in[1], turnB)
+		b := in[1]
+		if len(b.Shape) != 2 {
+			c.fail("takes a matrix, not the shape %v", b.Shape)
 		}
-		if a.Type != b.Type || a.Shape[1] != b.Shape[0] {
+		k, n := b.Shape[0], b.Shape[1]
+		if turnB {
+			k, n = n, k
+		}
+		if a.Type != b.Type || a.Shape[1] != k {
 			c.fail("cannot multiply %s %v by %s %v", a.Type, a.Shape, b.Type, b.Shape)
 		}
+		m := a.Shape[0]
 		shape := c.ints(2)
-		shape[0], shape[1] = a.Shape[0], b.Shape[1]
+		shape[0], shape[1] = m, n
 		c.like(&out[0], a.Type, shape)
+		var bias *tensor.Tensor
+		if len(in) > 2 && in[2] != nil && beta != 0 {
+			if bias = in[2]; bias.Type != a.Type {
+				c.fail("cannot add %s to %s", bias.Type, a.Type)
+			}
+			all, by := c.broadcast(shape, bias.Shape)
+			if !sameShape(all, shape) {
+				c.fail("cannot add the shape %v to %v", bias.Shape, shape)
+			}
+			step := by[1].last()
+			c.lines(shape, by, func(o int, at [3]int, n int) {
+				for i := range n {
+					if a.Type == tensor.FP32 {
+						out[0].F32[o+i] = beta * bias.F32[at[1]+i*step]
+					} else if a.Type == tensor.FP64 {
+						out[0].F64[o+i] = float64(beta) * bias.F64[at[1]+i*step]
+					}
+				}
+			})
+		}
 		switch a.Type {
 		case tensor.FP32:
-			multiply(c, a.F32, b.F32, out[0].F32, shape[0], a.Shape[1], shape[1])
-			if alpha != 1 {
-				for i := range out[0].F32 {
-					out[0].F32[i] *= alpha
-				}
-			}
+			gemm32{m: m, k: k, n: n, alpha: alpha, turned: turnB, packed: packed || turnA, add: bias != nil}.run(c, a.F32, b.F32, out[0].F32)
 		case tensor.FP64:
-			multiply(c, a.F64, b.F64, out[0].F64, shape[0], a.Shape[1], shape[1])
-			if alpha != 1 {
-				for i := range out[0].F64 {
-					out[0].F64[i] *= float64(alpha)
+			b := c.turned(b, turnB)
+			if alpha != 1 { // x·y comes first: what is there already keeps its size
+				c.spend(len(a.F64), 8)
+				scaled := c.f64.take(len(a.F64))
+				for i, v := range a.F64 {
+					scaled[i] = v * float64(alpha)
 				}
+				a.F64 = scaled
 			}
+			multiply(c, a.F64, b.F64, out[0].F64, m, k, n)
 		default:
 			c.fail("does not take %s", a.Type)
 		}
-		if len(in) < 3 || in[2] == nil || beta == 0 {
-			return
-		}
-		bias := in[2]
-		if bias.Type != a.Type {
-			c.fail("cannot add %s to %s", bias.Type, a.Type)
-		}
-		all, by := c.broadcast(shape, bias.Shape)
-		if !sameShape(all, shape) {
-			c.fail("cannot add the shape %v to %v", bias.Shape, shape)
-		}
-		step := by[1].last()
-		c.lines(shape, by, func(o int, at [3]int, n int) {
-			for i := range n {
-				if a.Type == tensor.FP32 {
-					out[0].F32[o+i] += beta * bias.F32[at[1]+i*step]
-				} else {
-					out[0].F64[o+i] += float64(beta) * bias.F64[at[1]+i*step]
-				}
-			}
-		})
 	}, nil
 }
 

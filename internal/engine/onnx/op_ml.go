@@ -381,6 +381,7 @@ func scaler(n *node) (kernel, error) {
 	}, nil
 }
 
+// normalizer works in float32 as onnxruntime does: what is too large to be summed gives 0 or NaN.
 func normalizer(n *node) (kernel, error) {
 	norm := n.text("norm", "MAX")
 	if norm != "MAX" && norm != "L1" && norm != "L2" {
@@ -397,27 +398,33 @@ func normalizer(n *node) (kernel, error) {
 		d := in[0].Shape[axis]
 		for i := range before {
 			for j := range behind {
-				sum := 0.0
-				for k := range d {
-					f := float64(x[(i*d+k)*behind+j])
-					switch norm {
-					case "L1":
-						sum += math.Abs(f)
-					case "L2":
-						sum += f * f
-					default:
-						if k == 0 || f > sum {
-							sum = f
-						}
-					}
+				var sum float32
+				if norm == "MAX" {
+					sum = -math.MaxFloat32
 				}
-				if norm == "L2" {
-					sum = math.Sqrt(sum)
+				for k := range d {
+					f := x[(i*d+k)*behind+j]
+					switch {
+					case norm == "L1":
+						sum += max(f, -f)
+					case norm == "L2":
+						sum += float32(f * f)
+					case sum < f: // never NaN
+						sum = f
+					}
 				}
 				for k := range d {
 					p := (i*d+k)*behind + j
-					if v[p] = x[p]; sum != 0 {
-						v[p] = float32(float64(x[p]) / sum)
+					f := x[p]
+					switch {
+					case sum == 0:
+						v[p] = f
+					case norm == "L2":
+						if v[p] = float32(math.Sqrt(float64(f * f / sum))); f < 0 {
+							v[p] = -v[p]
+						}
+					default:
+						v[p] = f / sum
 					}
 				}
 			}

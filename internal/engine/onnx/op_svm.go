@@ -9,7 +9,7 @@ import (
 // machine is the part that both support vector operators share: kernels between a row and the support vectors.
 type machine struct {
 	kernel               string
-	gamma, coef0, degree float64
+	gamma, coef0, degree float32
 	vectors              []float32
 	coefficients, rho    []float32
 	count, features      int
@@ -18,7 +18,7 @@ type machine struct {
 func (n *node) machine(count int) machine {
 	m := machine{kernel: n.text("kernel_type", "LINEAR"), vectors: n.floats("support_vectors"), coefficients: n.floats("coefficients"), rho: n.floats("rho"), count: count}
 	if p := n.floats("kernel_params"); len(p) >= 3 {
-		m.gamma, m.coef0, m.degree = float64(p[0]), float64(p[1]), float64(p[2])
+		m.gamma, m.coef0, m.degree = p[0], p[1], p[2]
 	}
 	switch m.kernel {
 	case "LINEAR", "POLY", "RBF", "SIGMOID":
@@ -37,26 +37,92 @@ func (n *node) machine(count int) machine {
 	return m
 }
 
-// dot is one kernel value.
-func (m *machine) dot(x, v []float32) float64 {
-	sum := 0.0
+// kernels computes rows × count kernel values in float32, in onnxruntime's order.
+func (m *machine) kernels(c *call, x []float32, rows int, out []float32) {
 	if m.kernel == "RBF" {
-		for i, a := range v {
-			d := float64(x[i]) - float64(a)
-			sum += d * d
+		for r := range rows {
+			row := x[r*m.features : (r+1)*m.features]
+			for k := range m.count {
+				var sum float32
+				for i, a := range m.vectors[k*m.features : (k+1)*m.features] {
+					d := row[i] - a
+					sum += float32(d * d)
+				}
+				out[r*m.count+k] = exp32(-m.gamma * sum)
+			}
+			c.tick(2 * len(m.vectors))
 		}
-		return math.Exp(-m.gamma * sum)
+		return
 	}
-	for i, a := range v {
-		sum += float64(x[i]) * float64(a)
+	g := gemm32{m: rows, k: m.features, n: m.count, alpha: 1, turned: true}
+	if m.kernel != "LINEAR" {
+		if g.alpha = m.gamma; m.coef0 != 0 {
+			g.add = true
+			for i := range out {
+				out[i] = m.coef0
+			}
+		}
 	}
-	switch m.kernel {
-	case "POLY":
-		return math.Pow(m.gamma*sum+m.coef0, m.degree)
-	case "SIGMOID":
-		return math.Tanh(m.gamma*sum + m.coef0)
+	g.run(c, x, m.vectors, out)
+	switch {
+	case m.kernel == "SIGMOID":
+		for i, v := range out {
+			out[i] = tanh32(v)
+		}
+	case m.kernel == "POLY" && m.degree == 2:
+		for i, v := range out {
+			out[i] = v * v
+		}
+	case m.kernel == "POLY" && m.degree == 3:
+		for i, v := range out {
+			out[i] = float32(v*v) * v
+		}
+	case m.kernel == "POLY":
+		for i, v := range out {
+			out[i] = power32(v, m.degree)
+		}
 	}
-	return sum
+	c.tick(2 * len(out))
+}
+
+// blocks visits the rows from..to whose kernels are held at once, about 2²⁰ of them in one buffer. A last block of one row is
+// joined to the one before: the product of a single row would run in another order.
+func (m *machine) blocks(c *call, x []float32, rows int, visit func(from, to int, near []float32)) {
+	step := max(2, (1<<20)/m.count)
+	c.spend(c.count([]int{min(rows, step+1), m.count}), 4)
+	near := c.f32.take(min(rows, step+1) * m.count)
+	for from := 0; from < rows; {
+		to := min(from+step, rows)
+		if to == rows-1 {
+			to = rows
+		}
+		part := near[:(to-from)*m.count]
+		m.kernels(c, x[from*m.features:to*m.features], to-from, part)
+		visit(from, to, part)
+		from = to
+	}
+}
+
+// power32 squares and multiplies for whole exponents, rounding each time, as Eigen does.
+func power32(v, exponent float32) float32 {
+	m := math.Abs(float64(exponent))
+	if m != math.Floor(m) || m > 1<<24 {
+		return float32(math.Pow(float64(v), float64(exponent)))
+	}
+	if m == 0 {
+		return 1
+	}
+	if exponent < 0 {
+		v = 1 / v
+	}
+	rest := float32(1)
+	for k := int(m); k > 1; k /= 2 {
+		if k%2 != 0 {
+			rest *= v
+		}
+		v *= v
+	}
+	return rest * v
 }
 
 func (m *machine) rows(c *call, t *tensor.Tensor) (rows int, x []float32) {
@@ -87,27 +153,25 @@ func svmRegressor(n *node) (kernel, error) {
 		shape := c.ints(2)
 		shape[0], shape[1] = rows, 1
 		v := c.f32s(&out[0], shape)
-		for r := range rows {
-			row := x[r*m.features : (r+1)*m.features]
-			sum := 0.0
-			if m.count == 0 {
-				sum = m.dot(row, m.coefficients)
-			}
-			for k := range m.count {
-				sum += float64(m.coefficients[k]) * m.dot(row, m.vectors[k*m.features:(k+1)*m.features])
-			}
-			sum += float64(m.rho[0])
+		for r := range v {
+			v[r] = m.rho[0]
+		}
+		if m.count == 0 {
+			gemm32{m: rows, k: m.features, n: 1, alpha: 1, turned: true, add: true}.run(c, x, m.coefficients, v)
+		} else {
+			m.blocks(c, x, rows, func(from, to int, near []float32) {
+				gemm32{m: to - from, k: m.count, n: 1, alpha: 1, turned: true, add: true}.run(c, near, m.coefficients, v[from:to])
+			})
+		}
+		for r, f := range v {
 			switch {
-			case oneClass && sum > 0:
+			case oneClass && f > 0:
 				v[r] = 1
 			case oneClass:
 				v[r] = -1
 			case s.transform == "PROBIT":
-				v[r] = probit(float32(sum))
-			default:
-				v[r] = float32(sum)
+				v[r] = probit(f)
 			}
-			c.tick(4 * len(m.vectors))
 		}
 	}, nil
 }
@@ -163,25 +227,25 @@ func svmClassifier(n *node) (kernel, error) {
 			second = &out[1]
 		}
 		v := c.f32s(second, shape)
-		c.spend(m.count+pairs+3*classes*classes, 8)
-		near, raw := c.f64.take(m.count), c.f32.take(pairs)
+		c.spend(pairs+3*classes*classes, 8)
+		raw := c.f32.take(pairs)
+		var cp coupling
+		if proba {
+			cp = coupling{a: probA, b: probB, r: c.f32.take(classes * classes), q: c.f32.take(classes * classes), qp: c.f32.take(classes)}
+		}
 		votes := c.ints(classes)
 		chosen := c.ints(rows)
-		for r := range rows {
-			row := x[r*m.features : (r+1)*m.features]
-			for i := range near {
-				near[i] = m.dot(row, m.vectors[i*m.features:(i+1)*m.features])
-			}
+		row := func(r int, near []float32) {
 			clear(votes)
 			pair := 0
 			for i := range classes {
 				for j := i + 1; j < classes; j++ {
 					sum := 0.0
 					for p := start[i]; p < start[i+1]; p++ {
-						sum += float64(m.coefficients[(j-1)*m.count+p]) * near[p]
+						sum += float64(m.coefficients[(j-1)*m.count+p] * near[p])
 					}
 					for p := start[j]; p < start[j+1]; p++ {
-						sum += float64(m.coefficients[i*m.count+p]) * near[p]
+						sum += float64(m.coefficients[i*m.count+p] * near[p])
 					}
 					sum += float64(m.rho[pair])
 					raw[pair] = float32(sum)
@@ -200,7 +264,7 @@ func svmClassifier(n *node) (kernel, error) {
 			line := v[r*width : (r+1)*width]
 			switch {
 			case proba:
-				coupled(c, raw, probA, probB, line)
+				cp.apply(raw, line)
 				s.row(line)
 			case classes == 2:
 				switch s.transform {
@@ -215,72 +279,76 @@ func svmClassifier(n *node) (kernel, error) {
 				copy(line, raw)
 				s.row(line)
 			}
-			c.tick(4*len(m.vectors) + classes*m.count)
+			c.tick(classes * m.count)
 		}
+		m.blocks(c, x, rows, func(from, to int, near []float32) {
+			for r := from; r < to; r++ {
+				row(r, near[(r-from)*m.count:(r-from+1)*m.count])
+			}
+		})
 		k.labels(c, &out[0], rows, func(r int) int { return chosen[r] })
 	}, nil
 }
 
-// coupled turns the scores of pairs of classes into one probability per class: Wu, Lin and Weng, Probability Estimates
-// for Multi-class Classification by Pairwise Coupling, 2004, method 2.
-func coupled(c *call, raw, a, b, p []float32) {
-	n := len(p)
-	r, q := c.f64.take(n*n), c.f64.take(n*n)
+// coupling holds the sigmoids of pairs of classes and the room that one row after the other is worked out in.
+type coupling struct {
+	a, b     []float32
+	r, q, qp []float32 // classes², classes², classes
+}
+
+// apply turns the scores of pairs of classes into one probability per class: Wu, Lin and Weng, Probability Estimates
+// for Multi-class Classification by Pairwise Coupling, 2004, method 2. The iteration stops at 0.005/classes, so that the
+// answer is where onnxruntime's stops, in float32 from its first estimate on, for two classes too.
+func (k *coupling) apply(raw, p []float32) {
+	n, r, q, qp := len(p), k.r, k.q, k.qp
+	clear(q)
 	pair := 0
 	for i := range n {
 		for j := i + 1; j < n; j++ {
-			v := 1 - float64(logistic(raw[pair]*a[pair]+b[pair]))
+			v := 1 - logistic(float32(raw[pair]*k.a[pair])+k.b[pair])
 			v = min(max(v, 1e-7), 1-1e-7)
 			r[i*n+j], r[j*n+i] = v, 1-v
 			pair++
 		}
 	}
-	if n == 2 {
-		p[0], p[1] = float32(r[1]), float32(r[2])
-		return
-	}
 	for i := range n {
 		p[i] = 1 / float32(n)
 		for j := range n {
-			if i != j {
-				q[i*n+i] += r[j*n+i] * r[j*n+i]
-				q[i*n+j] = -r[j*n+i] * r[i*n+j]
+			if i == j {
+				continue
+			}
+			q[i*n+i] += float32(r[j*n+i] * r[j*n+i])
+			if q[i*n+j] = -r[j*n+i] * r[i*n+j]; j < i {
+				q[i*n+j] = q[j*n+i]
 			}
 		}
 	}
-	qp := c.f64.take(n)
-	x := c.f64.take(n)
-	for i := range x {
-		x[i] = 1 / float64(n)
-	}
 	for range 100 {
-		pqp := 0.0
+		var pqp, worst float32
 		for i := range n {
 			qp[i] = 0
 			for j := range n {
-				qp[i] += q[i*n+j] * x[j]
+				qp[i] += float32(q[i*n+j] * p[j])
 			}
-			pqp += x[i] * qp[i]
+			pqp += float32(p[i] * qp[i])
 		}
-		worst := 0.0
 		for i := range n {
-			worst = max(worst, math.Abs(qp[i]-pqp))
+			d := qp[i] - pqp
+			worst = max(worst, d, -d)
 		}
-		if worst < 0.005/float64(n) {
+		if worst < 0.005/float32(n) {
 			break
 		}
 		for i := range n {
 			d := (pqp - qp[i]) / q[i*n+i]
-			x[i] += d
-			pqp = (pqp + d*(d*q[i*n+i]+2*qp[i])) / (1 + d) / (1 + d)
+			p[i] += d
+			inner := float32(d*q[i*n+i]) + float32(2*qp[i])
+			pqp = (pqp + float32(d*inner)) / (1 + d) / (1 + d)
 			for j := range n {
-				qp[j] = (qp[j] + d*q[i*n+j]) / (1 + d)
-				x[j] /= 1 + d
+				qp[j] = (qp[j] + float32(d*q[i*n+j])) / (1 + d)
+				p[j] /= 1 + d
 			}
 		}
-	}
-	for i := range p {
-		p[i] = float32(x[i])
 	}
 }
 
@@ -306,9 +374,9 @@ func linearMachine(n *node, m machine, k classes, s scores) (kernel, error) {
 		}
 		v := c.f32s(second, shape)
 		for i := range v {
-			row, class := i/classes, i%classes
-			v[i] = float32(m.dot(x[row*m.features:(row+1)*m.features], m.coefficients[class*m.features:(class+1)*m.features]) + float64(m.rho[0]))
+			v[i] = m.rho[0]
 		}
+		gemm32{m: rows, k: m.features, n: classes, alpha: 1, turned: true, add: true}.run(c, x, m.coefficients, v)
 		k.labels(c, &out[0], rows, func(r int) int {
 			line := v[r*classes : (r+1)*classes]
 			best := argMax(line)
@@ -320,6 +388,5 @@ func linearMachine(n *node, m machine, k classes, s scores) (kernel, error) {
 		for r := range rows {
 			s.row(v[r*classes : (r+1)*classes])
 		}
-		c.tick(len(v) * m.features)
 	}, nil
 }

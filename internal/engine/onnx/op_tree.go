@@ -206,6 +206,13 @@ func (n *node) forest(prefix string, targets int) *forest {
 		f.weights[raw[k].to] = weight{int32(wi[i]), ww[i]}
 		raw[k].to++
 	}
+	if targets == 1 { // of several weights for the only target onnxruntime takes a leaf's first
+		for i := range raw {
+			if b := &raw[i]; b.ask == leaf {
+				b.to = min(b.to, b.from+1)
+			}
+		}
+	}
 	// Roots are the nodes that nobody leads to. Two ways may lead to one node (categories are written so), none back.
 	f.nodes = raw
 	seen := make(map[int64]bool)
@@ -309,10 +316,16 @@ func treeRegressor(n *node) (kernel, error) {
 	return f.regress(tensor.FP32), n.err
 }
 
-// regress adds the base values and transforms; want is the type of the answer, 0 for that of the input.
+// regress adds the base values, of several targets only to those that a leaf of the row weighs, as onnxruntime does, and
+// transforms; want is the type of the answer, 0 for that of the input.
 func (f *forest) regress(want tensor.Type) kernel {
 	return func(c *call, in []*tensor.Tensor, out []tensor.Tensor) {
-		rows, sums, _ := f.sums(c, in[0])
+		rows, sums, has := f.sums(c, in[0])
+		for i := range sums {
+			if f.targets == 1 || has[i] {
+				sums[i] += f.start(i % f.targets)
+			}
+		}
 		shape := c.ints(2)
 		shape[0], shape[1] = rows, f.targets
 		t := want
@@ -321,14 +334,12 @@ func (f *forest) regress(want tensor.Type) kernel {
 		}
 		if t == tensor.FP64 && f.scores.transform == "NONE" {
 			v := c.f64s(&out[0], shape)
-			for i := range v {
-				v[i] = sums[i] + f.start(i%f.targets)
-			}
+			copy(v, sums)
 			return
 		}
 		v := c.f32s(&out[0], shape)
 		for i := range v {
-			v[i] = float32(sums[i] + f.start(i%f.targets))
+			v[i] = float32(sums[i])
 		}
 		if f.targets > 1 || f.scores.transform == "PROBIT" {
 			for r := range rows {

@@ -41,7 +41,7 @@ var operators = map[string]operator{
 	// layers of networks
 	"Relu":     any1(relu, func(v int64) int64 { return max(v, 0) }, func(v uint64) uint64 { return v }),
 	"Sigmoid":  each(sigmoid),
-	"Tanh":     each(math.Tanh),
+	"Tanh":     {1, 1, 1, func(*node) (kernel, error) { return eachOf(tanh32, math.Tanh), nil }},
 	"Erf":      each(math.Erf),
 	"Softplus": each(softplus),
 	"Softsign": each(func(v float64) float64 { return v / (1 + math.Abs(v)) }),

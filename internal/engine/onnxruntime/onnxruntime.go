@@ -110,6 +110,10 @@ func (e Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine
 	if err != nil {
 		return nil, refused(name, err)
 	}
+	names, err := onnx.Columns(data)
+	if err != nil {
+		return nil, refused(name, err)
+	}
 	library, err := e.Library()
 	if err != nil {
 		return nil, err
@@ -121,7 +125,7 @@ func (e Engine) Load(ctx context.Context, fsys fs.FS, name string, limits engine
 		return nil, refused(name, err)
 	}
 	m := &model{host: h, bytes: int64(len(data))}
-	if err := m.describe(ctx, columns); err != nil {
+	if err := m.describe(ctx, columns, names); err != nil {
 		return nil, errors.Join(refused(name, err), h.close())
 	}
 	return m, nil
@@ -150,13 +154,19 @@ type model struct {
 	closed    atomic.Bool
 }
 
-// describe makes the signature. columns names the values of outputs.
-func (m *model) describe(ctx context.Context, columns map[string][]string) error {
+// describe makes the signature. columns names the scores of outputs that were maps, names the columns of any matrix.
+func (m *model) describe(ctx context.Context, columns, names map[string][]string) error {
 	about := m.host.about
 	for _, p := range about.Inputs {
 		shape := p.Shape
 		m.inputs = append(m.inputs, onnx.Input{Name: p.Name, Type: p.Type, Shape: shape})
 		m.signature.Inputs = append(m.signature.Inputs, engine.Spec{Name: p.Name, Datatype: p.Type.String(), Shape: shape})
+	}
+	if err := onnx.Know(m.signature.Inputs, names); err != nil {
+		return err
+	}
+	for i := range m.inputs {
+		m.inputs[i].Columns = m.signature.Inputs[i].Columns
 	}
 	two, err := m.probe(ctx, 2)
 	if err != nil {
@@ -176,6 +186,9 @@ func (m *model) describe(ctx context.Context, columns map[string][]string) error
 			spec.Columns, spec.Doc = words, "the score of each class"
 		}
 		m.signature.Outputs = append(m.signature.Outputs, spec)
+	}
+	if err := onnx.Know(m.signature.Outputs, names); err != nil {
+		return err
 	}
 	return m.signature.Check()
 }

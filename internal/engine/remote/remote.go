@@ -32,6 +32,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"keelson/internal/engine"
 	"keelson/internal/outbound"
@@ -273,6 +274,11 @@ func (m *model) bind(in []tensor.Tensor) ([]*tensor.Tensor, int, error) {
 		}
 		if !spec.Fits(t.Shape) || t.Shape[0] != in[0].Rows() {
 			return nil, 0, problem.New(problem.Invalid, "The input %q has shape %v; the model takes %v with the same rows everywhere.", clip(spec.Name), t.Shape, spec.Shape).At("inputs")
+		}
+		for i, text := range t.S {
+			if !utf8.ValidString(text) { // JSON would carry another text
+				return nil, 0, problem.New(problem.Invalid, "Value %d of the input %q is not UTF-8; the model is asked as JSON, which has nothing else.", i, clip(spec.Name)).At("inputs")
+			}
 		}
 		bound = append(bound, t)
 	}

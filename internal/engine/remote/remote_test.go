@@ -374,7 +374,7 @@ func TestReadingADocumentTakesNoMoreThanItIsWorth(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			enginetest.Frugal(t, len(c.text), 16, 1280<<10, func() { _, err = parse([]byte(c.text)) })
+			enginetest.Frugal(t, len(c.text), 1280<<10, func() { _, err = parse([]byte(c.text)) })
 			if (err == nil) != c.good || err != nil && problem.KindOf(err) != problem.Invalid {
 				t.Errorf("got %v", err)
 			}
@@ -389,7 +389,7 @@ func FuzzDocument(f *testing.F) {
 	f.Add([]byte(`{"format":"keelson-remote-1","signature":{"inputs":[{},{"shape":[1,1]}]},"headers":{"a":"b"},"request":[[{"$rows":1}]]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var err error
-		enginetest.Frugal(t, len(b), 16, 1280<<10, func() { _, err = parse(b) })
+		enginetest.Frugal(t, len(b), 1280<<10, func() { _, err = parse(b) })
 		if err != nil && problem.KindOf(err) != problem.Invalid && problem.KindOf(err) != problem.Unsupported {
 			t.Errorf("got %v", err)
 		}
@@ -421,4 +421,15 @@ func FuzzAnswer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// JSON has no bytes that are no text: they would arrive as others.
+func TestBytesThatAreNoTextAreRefusedByName(t *testing.T) {
+	p := serve(t)
+	m := load(t, Engine{Calls: caller(t)}, `{"format":"keelson-remote-1","protocol":"oip","url":"`+p.URL+`","signature":{"inputs":[{"name":"word","datatype":"BYTES","shape":[-1]}],"outputs":[{"name":"y","datatype":"BYTES","shape":[-1]}]},
+		"probes":[{"inputs":[{"name":"word","datatype":"BYTES","shape":[1],"data":["x"]}],"outputs":[{"name":"y","datatype":"BYTES","shape":[1],"data":["x"]}]}]}`)
+	_, err := m.Predict(ctx, []tensor.Tensor{tensor.Strings("word", []int{2}, []string{"fine", "\xff"})})
+	if problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), `Value 1 of the input "word"`) {
+		t.Errorf("got %v, want a refusal that names the input", err)
+	}
 }

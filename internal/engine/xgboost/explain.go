@@ -14,6 +14,9 @@ import (
 
 // explainable makes the trees ready to be explained, at the first question.
 func (m *model) explainable() (*explain.Ensemble, error) {
+	if err := m.finite(); err != nil {
+		return nil, err
+	}
 	packed, ok := m.trees.(interface {
 		Covered() ([]tree.Tree, []int, bool)
 	})
@@ -45,6 +48,16 @@ func (m *model) explainable() (*explain.Ensemble, error) {
 		return nil, problem.New(problem.Unsupported, "%v", err).Because(err)
 	}
 	return out, nil
+}
+
+// finite refuses to take apart what starts from the logarithm of 0: every sum is −Inf, to which nothing contributes.
+func (m *model) finite() error {
+	for i, b := range m.base {
+		if b-b != 0 {
+			return problem.New(problem.Unsupported, "The model's base_score of group %d is %v as a margin, so its trees add nothing to its answers and it cannot be explained or written in another format; train it with a base_score above 0.", i, b)
+		}
+	}
+	return nil
 }
 
 // Explain gives the path-dependent Shapley values of the margin, as XGBoost's pred_contribs does.

@@ -1,11 +1,13 @@
 package xgboost
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"os"
-	"path/filepath"
+	"strings"
 	"testing"
+	"testing/fstest"
 
 	"keelson/internal/engine"
 	"keelson/internal/engine/enginetest"
@@ -85,34 +87,12 @@ func TestWhatCannotBePredictedIsNotExplained(t *testing.T) {
 }
 
 func TestGoldenContributionsAreMetByTheLoadedModel(t *testing.T) {
-	dir := os.Getenv("KEELSON_GOLDEN")
-	if dir == "" {
-		dir = "../../explain/testdata"
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "explain_expected.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var doc struct {
-		Cases map[string]struct {
-			Model, Rows string
-			Contribs    json.RawMessage `json:"contribs_xgboost_last_is_bias"`
-		}
-	}
-	if err := json.Unmarshal(b, &doc); err != nil {
-		t.Fatal(err)
-	}
-	compared := 0
-	for name, c := range doc.Cases {
-		if c.Contribs == nil {
-			continue
-		}
-		compared++
-		t.Run(name, func(t *testing.T) {
-			m := loadFile(t, filepath.Join(dir, c.Model))
+	for _, c := range enginetest.Contributions(t, "xgboost") {
+		t.Run(c.Name, func(t *testing.T) {
+			m := loadFile(t, c.Model)
 			defer m.Close()
 			width := m.Signature().Inputs[0].Shape[1]
-			numbers, n := enginetest.Numbers(t, filepath.Join(dir, c.Rows), width)
+			numbers, n := enginetest.Numbers(t, c.Rows, width)
 			values := make([]float32, len(numbers))
 			for i, v := range numbers {
 				values[i] = float32(v)
@@ -121,22 +101,7 @@ func TestGoldenContributionsAreMetByTheLoadedModel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var nested any
-			if err := json.Unmarshal(c.Contribs, &nested); err != nil {
-				t.Fatal(err)
-			}
-			var want []float64
-			var walk func(any)
-			walk = func(v any) {
-				if list, ok := v.([]any); ok {
-					for _, x := range list {
-						walk(x)
-					}
-				} else {
-					want = append(want, v.(float64))
-				}
-			}
-			walk(nested)
+			want := c.Contributions
 			if len(want) != n*got.Outputs*(width+1) {
 				t.Fatalf("%d values are expected for %d rows", len(want), n)
 			}
@@ -152,7 +117,32 @@ func TestGoldenContributionsAreMetByTheLoadedModel(t *testing.T) {
 			}
 		})
 	}
-	if compared == 0 {
-		t.Error("no model was compared")
+}
+
+// XGBoost writes a base_score of 0 where nothing was counted; the model answers 0 for every row.
+func TestWhatStartsFromTheLogarithmOfZeroAnswersButIsNotTakenApart(t *testing.T) {
+	b, err := os.ReadFile("testdata/models/poisson.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero := bytes.Replace(b, []byte(`"base_score":"[1.44E0]"`), []byte(`"base_score":"[0E0]"`), 1)
+	if bytes.Equal(b, zero) {
+		t.Fatal("the base_score was not found")
+	}
+	m, err := Engine{}.Load(ctx, fstest.MapFS{"m.json": {Data: zero}}, "m.json", engine.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	n := m.Signature().Inputs[0].Shape[1]
+	in := []tensor.Tensor{tensor.FP32s(Input, []int{1, n}, make([]float32, n))}
+	if out, err := m.Predict(ctx, in); err != nil || out[0].F32[0] != 0 {
+		t.Errorf("it answers %v, %v, want 0", out, err)
+	}
+	if e, err := m.(engine.Explainer).Explain(ctx, in); problem.KindOf(err) != problem.Unsupported || !strings.Contains(err.Error(), "base_score") {
+		t.Errorf("it is explained from %v, %v", e.Base, err)
+	}
+	if f, err := m.(engine.Portable).Portable(); problem.KindOf(err) != problem.Unsupported || !strings.Contains(err.Error(), "base_score") {
+		t.Errorf("it is taken apart: %v, %v", f.Base, err)
 	}
 }

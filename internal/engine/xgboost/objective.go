@@ -9,8 +9,16 @@ type objective struct {
 	apply func(m []float32) int
 }
 
-func same(v float64) float64  { return v }
-func logit(v float64) float64 { return float64(-float32(math.Log(1/v - 1))) }
+func same(v float64) float64 { return v }
+
+// logit keeps the base a millionth away from 0 and 1 as XGBoost does: where all labels are alike, the file has 0 or 1.
+func logit(v float64) float64 {
+	if v < 0 || v > 1 {
+		return math.NaN()
+	}
+	v = min(max(v, 1e-6), 1-1e-6)
+	return float64(-float32(math.Log(1/v - 1)))
+}
 
 func keep(m []float32) int { return len(m) }
 
@@ -23,7 +31,8 @@ func each(f func(float64) float64) func([]float32) int {
 	}
 }
 
-func sigmoid(v float64) float64 { return 1 / (1 + math.Exp(-v)) }
+// sigmoid never falls below what XGBoost's gives, which lets the exponent grow to 88.7 at most.
+func sigmoid(v float64) float64 { return 1 / (1 + math.Exp(min(-v, float64(float32(88.7))))) }
 
 func softmax(m []float32) int {
 	top := m[0]

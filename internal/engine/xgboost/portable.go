@@ -22,6 +22,9 @@ func (m *model) Portable() (engine.Formula, error) {
 	if f.Link == "" {
 		f.Link = engine.LinkIdentity
 	}
+	if err := m.finite(); err != nil {
+		return f, err
+	}
 	for _, b := range m.base {
 		f.Base = append(f.Base, float64(b))
 	}

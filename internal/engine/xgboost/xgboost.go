@@ -147,7 +147,7 @@ func newModel(ctx context.Context, f *file) (engine.Model, error) {
 	for i := range m.base {
 		b := f.baseScore[min(i, len(f.baseScore)-1)]
 		m.base[i] = float32(o.toMargin(b))
-		if v := m.base[i]; v-v != 0 {
+		if v := m.base[i]; v-v != 0 && b != 0 { // the logarithm of 0 answers 0 everywhere, as XGBoost does when nothing was counted
 			return nil, broken("base_score %g is outside what %s allows", b, f.objective)
 		}
 	}

@@ -5,6 +5,8 @@ Needs onnx 1.23, onnxruntime 1.31, skl2onnx 1.20, onnxmltools 1.16, scikit-learn
     $KEELSON_PYTHON generate.py            writes models/*.onnx, models.json and operators.json beside this file
     $KEELSON_PYTHON generate.py --nodes D  writes the node cases that ship with the onnx package, as far as
                                            onnxruntime runs them, to D/nodes.json (see TestNodeCasesOfTheStandard)
+    $KEELSON_PYTHON generate.py --exact    writes exact.json: models whose answers are what rounding leaves of sums that
+                                           cancel, values beyond float32, leaves with several weights, sums of no dimension
 """
 
 import base64
@@ -563,6 +565,61 @@ def nodes(folder):
     print(len(done), "node cases")
 
 
+def exact():
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+    from sklearn import decomposition, ensemble, preprocessing, svm
+
+    rng = np.random.default_rng(5)
+    cases = []
+
+    def skl(name, model, X, target=None, feeds=(), **options):
+        X = X.astype(np.float32)
+        model.fit(X, target) if target is not None else model.fit(X)
+        o = convert_sklearn(model, name="m", initial_types=[("X", FloatTensorType([None, X.shape[1]]))], target_opset={"": 15, "ai.onnx.ml": 3}, options={id(model): options} if options else None)
+        o.doc_string = ""
+        calls = [call(o, {"X": f.astype(np.float32)}) for f in ((X[:11], X[3:4]) + tuple(feeds))]
+        cases.append({"name": name, "model": base64.b64encode(o.SerializeToString()).decode(), "calls": calls})
+
+    X = rng.normal(size=(40, 5))
+    z = X[:, 0] + X[:, 1] ** 2
+    y, y3 = (z > np.median(z)).astype(int), np.digitize(z, np.quantile(z, [0.3, 0.7]))
+    skl("svr_linear", svm.SVR(kernel="linear", C=100), X * 30 + 40, z)
+    skl("svr_sigmoid", svm.SVR(kernel="sigmoid", C=100), X, z)
+    skl("svc_probability_of_two", svm.SVC(probability=True, random_state=1), X, y, zipmap=False)
+    skl("decision_leaf", ensemble.RandomForestClassifier(2, max_depth=3, random_state=1), X, y3, zipmap=False, decision_leaf=True)
+    skl("decision_path", ensemble.RandomForestClassifier(2, max_depth=2, random_state=1), X, y3, zipmap=False, decision_path=True)
+    wild = np.array([[3.4e38, 3.4e38, 1, 0, -3e38], [np.inf, 1, 2, 3, 4], [np.nan, 1, 2, 3, 4], [1, np.nan, -2, 3, 4], [1e30, -1e30, 0, 0, 1], [0, 0, 0, 0, 0], [1e-30, -1e-30, 0, 0, 0]])
+    for norm in ("l1", "l2", "max"):
+        skl("normalizer_" + norm, preprocessing.Normalizer(norm), X, feeds=[wild])
+    skl("kernel_pca_sigmoid", decomposition.KernelPCA(2, kernel="sigmoid", gamma=0.01), X * 50, feeds=[wild[:1], wild[4:5]])
+    nodes = dict(nodes_treeids=[0] * 3, nodes_nodeids=[0, 1, 2], nodes_featureids=[0] * 3, nodes_values=[0.0] * 3, nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+                 nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0], target_treeids=[0, 0, 0], target_nodeids=[1, 2, 2], target_ids=[0, 0, 1], target_weights=[10.0, 20.0, 30.0])
+    for aggregate in ("SUM", "AVERAGE", "MIN", "MAX"):  # the first leaf says nothing of the second target, no leaf of the third
+        n = h.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=3, base_values=[1.0, 2.0, 3.0], aggregate_function=aggregate, **nodes)
+        g = h.make_graph([n], "g", [h.make_tensor_value_info("x", T.FLOAT, [None, 1])], [h.make_tensor_value_info("y", T.FLOAT, [None, 3])])
+        m = h.make_model(g, opset_imports=[h.make_opsetid("", 18), h.make_opsetid("ai.onnx.ml", 3)], ir_version=8)
+        cases.append({"name": "unweighed_target_" + aggregate.lower(), "model": base64.b64encode(m.SerializeToString()).decode(), "calls": [call(m, {"x": f32(-1, 1, np.nan).reshape(3, 1)})]})
+
+    def net(name, nodes, init, feed, out):
+        g = h.make_graph(nodes, "g", [h.make_tensor_value_info(k, T.FLOAT, [None] * v.ndim) for k, v in feed.items()], [h.make_tensor_value_info("y", T.FLOAT, [None] * out)], [nh.from_array(v, k) for k, v in init.items()])
+        m = h.make_model(g, opset_imports=[h.make_opsetid("", 18)], ir_version=8)
+        cases.append({"name": name, "model": base64.b64encode(m.SerializeToString()).decode(), "calls": [call(m, feed)]})
+
+    net("reduced_to_a_scalar", [h.make_node("ReduceSum", ["x"], ["a"], keepdims=0), h.make_node("ReduceMean", ["a"], ["b"], keepdims=0), h.make_node("ReduceSum", ["b"], ["c"]), h.make_node("Add", ["x", "c"], ["y"])],
+        {}, {"x": f32(1, -2.5, 4).reshape(1, 3)}, 2)
+    half = rng.normal(size=(5, 70)) * 30
+    x = np.concatenate([half, half + rng.normal(size=half.shape) * 0.01], axis=1).astype(np.float32)  # sums that cancel
+    w = rng.normal(size=(70, 4))
+    w = np.concatenate([w, -w]).astype(np.float32)
+    for of, shape in (("rows", (5, 1, 140)), ("blocks", (1, 5, 1, 140))):
+        for by, y in (("columns", w), ("a_column", w[:, :1]), ("one", w[None])):
+            net("%s_times_%s" % (of, by), [h.make_node("MatMul", ["x", "w"], ["y"])], {}, {"x": x.reshape(shape), "w": y}, len(shape))
+            net("%s_times_fixed_%s" % (of, by), [h.make_node("MatMul", ["x", "w"], ["y"])], {"w": y}, {"x": x.reshape(shape)}, len(shape))
+    write(os.path.join(here, "exact.json"), cases)
+    print(len(cases), "exact cases")
+
+
 def write(path, cases):
     with open(path, "w", encoding="utf-8") as f:
         f.write('{"onnxruntime":"%s","cases":[\n' % ort.__version__)
@@ -573,6 +630,9 @@ def write(path, cases):
 if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[1] == "--nodes":
         nodes(sys.argv[2])
+        sys.exit()
+    if sys.argv[1:] == ["--exact"]:
+        exact()
         sys.exit()
     os.makedirs(os.path.join(here, "models"), exist_ok=True)
     classical()
