@@ -2,7 +2,7 @@ package evaluation
 
 import (
 	"context"
-	"math"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -15,7 +15,6 @@ import (
 // Bounds of a fairness test.
 const (
 	fairColumns = 3
-	fairEdges   = 20
 	fairGroups  = 1000 // of a column that has more, the values tell rows apart and not groups
 )
 
@@ -46,20 +45,11 @@ func (t *Test) checkFairness(at string) error {
 	if !ok {
 		return fault("metric", "of kind fairness has the metric %q; use one of %s.", clip(t.Metric), strings.Join(fairness.MeasureNames(), ", "))
 	}
-	by, known := t.by(), map[string]bool{}
 	switch {
 	case t.Column != "" && len(t.Columns) > 0:
 		return fault("columns", "names a column and columns; give one of the two.")
-	case len(by) == 0:
+	case len(t.by()) == 0:
 		return fault("column", "of kind fairness needs the column that tells the groups apart.")
-	case len(by) > fairColumns:
-		return fault("columns", "names %d columns; at most %d together make groups.", len(by), fairColumns)
-	}
-	for _, c := range by {
-		if c == "" || known[c] {
-			return fault("columns", "names the column %q twice, or one without a name.", clip(c))
-		}
-		known[c] = true
 	}
 	for _, l := range []struct {
 		field string
@@ -77,20 +67,14 @@ func (t *Test) checkFairness(at string) error {
 	if t.MinRows < 0 {
 		return fault("min_rows", "has min_rows %d; give 1 or more, or leave it out for %d.", t.MinRows, fairness.MinimumGroup)
 	}
-	for column, edges := range t.Edges {
-		if !known[column] {
-			return fault("edges", "has edges for the column %q, by which it makes no groups.", clip(column))
-		}
-		if len(edges) == 0 || len(edges) > fairEdges {
-			return fault("edges", "has %d edges for the column %q; give 1 to %d.", len(edges), clip(column), fairEdges)
-		}
-		for i, e := range edges {
-			if math.IsNaN(e) || math.IsInf(e, 0) || i > 0 && e <= edges[i-1] {
-				return fault("edges", "has edges for the column %q that do not ascend.", clip(column))
-			}
+	err := fairness.CheckColumns(at, t.by(), fairColumns, t.Edges)
+	if p, ok := problem.As(err); ok {
+		p.Detail = fmt.Sprintf("The test %q of kind fairness: %s", clip(t.Name), p.Detail)
+		if t.Column != "" && p.Field == at+".columns[0]" {
+			p.Field = at + ".column"
 		}
 	}
-	return nil
+	return err
 }
 
 // fairness compares the groups of the rows whose truth is known.

@@ -190,15 +190,17 @@ func TestAFairnessTestThatCannotBeIsRefused(t *testing.T) {
 		{"another measure", fair("justice", "sex", nil), "metric"},
 		{"no column", fair("four_fifths", "", nil), "column"},
 		{"four columns", fair("four_fifths", "", func(t *Test) { t.Columns = []string{"a", "b", "c", "d"} }), "columns"},
-		{"a column twice", fair("four_fifths", "", func(t *Test) { t.Columns = []string{"a", "a"} }), "columns"},
+		{"a column of no name", fair("four_fifths", " ", nil), "column"},
+		{"a column whose name is too long", fair("four_fifths", strings.Repeat("a", 201), func(t *Test) { t.Name = "long" }), "column"},
+		{"a column twice", fair("four_fifths", "", func(t *Test) { t.Columns = []string{"a", "a"} }), "columns[1]"},
 		{"a column and columns", fair("four_fifths", "a", func(t *Test) { t.Columns = []string{"b"} }), "columns"},
 		{"a ratio with a max", fair("four_fifths", "a", func(t *Test) { t.Max = number(0.8) }), "max"},
 		{"a difference with a min", fair("equalised_odds", "a", func(t *Test) { t.Min = number(0.8) }), "min"},
 		{"a limit beyond 1", fair("equalised_odds", "a", func(t *Test) { t.Max = number(10) }), "max"},
 		{"a limit that is no number", fair("equalised_odds", "a", func(t *Test) { t.Max = number(math.NaN()) }), "max"},
 		{"a negative minimum", fair("equalised_odds", "a", func(t *Test) { t.MinRows = -1 }), "min_rows"},
-		{"edges of another column", fair("equalised_odds", "a", func(t *Test) { t.Edges = map[string][]float64{"b": {1}} }), "edges"},
-		{"edges that fall", fair("equalised_odds", "a", func(t *Test) { t.Edges = map[string][]float64{"a": {2, 1}} }), "edges"},
+		{"edges of another column", fair("equalised_odds", "a", func(t *Test) { t.Edges = map[string][]float64{"b": {1}} }), "edges.b"},
+		{"edges that fall", fair("equalised_odds", "a", func(t *Test) { t.Edges = map[string][]float64{"a": {2, 1}} }), "edges.a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := Suite{Name: "s", Tests: []Test{c.test}}
@@ -206,6 +208,9 @@ func TestAFairnessTestThatCannotBeIsRefused(t *testing.T) {
 			p, _ := problem.As(err)
 			if c.field == "" && err != nil || c.field != "" && (p == nil || p.Field != "suite.tests[0]."+c.field) {
 				t.Errorf("Check() = %v (%+v), want the field %q", err, p, c.field)
+			}
+			if p != nil && !strings.HasPrefix(p.Detail, "The test ") {
+				t.Errorf("%q does not say which test it is about", p.Detail)
 			}
 		})
 	}

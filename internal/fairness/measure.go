@@ -2,10 +2,11 @@ package fairness
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"keelson/internal/problem"
 	"keelson/internal/score"
@@ -64,10 +65,7 @@ var others = map[string]string{
 	"false_alarm_parity": "false_alarm_parity_difference", "accuracy_parity": "accuracy_parity_difference",
 }
 
-// Measures returns every measure, the most used first.
-func Measures() []Measure { return slices.Clone(measures) }
-
-// MeasureNames lists the names of Measures.
+// MeasureNames lists the names of the measures, the most used first.
 func MeasureNames() []string {
 	out := make([]string, len(measures))
 	for i, m := range measures {
@@ -289,63 +287,11 @@ func number(value, limit float64) (string, string) {
 	return s, s
 }
 
+// upper makes a sentence begin with a capital letter.
 func upper(s string) string {
-	if s == "" {
+	first, n := utf8.DecodeRuneInString(s)
+	if first == utf8.RuneError {
 		return s
 	}
-	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-// Bands makes an attribute of numbers; NaN is missing. With edges a row falls into "<a", "a to <b" … "≥z"; without them, of at most
-// 10 different values each is a group of its own, and more are cut at the quartiles of values. how tells which it was.
-func Bands(name string, values, edges []float64) (a Attribute, how string) {
-	a.Name, a.Values = name, make([]string, len(values))
-	text := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
-	if len(edges) == 0 {
-		seen, known := map[float64]bool{}, []float64{}
-		for _, v := range values {
-			if !math.IsNaN(v) {
-				seen[v], known = true, append(known, v)
-			}
-		}
-		if len(seen) <= 10 {
-			for i, v := range values {
-				if !math.IsNaN(v) {
-					a.Values[i] = text(v)
-				}
-			}
-			return a, ""
-		}
-		for _, q := range score.Quantiles(known, 0.25, 0.5, 0.75) {
-			if v, ok, _ := q.Get(); ok && (len(edges) == 0 || v > edges[len(edges)-1]) {
-				edges = append(edges, v)
-			}
-		}
-		cuts := make([]string, len(edges))
-		for i, e := range edges {
-			cuts[i] = text(e)
-		}
-		how = fmt.Sprintf("%s is cut at the quartiles of the data, %s.", name, strings.Join(cuts, ", "))
-	}
-	labels := make([]string, len(edges)+1)
-	for i := range labels {
-		switch {
-		case i == 0:
-			labels[i] = "<" + text(edges[0])
-		case i == len(edges):
-			labels[i] = "≥" + text(edges[i-1])
-		default:
-			labels[i] = text(edges[i-1]) + " to <" + text(edges[i])
-		}
-	}
-	for i, v := range values {
-		if !math.IsNaN(v) {
-			k := 0
-			for k < len(edges) && v >= edges[k] {
-				k++
-			}
-			a.Values[i] = labels[k]
-		}
-	}
-	return a, how
+	return string(unicode.ToTitle(first)) + s[n:]
 }

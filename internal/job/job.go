@@ -214,8 +214,9 @@ func (r *Runner) Run(ctx context.Context) error {
 		queues["default"] = river.QueueConfig{MaxWorkers: 4}
 	}
 	cfg := &river.Config{ID: r.Node, Workers: workers, Queues: queues, JobTimeout: -1, Logger: slog.New(quiet{r.Log.Handler()}),
-		FetchPollInterval: 250 * time.Millisecond, FetchCooldown: 20 * time.Millisecond, CompletedJobRetentionPeriod: time.Hour}
+		FetchPollInterval: askOften, FetchCooldown: 20 * time.Millisecond, CompletedJobRetentionPeriod: time.Hour}
 	var c client
+	var rung bell
 	var err error
 	if r.DB.Postgres() {
 		pool, err2 := pgxpool.New(ctx, r.DB.DSN())
@@ -225,15 +226,20 @@ func (r *Runner) Run(ctx context.Context) error {
 		defer pool.Close()
 		c, err = newClient(riverpgxv5.New(pool), cfg)
 	} else {
-		c, err = newClient(riversqlite.New(r.DB.Writer()), cfg)
+		driver := newRinging(r.DB.Writer())
+		rung, cfg.FetchPollInterval = driver.bell, askSeldom
+		c, err = newClient(driver, cfg)
 	}
 	if err != nil {
 		return fmt.Errorf("set up job runner: %w", err)
 	}
-	if err := r.beat(ctx); err != nil {
-		return err
+	if err = r.beat(ctx); err == nil {
+		err = r.rescue(ctx)
 	}
-	if err := r.rescue(ctx); err != nil {
+	if ctx.Err() != nil { // stopped before it began
+		return r.leave(context.WithoutCancel(ctx))
+	}
+	if err != nil {
 		return err
 	}
 	// River's context must outlive ours, so that what it finished is still recorded while we stop.
@@ -242,6 +248,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { r.heart(ctx) })
+	if rung != nil {
+		wg.Go(func() { r.watch(ctx, rung) })
+	}
 	for _, p := range r.every {
 		wg.Go(func() { r.repeat(ctx, p) })
 	}

@@ -103,6 +103,50 @@ func TestAFailedJobIsTriedAgain(t *testing.T) {
 	})
 }
 
+// soon is how late a job may begin on a machine that does other things too; River's own asking on SQLite comes later.
+const soon = 2 * time.Second
+
+func TestAJobBeginsSoonAfterItIsDue(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		began := make(chan time.Time, 10)
+		r := runner(d, "node-1")
+		r.Queues = map[string]int{"default": 1, job.Urgent: 2}
+		r.Handle("prompt", func(context.Context, job.Job) error { began <- time.Now(); return nil })
+		r.Handle("flaky", func(_ context.Context, j job.Job) error {
+			began <- time.Now()
+			if j.Attempt == 1 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		start(t, r)
+		enqueue := func(kind string, opts ...job.Option) {
+			t.Helper()
+			if err := d.Write(context.Background(), func(tx db.Scope) error { return job.Enqueue(tx, kind, args{}, opts...) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		enqueue("prompt")
+		wait(t, began, "the first one") // the runner is up
+		for i := range 12 {
+			due, most, opts := time.Now(), soon, []job.Option{job.Queue([]string{"default", job.Urgent}[i%2])}
+			if i%6 == 5 { // River looks for those every five seconds
+				due, most = due.Add(time.Second), soon+5*time.Second
+				opts = append(opts, job.At(due))
+			}
+			enqueue("prompt", opts...)
+			if late := wait(t, began, "the job").Sub(due); late > most || late < -10*time.Millisecond {
+				t.Errorf("job %d began %s after it was due", i, late)
+			}
+		}
+		enqueue("flaky")
+		first := wait(t, began, "the first attempt")
+		if pause := wait(t, began, "the second attempt").Sub(first); pause < 900*time.Millisecond || pause > time.Second+soon {
+			t.Errorf("the second attempt came %s after the first, want a second", pause)
+		}
+	})
+}
+
 func TestTheJobsOfAKilledNodeComeBackWithinSeconds(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()
@@ -224,6 +268,20 @@ func TestOneOfTwoUniqueJobsIsKept(t *testing.T) {
 		}
 		if n != 2 {
 			t.Fatalf("want 2 jobs, got %d", n)
+		}
+	})
+}
+
+func TestARunnerThatIsStoppedBeforeItBeganEndsInOrder(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := runner(d, "node-1").Run(ctx); err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+		n := -1
+		if err := d.Read(context.Background(), func(tx db.Scope) error { return tx.QueryRow("SELECT COUNT(*) FROM node").Scan(&n) }); err != nil || n != 0 {
+			t.Errorf("%d nodes are left (%v)", n, err)
 		}
 	})
 }

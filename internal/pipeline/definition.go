@@ -220,9 +220,15 @@ var (
 	stepName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 )
 
-// Parse reads a project file. A mistake is a problem.Invalid that names file, line and column and shows the line; file
-// is only for that text.
-func Parse(file string, text []byte) (Definition, error) {
+// Parse reads a project file that declares a pipeline. A mistake is a problem.Invalid that names file, line and column and shows
+// the line; file is only for that text.
+func Parse(file string, text []byte) (Definition, error) { return parse(file, text, true) }
+
+// ParseProject reads a project file as Parse does, but one that declares no pipeline may have no steps and no name: it has data
+// sets, rollouts or monitors only.
+func ParseProject(file string, text []byte) (Definition, error) { return parse(file, text, false) }
+
+func parse(file string, text []byte, runs bool) (Definition, error) {
 	var d Definition
 	if len(text) > MaxDefinition {
 		return d, problem.New(problem.TooLarge, "%s has %d bytes; a project file has at most %d.", file, len(text), MaxDefinition)
@@ -242,7 +248,7 @@ func Parse(file string, text []byte) (Definition, error) {
 		return d, located(file, err)
 	}
 	d.order = stepOrder(tree)
-	if path, err := d.validate(); err != nil {
+	if path, err := d.validate(runs); err != nil {
 		return d, problem.New(problem.Invalid, "%s%s: %s", file, position(tree, path), err.Error()).At(path)
 	}
 	return d, nil
@@ -334,19 +340,19 @@ func stepOrder(tree *ast.File) (order []string) {
 	return order
 }
 
-// validate gives the path of the first mistake and the sentence about it.
-func (d *Definition) validate() (path string, err error) {
-	if !names.MatchString(d.Name) {
+// validate gives the path of the first mistake and the sentence about it. runs says that the file must declare a pipeline.
+func (d *Definition) validate(runs bool) (path string, err error) {
+	if len(d.Steps) == 0 && runs {
+		return "steps", errors.New("steps is missing; a pipeline has at least one step")
+	}
+	if (runs || d.Name != "" || len(d.Steps) > 0) && !names.MatchString(d.Name) {
 		return "name", fmt.Errorf("name %q is not a name; use lower-case letters, digits, dots, hyphens and underscores", d.Name)
 	}
 	if d.Model == "" {
 		d.Model = d.Name
 	}
-	if !names.MatchString(d.Model) {
+	if d.Model != "" && !names.MatchString(d.Model) {
 		return "model", fmt.Errorf("model %q is not a name", d.Model)
-	}
-	if len(d.Steps) == 0 {
-		return "steps", errors.New("steps is missing; a pipeline has at least one step")
 	}
 	if len(d.Steps) > MaxSteps {
 		return "steps", fmt.Errorf("there are %d steps; at most %d are allowed", len(d.Steps), MaxSteps)

@@ -56,6 +56,28 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestAProjectWithoutAPipelineIsReadByClientsOnly(t *testing.T) {
+	for _, c := range []struct{ name, text, model, want string }{
+		{"monitors only", "monitors: {churn: {window: {rows: 800}}}\n", "", ""},
+		{"rollouts of a model", "model: churn\ndeploy: {prod: {mode: canary}}\n", "churn", ""},
+		{"a name is the model's", "name: churn\ndata: {calls: {target: left}}\n", "churn", ""},
+		{"steps need a name", "steps: {a: {kind: check}}\n", "", `name "" is not a name`},
+		{"a model that is no name", "model: a/b\n", "", `model "a/b" is not a name`},
+		{"an unknown field", "monitor: {}\n", "", `unknown field "monitor"`},
+		{"a suite on unknown data", "evaluate:\n  s: {data: x, tests: [{name: t, kind: metric}]}\n", "", `judges on data set "x"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, err := ParseProject("keelson.yaml", []byte(c.text))
+			if c.want == "" && (err != nil || d.Model != c.model) || c.want != "" && (problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%+v, %v, want %q", d, err, c.want)
+			}
+			if _, err := Parse("keelson.yaml", []byte(c.text)); problem.KindOf(err) != problem.Invalid {
+				t.Errorf("as a pipeline: %v", err)
+			}
+		})
+	}
+}
+
 func TestAFairnessTestIsReadWithAllItsFields(t *testing.T) {
 	const text = small + "data: {d: {}}\nevaluate: {s: {data: d, tests: [{name: t, kind: fairness, metric: equalised_odds, columns: [sex, age], edges: {age: [30, 50]}, min_rows: 40, max: 0.2}]}}\n"
 	d, err := Parse("keelson.yaml", []byte(text))
@@ -152,6 +174,9 @@ func FuzzParse(f *testing.F) {
 		_, err := Parse("f", []byte(text)) // must neither panic nor hang
 		if err != nil && problem.KindOf(err) == problem.Internal {
 			t.Fatalf("an unreadable file is the sender's mistake, got %v", err)
+		}
+		if _, lax := ParseProject("f", []byte(text)); err == nil && lax != nil {
+			t.Fatalf("a pipeline is a project: %v", lax)
 		}
 	})
 }

@@ -67,8 +67,25 @@ type Field struct {
 	Count  int64   `json:"count,omitempty"` // all rows concerned
 }
 
-// New makes an error of kind k; the formatted text is its detail.
+// whole and whole64 are lists of whole numbers, such as shapes, as a reader writes them: [2, 30].
+type (
+	whole   []int
+	whole64 []int64
+)
+
+func (x whole) String() string   { return strings.ReplaceAll(fmt.Sprint([]int(x)), " ", ", ") }
+func (x whole64) String() string { return strings.ReplaceAll(fmt.Sprint([]int64(x)), " ", ", ") }
+
+// New makes an error of kind k; the formatted text is its detail. Lists of whole numbers among a are written with commas.
 func New(k Kind, format string, a ...any) *Error {
+	for i, v := range a {
+		switch v := v.(type) {
+		case []int:
+			a[i] = whole(v)
+		case []int64:
+			a[i] = whole64(v)
+		}
+	}
 	return &Error{Kind: k, Detail: fmt.Sprintf(format, a...)}
 }
 

@@ -33,3 +33,9 @@ func TestTheDetailIsForPeopleAndTheCauseForTheLog(t *testing.T) {
 		t.Errorf("another error says %q", got)
 	}
 }
+
+func TestListsOfWholeNumbersAreWrittenWithCommas(t *testing.T) {
+	if got := problem.New(problem.Invalid, "Tensor %q has shape %v, not %v; %d.", "x", []int{2, 30}, []int64{-1, 3}, []int{4, 5}).Detail; got != `Tensor "x" has shape [2, 30], not [-1, 3]; [4 5].` {
+		t.Errorf("the detail is %s", got)
+	}
+}

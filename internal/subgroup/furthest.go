@@ -13,6 +13,7 @@ type Joint struct {
 	by    int // the first columns make slices
 	of    int // columns from here on are measured
 	rows  int
+	pause func() // the table's own; a method of it would keep all its rows
 	one   [][]uint16
 	pairs [][]uint16 // of columns i < k at i·columns + k; nil where neither makes a slice of the other
 }
@@ -23,7 +24,7 @@ const MostJoint = 50_000
 // Joint counts up to MostJoint rows. Columns before by make slices, columns from of on are measured within them.
 func (t *Table) Joint(by, of int) *Joint {
 	rows := min(t.Rows, MostJoint)
-	j := &Joint{cuts: t.Cuts, by: by, of: of, rows: rows, one: make([][]uint16, len(t.Cuts)), pairs: make([][]uint16, len(t.Cuts)*len(t.Cuts))}
+	j := &Joint{cuts: t.Cuts, by: by, of: of, rows: rows, pause: t.Pause, one: make([][]uint16, len(t.Cuts)), pairs: make([][]uint16, len(t.Cuts)*len(t.Cuts))}
 	for a := range t.Cuts {
 		j.one[a] = make([]uint16, t.Cuts[a].cells())
 		for _, x := range t.Codes[a][:rows] {
@@ -40,6 +41,7 @@ func (t *Table) Joint(by, of int) *Joint {
 				cells[int(x)*wide+int(second[i])]++
 			}
 			j.pairs[a*len(t.Cuts)+b] = cells
+			t.pause()
 		}
 	}
 	return j
@@ -124,6 +126,9 @@ func Furthest(ref, cur *Joint, limit float64, p Params) (out Moved, found bool) 
 		for a := range cur.by {
 			if !cur.counts(a, b) {
 				continue
+			}
+			if cur.pause != nil {
+				cur.pause()
 			}
 			for _, s := range spans[a] {
 				m, n := ref.within(a, s, b, was), cur.within(a, s, b, now)

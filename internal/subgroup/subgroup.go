@@ -219,6 +219,13 @@ type Table struct {
 	Cuts  []Cut
 	Codes [][]uint8 // by column, by row
 	Rows  int
+	Pause func() // called now and then by what takes long, so that it can make way for others; nil: need not
+}
+
+func (t *Table) pause() {
+	if t.Pause != nil {
+		t.Pause()
+	}
 }
 
 // Add puts a column to the table; codes are of its cut, one a row.
@@ -234,6 +241,3 @@ func Sample(n, most int) []int {
 	}
 	return out
 }
-
-// deviate is the z that a standard normal exceeds with probability tail.
-func deviate(tail float64) float64 { return math.Sqrt2 * math.Erfcinv(2*tail) }

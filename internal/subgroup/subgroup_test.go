@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -239,6 +241,41 @@ func TestOnlyColumnsBehindOfAreMeasuredAndOnlyThoseBeforeByMakeSlices(t *testing
 	if !found || m.At != 4 || m.Column != "region" || m.Condition.Column != "age" {
 		t.Errorf("%v %+v", found, m)
 	}
+}
+
+func TestLongLooksPauseAndAReferenceDoesNotKeepItsRows(t *testing.T) {
+	w := newWorld(1, 2000, 2)
+	paused, freed := 0, make(chan struct{})
+	ref := func() *Joint {
+		rows := w.move(3, nil)
+		runtime.AddCleanup(rows, func(done chan struct{}) { close(done) }, freed)
+		return rows.Joint(4, 0)
+	}()
+	now := w.move(2, func(o *world, i int) { o.numbers["age"][i] += 9 })
+	now.Pause = func() { paused++ }
+	cur := now.Joint(4, 0)
+	joint := paused
+	Furthest(ref, cur, 0.1, Params{})
+	furthest := paused - joint
+	loss := make([]float64, w.n)
+	for i := range loss {
+		loss[i] = float64(i % 2)
+	}
+	now.Worst(loss, true, Params{})
+	if joint == 0 || furthest == 0 || paused == joint+furthest {
+		t.Errorf("%d pauses of a joint, %d of Furthest, %d of Worst", joint, furthest, paused-joint-furthest)
+	}
+	for range 100 {
+		runtime.GC()
+		select {
+		case <-freed:
+			runtime.KeepAlive(ref)
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	runtime.KeepAlive(ref)
+	t.Error("the table of the reference is kept")
 }
 
 func TestTheTailOfTheHypergeometricDistributionIsThatOfItsTerms(t *testing.T) {

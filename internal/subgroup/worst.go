@@ -101,6 +101,7 @@ func (t *Table) Worst(loss []float64, rates bool, p Params) Search {
 	best := make([]float64, len(t.Cuts)) // by column: z of its worst slice
 	spans := spansOf(t.Cuts)
 	for k := range t.Cuts {
+		t.pause()
 		cells := s.count(k, -1)
 		for _, a := range spans[k] {
 			if z, ok := s.weigh(cells, k, -1, a, span{}); ok {
@@ -123,6 +124,7 @@ func (t *Table) Worst(loss []float64, rates bool, p Params) Search {
 	looked, pairs := s.looked, len(order)*(len(order)-1)/2
 	for i, a := range order {
 		for _, b := range order[i+1:] {
+			t.pause()
 			cells := s.count(a, b)
 			for _, x := range spans[a] {
 				for _, y := range spans[b] {
@@ -367,8 +369,9 @@ func (s *searcher) judge(c *candidate, looked int) (out Slice, ok bool) {
 		all = max(all, wrong)
 		out.P = hypergeometricTail(wrong, int(n), all, s.n)
 		out.Gap = out.Mean - out.Rest
-		out.Lower, out.Upper = newcombe(wrong, int(n), all-wrong, int(rest), 0.95)
-		out.AtLeast, _ = newcombe(wrong, int(n), all-wrong, int(rest), 1-2*tail)
+		usual := apart(wrong, int(n), all-wrong, int(rest), 0.95)
+		out.Lower, out.Upper = usual.Lower.V, usual.Upper.V
+		out.AtLeast = apart(wrong, int(n), all-wrong, int(rest), 1-2*tail).Lower.V
 	} else {
 		if out.Mean < s.p.Ratio*out.Rest {
 			return out, false
@@ -377,8 +380,9 @@ func (s *searcher) judge(c *candidate, looked int) (out Slice, ok bool) {
 		a, b := math.Sqrt(out.Mean), math.Sqrt(out.Rest)
 		out.Gap = a - b
 		se := math.Hypot(rootError(c.sums.sum, c.sums.square, n), rootError(s.total.sum-c.sums.sum, s.total.square-c.sums.square, rest))
-		out.Lower, out.Upper = out.Gap-deviate(0.025)*se, out.Gap+deviate(0.025)*se
-		out.AtLeast = out.Gap - deviate(tail)*se
+		z := score.Deviate(0.95)
+		out.Lower, out.Upper = out.Gap-z*se, out.Gap+z*se
+		out.AtLeast = out.Gap - score.Deviate(1-2*tail)*se
 	}
 	if out.P > tail || !(out.AtLeast > 0) {
 		return out, false
@@ -400,13 +404,9 @@ func rootError(sum, square, n float64) float64 {
 	return math.Sqrt(math.Max(0, square/n-mean*mean)/n) / (2 * math.Sqrt(mean))
 }
 
-// newcombe is the interval of the difference of two rates.
-func newcombe(hits, n, otherHits, m int, level float64) (lower, upper float64) {
-	p, q := float64(hits)/float64(n), float64(otherHits)/float64(m)
-	a, b := score.Wilson(hits, n, level), score.Wilson(otherHits, m, level)
-	lower = p - q - math.Hypot(p-a.Lower.V, b.Upper.V-q)
-	upper = p - q + math.Hypot(a.Upper.V-p, q-b.Lower.V)
-	return math.Max(-1, lower), math.Min(1, upper)
+// apart is the interval of the difference of two rates.
+func apart(hits, n, otherHits, m int, level float64) score.Interval {
+	return score.Newcombe(float64(hits)/float64(n), score.Wilson(hits, n, level), float64(otherHits)/float64(m), score.Wilson(otherHits, m, level))
 }
 
 // hypergeometricTail is the probability of hits or more among n rows drawn without replacement from rows of which all are
