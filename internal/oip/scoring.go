@@ -85,6 +85,7 @@ func (h *Handler) score(w http.ResponseWriter, r *http.Request, x *exchange) (er
 		}
 		return rows.tensors(sig, h.limits())
 	}
+	c.Unnamed = func(input string) bool { return f.Columns == nil || slices.Contains(f.Columns, input) }
 	for i := range told {
 		if v, ok := body.Params[told[i].name]; ok {
 			s, ok := v.(string)
@@ -330,9 +331,9 @@ func (f *frame) tensors(sig engine.Signature, limits tensor.Limits) ([]tensor.Te
 		return nil, invalid("Each row has %d values; the model takes %d, one per input.", len(f.Data[0]), len(sig.Inputs))
 	}
 	// Columns that the model does not know are left out, as MLflow does, unless one may be an optional input misspelt.
-	if f.Columns != nil && slices.ContainsFunc(sig.Inputs, func(s engine.Spec) bool { return s.Optional && !slices.Contains(f.Columns, s.Name) }) {
+	if f.Columns != nil && slices.ContainsFunc(sig.Inputs, func(s engine.Spec) bool { return s.Optional && f.place(s) < 0 }) {
 		for _, c := range f.Columns {
-			if !slices.ContainsFunc(sig.Inputs, func(s engine.Spec) bool { return s.Name == c }) {
+			if !slices.ContainsFunc(sig.Inputs, func(s engine.Spec) bool { return s.Name == c || len(s.Columns) == 1 && s.Columns[0] == c }) {
 				return nil, invalid("The model has no input %q.", clip(c)).At(clip(c))
 			}
 		}
@@ -341,7 +342,7 @@ func (f *frame) tensors(sig engine.Signature, limits tensor.Limits) ([]tensor.Te
 	for i, spec := range sig.Inputs {
 		place := i
 		if f.Columns != nil {
-			if place = slices.Index(f.Columns, spec.Name); place < 0 {
+			if place = f.place(spec); place < 0 {
 				if spec.Optional {
 					continue
 				}
@@ -365,6 +366,16 @@ func (f *frame) tensors(sig engine.Signature, limits tensor.Limits) ([]tensor.Te
 		list = append(list, t)
 	}
 	return list, nil
+}
+
+// place is that of an input's column: by the name of the input or, of a matrix of one column, by that column's; below 0
+// when there is none.
+func (f *frame) place(spec engine.Spec) int {
+	at := slices.Index(f.Columns, spec.Name)
+	if at < 0 && len(spec.Columns) == 1 {
+		at = slices.Index(f.Columns, spec.Columns[0])
+	}
+	return at
 }
 
 // lists tells whether the rows hold a matrix's rows as lists under its name.

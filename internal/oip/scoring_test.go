@@ -214,6 +214,35 @@ func TestColumnsThatTheModelDoesNotKnowAreLeftOut(t *testing.T) {
 	}
 }
 
+func TestAMatrixOfOneColumnIsFoundByThatColumnsName(t *testing.T) {
+	for _, optional := range []bool{false, true} {
+		sig := engine.Signature{Inputs: []engine.Spec{{Name: "x", Datatype: "FP64", Shape: []int{-1, 1}, Columns: []string{"age"}, Optional: optional}, {Name: "city", Datatype: "BYTES", Shape: []int{-1}, Optional: true}}}
+		for _, c := range []struct {
+			csv   string
+			given int
+			want  string
+		}{
+			{"age\n30\n", 1, ""},
+			{"x\n30\n", 1, ""},
+			{"age,city\n30,Ulm\n", 2, ""},
+			{"shoe,age,city\n44,30,Ulm\n", 2, ""},
+			{"age,citi\n30,Ulm\n", 0, `no input "citi"`},
+		} {
+			f, err := csvRows([]byte(c.csv), tensor.DefaultLimits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := f.tensors(sig, tensor.DefaultLimits)
+			if c.want == "" && (err != nil || len(list) != c.given || list[0].F64[0] != 30) {
+				t.Errorf("%q, optional %v: %v, %v", c.csv, optional, list, err)
+			}
+			if c.want != "" && (problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%q, optional %v: %v, want %q", c.csv, optional, err, c.want)
+			}
+		}
+	}
+}
+
 func TestScoringReadsWhatPythonWrites(t *testing.T) {
 	h := start(t)
 	ask := func(t *testing.T, model, body string) string {

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"keelson/internal/audit"
 	"keelson/internal/caller"
 	"keelson/internal/db"
+	"keelson/internal/job"
 	"keelson/internal/usage"
 )
 
@@ -42,7 +42,7 @@ func (s *Service) Run(ctx context.Context) error {
 				s.Logger.WarnContext(ctx, "what was kept of damaged segments could not be removed", "error", err)
 			}
 		}
-		if err := errors.Join(s.Log.Rotate(s.fileAfter()), s.fileAll(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(s.Log.Rotate(s.fileAfter()), s.fileAll(job.Gently(ctx))); err != nil && ctx.Err() == nil {
 			s.Logger.ErrorContext(ctx, "the prediction log could not be filed; it stays in its segments", "error", err)
 			select { // a store that is down is not asked again at once
 			case <-ctx.Done():
@@ -115,7 +115,10 @@ func (s *Service) fileSegment(ctx context.Context, seg *segment) error {
 	var last place // that of the frame before, mostly the next one's too, and its bounds
 	var into *[][]byte
 	var from, to string
-	for len(b) > 0 {
+	for n := 0; len(b) > 0; n++ {
+		if n%politeness == 0 {
+			job.Breathe(ctx)
+		}
 		payload, rest, err := nextFrame(b)
 		if errors.Is(err, errFrame) && lost.bytes == 0 { // the disk gives back something else than what was written
 			good, what, err := salvage(slices.Concat([]byte(segmentMagic), b))
@@ -176,23 +179,43 @@ func (s *Service) dropTorn(ctx context.Context) error {
 	return err
 }
 
-// cover widens what is known of a file to one more record.
-func (f *file) cover(r *Record, first bool) {
+// cover widens what is known of a file to one more line.
+func (f *file) cover(l *line, first bool) {
+	at := time.UnixMicro(l.at).UTC()
 	if first {
-		f.First, f.From, f.To = r.ID, r.At, r.At
+		f.First, f.From, f.To = string(l.id), at, at
 	}
-	f.Last = r.ID
-	if r.At.Before(f.From) {
-		f.From = r.At
+	if at.Before(f.From) {
+		f.From = at
 	}
-	if r.At.After(f.To) {
-		f.To = r.At
+	if at.After(f.To) {
+		f.To = at
 	}
-	f.DataRows += int64(r.Rows)
-	if first || r.Model != f.model || r.Version != f.version {
-		f.model, f.version = r.Model, r.Version
-		f.Models = addModel(f.Models, r.Model, r.Version)
+	f.DataRows += l.rows
+	if version := int(l.version); first || f.version != version || f.model != string(l.texts[textModel]) {
+		f.model, f.version = string(l.texts[textModel]), version
+		f.Models = addModel(f.Models, f.model, version)
 	}
+}
+
+// write makes the Parquet file of records, which next gives as writeParquet asks for them, puts it into the store under its name
+// and fills in what is known of it.
+func (s *Service) write(ctx context.Context, f *file, records int, next func(int, *line) error) error {
+	f.Predictions = int64(records)
+	return writeParquet(records, func(i int, l *line) error {
+		if err := next(i, l); err != nil {
+			return err
+		}
+		f.cover(l, i == 0)
+		return nil
+	}, func() { job.Breathe(ctx) }, func(made parquetFile) error {
+		f.Bytes, f.Digest, f.Chunks = int64(len(made.bytes)), made.digest, made.chunks
+		f.Last = f.Chunks[len(f.Chunks)-1].Last
+		if err := s.Blobs.PutNamed(ctx, f.Name, bytes.NewReader(made.bytes)); err != nil {
+			return fmt.Errorf("store %s: %w", f.Name, err)
+		}
+		return nil
+	})
 }
 
 // isFiled tells whether a crash came between filing the segment and removing it, or another process took the segment over
@@ -212,41 +235,27 @@ var errFiled = errors.New("the segment has been filed by another process")
 
 func (s *Service) fileGroups(ctx context.Context, seg *segment, places []place, groups map[place]*[][]byte) error {
 	files := make([]file, len(places))
-	uses := make([]map[useKey]useCount, len(places))
+	uses := make([]counting, len(places))
 	for i, p := range places {
 		payloads := *groups[p]
-		slices.SortStableFunc(payloads, func(a, b []byte) int { return bytes.Compare(a[1:1+idLen], b[1:1+idLen]) })
-		f := file{ID: db.NewID(), Endpoint: p.endpoint, Name: p.name(seg.id), Segment: seg.id, Predictions: int64(len(payloads)), Created: s.Now()}
-		uses[i] = map[useKey]useCount{}
-		var r Record // each one's, in the same memory
-		began := time.Now()
-		data, digest, chunks, err := writeParquet(len(payloads), func(k int) (*Record, error) {
-			switch {
-			case k > 0 && k%chunkRecords == 0: // a row group was written: calls to models come first, at least half of the time
-				select {
-				case <-ctx.Done():
-					return nil, ctx.Err()
-				case <-time.After(min(time.Since(began), 100*time.Millisecond)):
-				}
-				began = time.Now()
-			case k%politeness == 0:
-				runtime.Gosched()
+		byID := func(a, b []byte) int { return bytes.Compare(a[1:1+idLen], b[1:1+idLen]) }
+		if !slices.IsSortedFunc(payloads, byID) {
+			slices.SortStableFunc(payloads, byID)
+		}
+		files[i] = file{ID: db.NewID(), Endpoint: p.endpoint, Name: p.name(seg.id), Segment: seg.id, Created: s.Now()}
+		err := s.write(ctx, &files[i], len(payloads), func(k int, l *line) error {
+			if err := ctx.Err(); err != nil {
+				return err
 			}
-			if err := decodeOver(payloads[k], true, &r); err != nil {
-				return nil, err
+			if err := l.split(payloads[k]); err != nil {
+				return err
 			}
-			f.cover(&r, k == 0)
-			count(uses[i], &r)
-			return &r, nil
+			uses[i].add(l)
+			return nil
 		})
 		if err != nil {
 			return err
 		}
-		f.Bytes, f.Digest, f.Chunks = int64(len(data)), digest, chunks
-		if err := s.Blobs.PutNamed(ctx, f.Name, bytes.NewReader(data)); err != nil {
-			return fmt.Errorf("store %s: %w", f.Name, err)
-		}
-		files[i] = f
 	}
 	err := s.DB.Write(ctx, func(tx db.Scope) error {
 		if done, err := s.store.filed(tx.In(places[0].workspace), seg.id); err != nil || done {
@@ -259,7 +268,7 @@ func (s *Service) fileGroups(ctx context.Context, seg *segment, places []place, 
 					return err
 				}
 			}
-			if err := s.index(scope, f, uses[i]); err != nil {
+			if err := s.index(scope, f, uses[i].all()); err != nil {
 				return err
 			}
 		}
@@ -305,12 +314,46 @@ func (s *Service) index(tx db.Scope, f file, uses map[useKey]useCount) error {
 		"first": f.First, "last": f.Last, "segment": f.Segment})
 }
 
-// count adds a record to the uses. Shadow copies are nobody's use. Segments of before MaxName hold names that an index
-// cannot hold, so they are cut here.
-func count(uses map[useKey]useCount, r *Record) {
-	if r.Slot == SlotShadow {
+// counting counts lines. It keeps the count of the line before at hand, since the next one mostly has the same key. Shadow
+// copies are nobody's use. Segments of before MaxName hold names that an index cannot hold, so they are cut here.
+type counting struct {
+	uses                       map[useKey]useCount
+	key                        useKey
+	sum                        useCount
+	model, caller, application []byte // of key, as they stand in the log; nil when sum is empty
+	from, to                   int64  // its day, in microseconds
+}
+
+func (c *counting) add(l *line) {
+	if string(l.texts[textSlot]) == SlotShadow {
 		return
 	}
-	k := useKey{Model: cut(r.Model, MaxName), Day: r.At.Truncate(24 * time.Hour), Caller: cut(r.Caller, MaxName), Application: cut(r.Application, MaxName), Version: r.Version}
-	uses[k] = uses[k].plus(useCount{1, int64(r.Rows), r.Compute.Microseconds(), r.At})
+	if c.sum.Calls == 0 || l.at < c.from || l.at >= c.to || int(l.version) != c.key.Version || !bytes.Equal(l.texts[textModel], c.model) ||
+		!bytes.Equal(l.texts[textCaller], c.caller) || !bytes.Equal(l.texts[textApplication], c.application) {
+		c.settle()
+		c.model, c.caller, c.application = l.texts[textModel], l.texts[textCaller], l.texts[textApplication]
+		day := time.UnixMicro(l.at).UTC().Truncate(24 * time.Hour)
+		c.from, c.to = day.UnixMicro(), day.Add(24*time.Hour).UnixMicro()
+		c.key = useKey{Model: cut(string(c.model), MaxName), Day: day, Caller: cut(string(c.caller), MaxName), Application: cut(string(c.application), MaxName), Version: int(l.version)}
+	}
+	c.sum = c.sum.plus(useCount{1, l.rows, l.compute, time.UnixMicro(l.at).UTC()})
+}
+
+// settle puts the count at hand to the others. It must be called before the bytes of the lines that were added are gone.
+func (c *counting) settle() {
+	if c.sum.Calls == 0 {
+		return
+	}
+	if c.uses == nil {
+		c.uses = map[useKey]useCount{}
+	}
+	c.uses[c.key] = c.uses[c.key].plus(c.sum)
+	c.sum = useCount{}
+	c.model, c.caller, c.application = nil, nil, nil
+}
+
+// all gives the counts of everything added.
+func (c *counting) all() map[useKey]useCount {
+	c.settle()
+	return c.uses
 }

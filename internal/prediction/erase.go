@@ -1,7 +1,6 @@
 package prediction
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -205,32 +204,28 @@ func (s *Service) changed(ctx context.Context, f file, cause error) error {
 
 // without writes a file again, without some predictions, under a new name.
 func (s *Service) without(ctx context.Context, f file, gone []string) (file, error) {
-	var keep []row
+	var keep []filed
 	for i := range f.Chunks {
-		rows, err := fetch[row](ctx, s, f, i)
+		rows, err := fetch[filed](ctx, s, f, i)
 		if err != nil {
 			return file{}, err
 		}
-		keep = append(keep, slices.DeleteFunc(rows, func(r row) bool { return slices.Contains(gone, r.PredictionID) })...)
+		keep = append(keep, slices.DeleteFunc(rows, func(r filed) bool { return slices.Contains(gone, r.PredictionID) })...)
 	}
 	next := file{ID: db.NewID(), Endpoint: f.Endpoint, Segment: f.Segment, Predictions: int64(len(keep)), Created: s.Now(), Models: []string{}}
 	if len(keep) == 0 {
 		return next, nil
 	}
 	next.Name = f.Name[:strings.LastIndexByte(f.Name, '/')+1] + next.ID + ".parquet"
-	data, digest, chunks, err := writeParquet(len(keep), func(i int) (*Record, error) {
+	err := s.write(ctx, &next, len(keep), func(i int, l *line) error {
 		r, err := keep[i].record()
-		if err == nil {
-			next.cover(&r, i == 0)
+		if err != nil {
+			return err
 		}
-		return &r, err
+		return l.split(payloadOf(&r))
 	})
 	if err != nil {
 		return file{}, err
-	}
-	next.Bytes, next.Digest, next.Chunks = int64(len(data)), digest, chunks
-	if err := s.Blobs.PutNamed(ctx, next.Name, bytes.NewReader(data)); err != nil {
-		return file{}, fmt.Errorf("store %s: %w", next.Name, err)
 	}
 	return next, nil
 }

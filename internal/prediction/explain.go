@@ -22,6 +22,7 @@ type Explained struct {
 	Version     int                `json:"version" doc:"the version that made the decision, loaded again for this"`
 	Replay      Replay             `json:"replay"`
 	Explanation reason.Explanation `json:"explanation"`
+	TraceInfo   []FiredView        `json:"trace_info,omitempty" doc:"rules that fired, row by row"`
 	Unexplained string             `json:"unexplained,omitempty" doc:"why there are no reasons, though the decision was asked again"`
 }
 
@@ -52,9 +53,11 @@ func (s *Service) Explain(ctx context.Context, id string, top int) (Explained, e
 	case r.Rows > reason.MaxRows:
 		return Explained{}, problem.New(problem.TooLarge, "Prediction %s has %d rows; at most %d are explained at once.", r.ID, r.Rows, reason.MaxRows)
 	}
+	out := Explained{Prediction: r.ID, At: r.At, Endpoint: r.Endpoint, Model: r.Model, Version: r.Version, TraceInfo: r.fired()}
 	if left := r.Left().Columns; len(left) > 0 {
-		return Explained{Prediction: r.ID, At: r.At, Endpoint: r.Endpoint, Model: r.Model, Version: r.Version, Explanation: reason.Explanation{Rows: []reason.Row{}},
-			Replay: Replay{Redacted: true, Detail: fmt.Sprintf("Redacted, cannot be replayed exactly: the log does not hold the values of %s.", clip(strings.Join(left, ", ")))}}, nil
+		out.Explanation = reason.Explanation{Rows: []reason.Row{}}
+		out.Replay = Replay{Redacted: true, Detail: fmt.Sprintf("Redacted, cannot be replayed exactly: the log does not hold the values of %s.", clip(strings.Join(left, ", ")))}
+		return out, nil
 	}
 	s.replays.Lock() // a version may be large: one at a time is in memory for this
 	defer s.replays.Unlock()
@@ -63,7 +66,6 @@ func (s *Service) Explain(ctx context.Context, id string, top int) (Explained, e
 		return Explained{}, err
 	}
 	defer m.Close()
-	out := Explained{Prediction: r.ID, At: r.At, Endpoint: r.Endpoint, Model: r.Model, Version: r.Version}
 	again, err := m.Predict(ctx, r.Inputs)
 	if err != nil {
 		return Explained{}, fmt.Errorf("ask version %d of %s again: %w", r.Version, r.Model, err)

@@ -120,55 +120,116 @@ func decode(payload []byte, tensors bool) (r Record, err error) {
 	return r, err
 }
 
-// decodeOver is decode into an older record: texts that are the same stay, and its tensors' memory is used again.
-func decodeOver(payload []byte, tensors bool, r *Record) (err error) {
-	if id := payload[1 : 1+idLen]; r.ID != string(id) {
-		r.ID = string(id)
-	}
-	r.At = time.UnixMicro(int64(binary.LittleEndian.Uint64(payload[1+idLen:]))).UTC()
+// Places of the texts in a frame.
+const (
+	textWorkspace = iota
+	textEndpoint
+	textModel
+	textEnvironment
+	textSlot
+	textCaller
+	textApplication
+	textPurpose
+	textSubject
+	textRequest
+	textError
+	textTrace
+	textSegment
+	textOverride
+	textFired
+	textRedacted
+	textCount
+)
+
+// line is a payload taken apart: everything but the tensors shares its bytes.
+type line struct {
+	id                              []byte
+	at                              int64 // microseconds
+	texts                           [textCount][]byte
+	version, rows, latency, compute int64  // times in microseconds
+	rest                            []byte // the frames of the tensors
+	inputs, outputs                 []tensor.Tensor
+}
+
+// split takes a payload apart.
+func (l *line) split(payload []byte) error {
+	l.id = payload[1 : 1+idLen]
+	l.at = int64(binary.LittleEndian.Uint64(payload[1+idLen:]))
 	b := payload[bodyAt-frameHead:]
-	for _, p := range [...]*string{&r.Workspace, &r.Endpoint, &r.Model, &r.Environment, &r.Slot, &r.Caller, &r.Application, &r.Purpose, &r.Subject, &r.Request, &r.Error, &r.Trace, &r.Segment, &r.Override} {
-		var v []byte
-		if v, b, err = field(b); err != nil {
-			return err
-		}
-		if *p != string(v) {
-			*p = string(v)
-		}
+	l.texts[textRedacted] = nil
+	count := textCount
+	if payload[0] == 1 {
+		count = textRedacted
 	}
-	var fired []byte
-	if fired, b, err = field(b); err != nil {
-		return err
-	}
-	if r.Fired, r.Redacted = nil, nil; len(fired) > 0 {
-		r.Fired = append([]byte(nil), fired...)
-	}
-	if payload[0] > 1 {
-		var redacted []byte
-		if redacted, b, err = field(b); err != nil {
-			return err
+	for i := range l.texts[:count] {
+		// field, by hand: nearly all texts are shorter than 128 bytes
+		n, w := uint64(0), 1
+		if len(b) > 0 && b[0] < 0x80 {
+			n = uint64(b[0])
+		} else if n, w = binary.Uvarint(b); w <= 0 {
+			return errFrame
 		}
-		if len(redacted) > 0 {
-			r.Redacted = append([]byte(nil), redacted...)
+		if n > uint64(len(b)-w) {
+			return errFrame
 		}
+		l.texts[i], b = b[w:w+int(n)], b[w+int(n):]
 	}
-	var n [4]int64
-	for i := range n {
+	for _, n := range [...]*int64{&l.version, &l.rows, &l.latency, &l.compute} {
 		v, w := binary.Uvarint(b)
 		if w <= 0 {
 			return errFrame
 		}
-		n[i], b = int64(v), b[w:]
+		*n, b = int64(v), b[w:]
 	}
-	r.Version, r.Rows = int(n[0]), int(n[1])
-	r.Latency, r.Compute = time.Duration(n[2])*time.Microsecond, time.Duration(n[3])*time.Microsecond
+	l.rest = b
+	return nil
+}
+
+// tensors reads the tensors of a line over older ones.
+func (l *line) tensors(in, out []tensor.Tensor) (inputs, outputs []tensor.Tensor, err error) {
+	inputs, rest, err := tensor.ReadFrameOver(in, l.rest)
+	if err != nil {
+		return nil, nil, err
+	}
+	outputs, _, err = tensor.ReadFrameOver(out, rest)
+	return inputs, outputs, err
+}
+
+// decodeOver is decode into an older record: texts that are the same stay, and its tensors' memory is used again.
+func decodeOver(payload []byte, tensors bool, r *Record) (err error) {
+	var l line
+	if err := l.split(payload); err != nil {
+		return err
+	}
+	if r.ID != string(l.id) {
+		r.ID = string(l.id)
+	}
+	r.At = time.UnixMicro(l.at).UTC()
+	for i, p := range [textFired]*string{&r.Workspace, &r.Endpoint, &r.Model, &r.Environment, &r.Slot, &r.Caller, &r.Application, &r.Purpose, &r.Subject, &r.Request, &r.Error, &r.Trace, &r.Segment, &r.Override} {
+		if *p != string(l.texts[i]) {
+			*p = string(l.texts[i])
+		}
+	}
+	if r.Fired, r.Redacted = nil, nil; len(l.texts[textFired]) > 0 {
+		r.Fired = append([]byte(nil), l.texts[textFired]...)
+	}
+	if len(l.texts[textRedacted]) > 0 {
+		r.Redacted = append([]byte(nil), l.texts[textRedacted]...)
+	}
+	r.Version, r.Rows = int(l.version), int(l.rows)
+	r.Latency, r.Compute = time.Duration(l.latency)*time.Microsecond, time.Duration(l.compute)*time.Microsecond
 	if !tensors {
 		r.Inputs, r.Outputs = nil, nil
 		return nil
 	}
-	if r.Inputs, b, err = tensor.ReadFrameOver(r.Inputs, b); err != nil {
-		return err
-	}
-	r.Outputs, _, err = tensor.ReadFrameOver(r.Outputs, b)
+	r.Inputs, r.Outputs, err = l.tensors(r.Inputs, r.Outputs)
 	return err
+}
+
+// payloadOf is the payload of a record that has its identifier and time.
+func payloadOf(r *Record) []byte {
+	frame := appendFrame(nil, r)
+	copy(frame[idAt:idAt+idLen], r.ID)
+	binary.LittleEndian.PutUint64(frame[timeAt:], uint64(r.At.UnixMicro()))
+	return frame[frameHead:]
 }

@@ -93,12 +93,18 @@ func tensorViews(list []tensor.Tensor) []TensorView {
 	return out
 }
 
+// fired are the rules that a model of rules says it went by; empty for others.
+func (r *Record) fired() []FiredView {
+	out := []FiredView{}
+	_ = json.Unmarshal(r.Fired, &out) // nothing is there, or what the model wrote
+	return out
+}
+
 func view(r Record, outcomes []Outcome) View {
 	v := View{ID: r.ID, At: r.At, Endpoint: r.Endpoint, Model: r.Model, Version: r.Version, Environment: r.Environment, Slot: r.Slot,
 		Caller: r.Caller, Application: r.Application, Purpose: r.Purpose, Subject: r.Subject, Request: r.Request, Rows: r.Rows,
 		Inputs: tensorViews(r.Inputs), Outputs: tensorViews(r.Outputs), LatencyUS: r.Latency.Microseconds(), ComputeUS: r.Compute.Microseconds(),
-		Error: r.Error, Trace: r.Trace, Segment: r.Segment, Override: r.Override, TraceInfo: []FiredView{}, Outcomes: []OutcomeOfAView{}}
-	_ = json.Unmarshal(r.Fired, &v.TraceInfo)
+		Error: r.Error, Trace: r.Trace, Segment: r.Segment, Override: r.Override, TraceInfo: r.fired(), Outcomes: []OutcomeOfAView{}}
 	if len(r.Redacted) > 0 {
 		left := r.Left()
 		v.Redacted = &left

@@ -31,7 +31,8 @@ type Options struct {
 
 // Log appends records. Make it with OpenLog; close it after the last Append.
 //
-// One lock covers a few microseconds per call: giving the identifier, the checksum and one write(2). That order is what
+// One lock covers a few microseconds per call: giving the identifier, the checksum and one copy to the file's memory or, where that is not to
+// be had or the disk is strained, one write(2). That order is what
 // makes identifiers a cursor. An async record has its identifier before its place: readers that go on behind the last
 // identifier they saw stop below the first one that waits (bound).
 type Log struct {
@@ -43,6 +44,7 @@ type Log struct {
 	closed  []*segment // full or taken over, oldest first, waiting to be filed
 	wait    []chan error
 	stop    bool
+	strain  int                   // syncs to come until the disk counts as calm
 	refused map[string]string     // files that cannot be taken over, and why
 	broken  atomic.Pointer[error] // the last failure to write or sync, nil after a success
 
@@ -58,6 +60,7 @@ type Log struct {
 	meter   meter
 
 	appended, failed, dropped, torn, damaged, replayed prometheus.Counter
+	synced                                             prometheus.Histogram
 }
 
 // OpenLog takes over what earlier processes left in the folder and is ready for Append. A folder that cannot be read or
@@ -87,16 +90,7 @@ func OpenLog(o Options) (*Log, error) {
 	l := &Log{o: o, clock: clock{now: o.Now}, ring: make(chan waiting, o.Ring), nudge: make(chan struct{}, 1), quit: make(chan struct{})}
 	l.buffers.New = func() any { return new([]byte) }
 	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "keelson", Subsystem: "prediction_log", Name: name, Help: help})
-		if o.Metrics != nil {
-			if err := o.Metrics.Register(c); err != nil {
-				var have prometheus.AlreadyRegisteredError
-				if errors.As(err, &have) {
-					return have.ExistingCollector.(prometheus.Counter)
-				}
-			}
-		}
-		return c
+		return registered(o.Metrics, prometheus.NewCounter(prometheus.CounterOpts{Namespace: "keelson", Subsystem: "prediction_log", Name: name, Help: help}))
 	}
 	l.appended = counter("records_total", "Predictions written to the log.")
 	l.failed = counter("failures_total", "Predictions that could not be written.")
@@ -104,11 +98,22 @@ func OpenLog(o Options) (*Log, error) {
 	l.torn = counter("torn_bytes_total", "Bytes taken out of segments because they are torn or damaged.")
 	l.damaged = counter("damaged_total", "Places in segments where bytes were torn or damaged.")
 	l.replayed = counter("replayed_total", "Predictions taken over from processes that died.")
+	l.synced = registered(o.Metrics, prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "keelson", Subsystem: "prediction_log", Name: "sync_seconds",
+		Help: "How long the disk took to bring the log's latest records to safety.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}}))
 	l.Adopt()
 	l.done.Add(2)
 	go l.syncLoop()
 	go l.ringLoop()
 	return l, nil
+}
+
+// registered gives the collector that stands for c in the registry: c, or the one of a log opened before.
+func registered[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	var have prometheus.AlreadyRegisteredError
+	if r != nil && errors.As(r.Register(c), &have) {
+		return have.ExistingCollector.(C)
+	}
+	return c
 }
 
 // Adopt takes over segments in the folder that no process holds any more.
@@ -285,7 +290,7 @@ func (l *Log) writeLocked(frames []byte, count int) error {
 		}
 		l.active = s
 	}
-	broken, err := l.active.write(frames, count)
+	broken, err := l.active.write(frames, count, l.strain > 0)
 	if broken {
 		l.rotateLocked()
 	}
@@ -337,6 +342,10 @@ func (l *Log) prepare() {
 	if err != nil {
 		return // it is met again, and told, when the segment is needed
 	}
+	if err := s.file.Sync(); err != nil { // what it is has to be on disk before its records are
+		_ = s.remove() // the next one is made anew
+		return
+	}
 	l.mu.Lock()
 	l.spare = s
 	l.mu.Unlock()
@@ -354,7 +363,7 @@ func (l *Log) trim() {
 	}
 	l.mu.Unlock()
 	for _, s := range some {
-		_ = s.file.Truncate(s.size.Load()) // the size it has; one that is filed and gone by now needs it no more
+		_ = s.trim() // one that is filed and gone by now needs it no more
 	}
 }
 
@@ -506,12 +515,14 @@ func (l *Log) sync() {
 	}
 	l.mu.Unlock()
 	var err error
+	start := time.Now()
 	for _, s := range dirty {
 		if e := s.file.Sync(); e != nil && !errors.Is(e, os.ErrClosed) {
 			err = errors.Join(err, e)
 			l.o.Logger.Error("the prediction log could not be synced", "segment", s.id, "error", e)
 		}
 	}
+	l.rest(len(dirty) > 0, time.Since(start))
 	if err != nil {
 		// After a failed fsync the kernel may have dropped the pages: nothing more goes into these files.
 		l.failed.Inc()
@@ -524,6 +535,28 @@ func (l *Log) sync() {
 	}
 	for _, w := range wait {
 		w <- err
+	}
+}
+
+// A sync that takes longer than slowSync means a disk that keeps who writes to it waiting. For the next strainedSyncs
+// syncs, about a quarter of a minute, records are then written by calls of the system.
+const (
+	slowSync      = 50 * time.Millisecond
+	strainedSyncs = 400
+)
+
+// rest notes how the disk bore a sync.
+func (l *Log) rest(synced bool, took time.Duration) {
+	if synced {
+		l.synced.Observe(took.Seconds())
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case took > slowSync:
+		l.strain = strainedSyncs
+	case l.strain > 0:
+		l.strain--
 	}
 }
 
@@ -621,7 +654,7 @@ func (l *Log) Close() error {
 		err = spare.remove()
 	}
 	for _, s := range all {
-		err = errors.Join(err, s.close())
+		err = errors.Join(err, s.trim(), s.close())
 	}
 	return err
 }

@@ -23,6 +23,7 @@ type damage struct {
 	parts [][]byte // in the order of the file
 	bytes int64
 	tail  bool // the last part is the end of the file
+	bare  bool // the file has zeros where its first bytes say what it is
 }
 
 func (d *damage) add(part []byte) {
@@ -32,15 +33,20 @@ func (d *damage) add(part []byte) {
 	}
 }
 
-// salvage takes the whole frames out of the bytes of a segment, damage in their middle or at their end left out. It fails
-// when b is no segment, or when a newer version wrote any of it.
+// salvage takes the whole frames out of the bytes of a segment, damage in their middle or at their end left out; good begins
+// as a segment, or is empty. It fails when b is no segment, or when a newer version wrote any of it. After a power cut the
+// size that was reserved may be on disk while pages of the file, the first one among them, are not: those are zeros. salvage
+// writes what the first bytes of b should be where they are zeros and frames follow.
 func salvage(b []byte) (good []byte, lost damage, err error) {
-	if len(b) < len(segmentMagic) || len(bytes.TrimLeft(b, "\x00")) == 0 {
-		lost.add(b)
+	if len(b) < len(segmentMagic) || empty(b) {
+		lost.add(bytes.TrimRight(b, "\x00")) // what was reserved and not used is no loss
 		lost.tail = true
 		return nil, lost, nil
 	}
-	if string(b[:len(segmentMagic)]) != segmentMagic {
+	if head := b[:len(segmentMagic)]; empty(head) {
+		lost.bare = true
+		copy(head, segmentMagic)
+	} else if string(head) != segmentMagic {
 		return nil, lost, errors.New("it does not begin as a segment of this version; it is left as it is")
 	}
 	// Whole runs are put together only once something is missing between them.
@@ -52,6 +58,12 @@ func salvage(b []byte) (good []byte, lost damage, err error) {
 			at += frameHead + len(payload)
 			continue
 		}
+		if empty(b[at:]) { // what was reserved and not used
+			if start == 0 {
+				return b[:at], lost, nil
+			}
+			return append(good, b[start:at]...), lost, nil
+		}
 		next := -1
 		if !errors.Is(err, errNewer) {
 			next, err = resume(b, at, &work)
@@ -61,7 +73,7 @@ func salvage(b []byte) (good []byte, lost damage, err error) {
 		}
 		good = append(good, b[start:at]...)
 		if next < 0 {
-			lost.add(b[at:])
+			lost.add(bytes.TrimRight(b[at:], "\x00"))
 			lost.tail = true
 			return good, lost, nil
 		}
@@ -72,6 +84,19 @@ func salvage(b []byte) (good []byte, lost damage, err error) {
 		return b, lost, nil
 	}
 	return append(good, b[start:]...), lost, nil
+}
+
+// empty tells whether there are only zeros.
+func empty(b []byte) bool {
+	var zeros [4096]byte
+	for len(b) > 0 {
+		n := min(len(b), len(zeros))
+		if !bytes.Equal(b[:n], zeros[:n]) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
 }
 
 // resume finds the first whole frame behind a damaged one: where the damaged one's length says, or else the next that has a
@@ -107,6 +132,12 @@ func resume(b []byte, at int, work *int) (int, error) {
 // mend makes the file hold good and nothing else, keeping what is lost beside it. Where only the end is lost the file is
 // cut; else a new one, locked and on disk, takes its place.
 func (s *segment) mend(good []byte, lost damage) error {
+	if lost.bare {
+		_, err := s.file.WriteAt([]byte(segmentMagic), 0)
+		if err = errors.Join(err, s.file.Sync()); err != nil {
+			return fmt.Errorf("mend %s: %w", filepath.Base(s.path), err)
+		}
+	}
 	if lost.bytes == 0 {
 		return nil
 	}

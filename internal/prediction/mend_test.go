@@ -241,3 +241,77 @@ func TestAnErasureRemovesWhatWasKeptOfDamagedSegments(t *testing.T) {
 		}
 	})
 }
+
+// A power cut can leave the size that was reserved on disk without the pages that were written: they are zeros.
+func TestASegmentWhoseFirstPageIsZerosGivesTheRecordsBehindIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage func(b []byte, at []int) []byte
+		lost   func(at []int) (bytes, places int)
+		left   func(want []string) []string
+	}{
+		"the first page": {
+			func(b []byte, at []int) []byte { clear(b[:at[3]+10]); return b },
+			func(at []int) (int, int) { return at[4] - at[0], 1 },
+			func(want []string) []string { return want[4:] },
+		},
+		"what says that it is a segment": {
+			func(b []byte, at []int) []byte { clear(b[:at[0]]); return b },
+			func([]int) (int, int) { return 0, 0 },
+			func(want []string) []string { return want },
+		},
+		"that, and the end": {
+			func(b []byte, at []int) []byte { clear(b[:at[0]]); return b[:at[9]+20] },
+			func([]int) (int, int) { return 20, 1 },
+			func(want []string) []string { return want[:9] },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, data, want, at := closedSegment(t, 10)
+			damaged := append(c.damage(slices.Clone(data), at), make([]byte, 4096)...) // and what was reserved
+			if err := os.WriteFile(file, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l := openLog(t, filepath.Dir(file), nil)
+			left := c.left(want)
+			if got := ids(scan(t, t.Context(), newService(t, dbtest.SQLite(t), l, blobtest.Dir(t)), Query{})); !slices.Equal(got, left) {
+				t.Errorf("%d records are left, want %d", len(got), len(left))
+			}
+			bytes, places := c.lost(at)
+			if n, p := counted(t, l, "torn_bytes_total"), counted(t, l, "damaged_total"); int(n) != bytes || int(p) != places {
+				t.Errorf("%v bytes in %v places are counted as lost, want %d in %d", n, p, bytes, places)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again := openLog(t, filepath.Dir(file), nil) // what was mended is a segment
+			s := newService(t, dbtest.SQLite(t), again, blobtest.Dir(t))
+			if got := ids(scan(t, t.Context(), s, Query{})); !slices.Equal(got, left) || counted(t, again, "torn_bytes_total") != 0 {
+				t.Errorf("%d records are left after it was opened again, want %d", len(got), len(left))
+			}
+			if err := s.File(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := ids(scan(t, t.Context(), s, Query{})); !slices.Equal(got, left) || len(withRecords(filepath.Dir(file))) != 0 {
+				t.Errorf("%d records are filed, want %d", len(got), len(left))
+			}
+		})
+	}
+}
+
+func TestASegmentOfZerosIsNoLoss(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "n-"+db.NewID()+segmentExt)
+	if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := openLog(t, dir, nil)
+	if n, p := counted(t, l, "torn_bytes_total"), counted(t, l, "damaged_total"); n != 0 || p != 0 {
+		t.Errorf("%v bytes in %v places are counted as lost", n, p)
+	}
+	if err := newService(t, dbtest.SQLite(t), l, blobtest.Dir(t)).File(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) || len(tornFiles(dir)) != 0 {
+		t.Errorf("it is not gone: %v, %v", err, tornFiles(dir))
+	}
+}

@@ -78,6 +78,7 @@ func TestReadersMissNoAsyncRecordThatIsWrittenLate(t *testing.T) {
 	check(s)
 	all, _ := l.segments()
 	for _, seg := range all { // as the death of the process leaves them
+		seg.unmap()
 		if err := seg.file.Close(); err != nil {
 			t.Fatal(err)
 		}

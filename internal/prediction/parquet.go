@@ -1,28 +1,17 @@
 package prediction
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"sync"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"keelson/internal/tensor"
 )
 
-// chunkRecords is the number of records in one row group: what a reader holds in memory at once.
-const chunkRecords = 2000
-
-// fast is Zstandard at its quickest. What is left of a call behind the dictionaries, digits and identifiers, has no long
-// repetitions: the default level takes half as much time again and makes larger files.
-var fast = zstd.Codec{Level: zstd.SpeedFastest}
-
-// row is the open form of a record. Columns are only ever added, at the end.
+// row is the open form of a record, the one of exports.
 type row struct {
 	PredictionID string `parquet:"prediction_id"`
 	At           int64  `parquet:"at,timestamp(microsecond)"`
@@ -48,6 +37,19 @@ type row struct {
 	Override     string `parquet:"override"`
 	TraceInfo    string `parquet:"trace_info"` // JSON: rules that fired, by row
 	Redacted     string `parquet:"redacted"`   // JSON: what was left out, see Redacted
+}
+
+// filed is the form of files. A tensor in inputs or outputs that has no data has its values in the list of their type, those
+// of several tensors one behind the other: numbers need no text there. A tensor of other types, and each one in a file of
+// version 1, which has no lists, has its data with it. Columns are only ever added, at the end.
+type filed struct {
+	row
+	InputF32  []float32 `parquet:"input_f32,list"` // of FP16, BF16 and FP32
+	InputF64  []float64 `parquet:"input_f64,list"`
+	InputI64  []int64   `parquet:"input_i64,list"` // of INT8 to INT64
+	OutputF32 []float32 `parquet:"output_f32,list"`
+	OutputF64 []float64 `parquet:"output_f64,list"`
+	OutputI64 []int64   `parquet:"output_i64,list"`
 }
 
 // headRow is what tells who called and whether a prediction exists.
@@ -78,7 +80,10 @@ func toRow(r *Record, scratch []byte) (row, []byte) {
 	return out, scratch
 }
 
-func (w *row) record() (Record, error) {
+// record reads a row whose tensors have their data with them.
+func (w *row) record() (Record, error) { return (&filed{row: *w}).record() }
+
+func (w *filed) record() (Record, error) {
 	r := Record{
 		ID: w.PredictionID, At: time.UnixMicro(w.At).UTC(), Workspace: w.Workspace, Endpoint: w.Endpoint, Model: w.Model, Version: int(w.Version),
 		Environment: w.Environment, Slot: w.Slot, Caller: w.Caller, Application: w.Application, Purpose: w.Purpose, Subject: w.Subject,
@@ -92,8 +97,8 @@ func (w *row) record() (Record, error) {
 		r.Redacted = []byte(w.Redacted)
 	}
 	var err error
-	if r.Inputs, err = tensors(w.Inputs); err == nil {
-		r.Outputs, err = tensors(w.Outputs)
+	if r.Inputs, err = tensors(w.Inputs, w.InputF32, w.InputF64, w.InputI64); err == nil {
+		r.Outputs, err = tensors(w.Outputs, w.OutputF32, w.OutputF64, w.OutputI64)
 	}
 	if err != nil {
 		return r, fmt.Errorf("read prediction %s: %w", r.ID, err)
@@ -103,8 +108,42 @@ func (w *row) record() (Record, error) {
 
 var anySize = tensor.Limits{Tensors: 1 << 20, Rank: 64, Elements: 1 << 30}
 
-func tensors(text string) ([]tensor.Tensor, error) {
-	return tensor.ReadList(tensor.NewScanner([]byte(text)), anySize)
+// tensors reads a list, taking the values that it does not have from the columns of their types.
+func tensors(text string, f32 []float32, f64 []float64, i64 []int64) ([]tensor.Tensor, error) {
+	list, err := tensor.ReadList(tensor.NewScanner([]byte(text)), anySize)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		t := &list[i]
+		switch {
+		case t.Type == tensor.FP64 && t.F64 == nil:
+			t.F64, f64, err = cutOff(f64, t.Shape)
+		case t.I64 == nil && t.Type >= tensor.Int8 && t.Type <= tensor.Int64:
+			t.I64, i64, err = cutOff(i64, t.Shape)
+		case t.F32 == nil && (t.Type == tensor.FP32 || t.Type == tensor.FP16 || t.Type == tensor.BF16):
+			t.F32, f32, err = cutOff(f32, t.Shape)
+		}
+		if err == nil {
+			err = t.Check() // what has no data, or a number that its type does not have
+		}
+		if err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
+		}
+	}
+	return list, nil
+}
+
+// cutOff takes the values of one tensor from the front of a column's.
+func cutOff[T any](values []T, shape []int) (own, rest []T, err error) {
+	n, err := tensor.Count(shape, len(values))
+	if err != nil {
+		return nil, nil, err
+	}
+	if n > len(values) {
+		return nil, nil, fmt.Errorf("its shape %v is %d values, but its column has %d", shape, n, len(values))
+	}
+	return values[:n:n], values[n:], nil
 }
 
 // chunk is the range of one row group.
@@ -112,40 +151,6 @@ type chunk struct {
 	First   string `json:"f"`
 	Last    string `json:"l"`
 	Records int    `json:"n"`
-}
-
-// writeParquet writes records, given by next in the order of their identifiers and each done with when the next one is asked for, and gives the file with its digest and
-// row groups.
-func writeParquet(records int, next func(i int) (*Record, error)) (file []byte, digest string, chunks []chunk, err error) {
-	var b bytes.Buffer
-	w := parquet.NewGenericWriter[row](&b, parquet.Compression(&fast), parquet.CreatedBy("keelson", "1", ""),
-		parquet.KeyValueMetadata("keelson.format", "prediction/1"))
-	var scratch []byte
-	batch := make([]row, 0, min(records, chunkRecords))
-	for i := 0; i < records; {
-		batch = batch[:0]
-		for ; i < records && len(batch) < chunkRecords; i++ {
-			r, err := next(i)
-			if err != nil {
-				return nil, "", nil, err
-			}
-			var out row
-			out, scratch = toRow(r, scratch)
-			batch = append(batch, out)
-		}
-		if _, err := w.Write(batch); err != nil {
-			return nil, "", nil, fmt.Errorf("write parquet: %w", err)
-		}
-		if err := w.Flush(); err != nil { // ends the row group
-			return nil, "", nil, fmt.Errorf("write parquet: %w", err)
-		}
-		chunks = append(chunks, chunk{batch[0].PredictionID, batch[len(batch)-1].PredictionID, len(batch)})
-	}
-	if err := w.Close(); err != nil {
-		return nil, "", nil, fmt.Errorf("write parquet: %w", err)
-	}
-	sum := sha256.Sum256(b.Bytes())
-	return b.Bytes(), "sha256:" + hex.EncodeToString(sum[:]), chunks, nil
 }
 
 // readChunk reads row group i of a file as Ts: row, or fewer columns.

@@ -16,6 +16,7 @@ import (
 	"keelson/internal/blob"
 	"keelson/internal/caller"
 	"keelson/internal/db"
+	"keelson/internal/job"
 )
 
 // source is a sorted run of records of which more and more is known: a page of files, a file, a row group, records.
@@ -109,6 +110,7 @@ func (s *Service) read(ctx context.Context, q Query, o order, fn func(*Record) (
 		}
 		if given++; given%politeness == 0 {
 			runtime.Gosched() // calls to models come first
+			job.Breathe(ctx)
 		}
 		id := top.key
 		if id != last {
@@ -135,8 +137,8 @@ func (s *Service) read(ctx context.Context, q Query, o order, fn func(*Record) (
 	return nil
 }
 
-// politeness is how many records are worked on before others get the processor: some hundred microseconds.
-const politeness = 128
+// politeness is how many records are worked on before others get the processor: some ten microseconds.
+const politeness = 32
 
 // clockSkew is how far a record's time may lie after its arrival.
 const clockSkew = 5 * time.Minute
@@ -295,14 +297,14 @@ func (r *reading) chunk(f file, i int) *source {
 		src.key = f.Chunks[i].Last
 	}
 	src.open = func() ([]*source, error) {
-		rows, err := fetch[row](r.ctx, r.s, f, i)
+		rows, err := fetch[filed](r.ctx, r.s, f, i)
 		if errors.Is(err, blob.ErrNotFound) {
 			rows, err = r.again(f, i, err)
 		}
 		if err != nil {
 			return nil, err
 		}
-		rows = slices.DeleteFunc(rows, func(w row) bool { return !r.wants(w.PredictionID) })
+		rows = slices.DeleteFunc(rows, func(w filed) bool { return !r.wants(w.PredictionID) })
 		if len(rows) == 0 {
 			return nil, nil
 		}
@@ -319,7 +321,7 @@ func (r *reading) chunk(f file, i int) *source {
 
 // again reads row group i of a file whose bytes are gone since its row was read: purged, or written again without a
 // person.
-func (r *reading) again(f file, i int, cause error) (out []row, err error) {
+func (r *reading) again(f file, i int, cause error) (out []filed, err error) {
 	var now []file
 	if err := r.s.DB.Read(r.ctx, func(tx db.Scope) (err error) { now, err = r.s.store.sameSegment(tx, f); return err }); err != nil {
 		return nil, err
@@ -333,7 +335,7 @@ func (r *reading) again(f file, i int, cause error) (out []row, err error) {
 			if c.Last < old.First || c.First > old.Last {
 				continue
 			}
-			rows, err := fetch[row](r.ctx, r.s, g, k)
+			rows, err := fetch[filed](r.ctx, r.s, g, k)
 			if err != nil {
 				return nil, err
 			}

@@ -23,8 +23,9 @@ const (
 type segment struct {
 	id      string // identifier of the segment, part of the names of the files made of it
 	path    string
-	file    *os.File // open and locked while the segment exists, so that no other process takes it over
-	before  *os.File // what file was mended from; locked as long, for those who opened it before
+	room    atomic.Pointer[[]byte] // the file as memory, up to the size that was reserved; nil when records are written
+	file    *os.File               // open and locked while the segment exists, so that no other process takes it over
+	before  *os.File               // what file was mended from; locked as long, for those who opened it before
 	created time.Time
 	size    atomic.Int64
 	frames  atomic.Int64
@@ -128,7 +129,9 @@ func newSegment(dir, node string, size int64, now time.Time) (*segment, error) {
 	if ok, err := lock(f); err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("lock %s", filepath.Base(s.path)), err, s.remove())
 	}
-	reserve(f, size)
+	if room := reserve(f, size); room != nil {
+		s.room.Store(&room)
+	}
 	if _, err := f.WriteAt([]byte(segmentMagic), 0); err != nil {
 		return nil, errors.Join(err, s.remove())
 	}
@@ -138,10 +141,25 @@ func newSegment(dir, node string, size int64, now time.Time) (*segment, error) {
 }
 
 // write appends whole frames, or nothing: after a short write the file is cut back. When even that fails the segment
-// must not be written any more (broken), but its first size bytes stay good.
-func (s *segment) write(frames []byte, count int) (broken bool, err error) {
+// must not be written any more (broken), but its first size bytes stay good. Bytes that are placed in the file's memory are
+// the kernel's as those of a write are: they outlive the process. With strained, a disk that keeps others waiting, they are
+// not placed there: a write waits in a call of the system, around which others run, while a copy that waits for the kernel
+// holds a processor.
+func (s *segment) write(frames []byte, count int, strained bool) (broken bool, err error) {
 	at := s.size.Load()
-	if _, err := s.file.WriteAt(frames, at); err != nil {
+	room := s.room.Load()
+	if strained {
+		room = nil
+	}
+	if room != nil && int64(len(frames)) > int64(len(*room))-at || room != nil && fill((*room)[at:], frames) != nil {
+		s.unmap() // and the write tells what is wrong
+		room = nil
+		err = s.file.Truncate(at)
+	}
+	if room == nil && err == nil {
+		_, err = s.file.WriteAt(frames, at)
+	}
+	if err != nil {
 		if cut := s.file.Truncate(at); cut != nil {
 			return true, errors.Join(err, cut)
 		}
@@ -154,6 +172,19 @@ func (s *segment) write(frames []byte, count int) (broken bool, err error) {
 	return false, nil
 }
 
+// unmap lets go of the file's memory, when nothing more is placed there.
+func (s *segment) unmap() {
+	if room := s.room.Swap(nil); room != nil {
+		unreserve(*room)
+	}
+}
+
+// trim gives back what was reserved and not used.
+func (s *segment) trim() error {
+	s.unmap()
+	return s.file.Truncate(s.size.Load())
+}
+
 func (s *segment) remove() error {
 	err := os.Remove(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -164,6 +195,7 @@ func (s *segment) remove() error {
 
 // close lets go of the file.
 func (s *segment) close() error {
+	s.unmap()
 	err := s.file.Close()
 	if s.before != nil {
 		err = errors.Join(err, s.before.Close())

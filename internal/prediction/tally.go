@@ -16,9 +16,8 @@ import (
 // what came since somebody asked last, not for the whole segment.
 type tally struct {
 	mu   sync.Mutex
-	upTo int64 // place in the file before which everything is counted
-	uses map[string]map[useKey]useCount
-	last Record // the newest record counted, whose texts the next ones share
+	upTo int64                // place in the file before which everything is counted
+	uses map[string]*counting // by workspace
 }
 
 // tally counts what came into s since the last time and calls f with the uses of a workspace, which f must not keep.
@@ -27,35 +26,42 @@ func (l *Log) tally(s *segment, workspace string, f func(useKey, useCount)) erro
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.uses == nil {
-		t.upTo, t.uses = int64(len(segmentMagic)), map[string]map[useKey]useCount{}
+		t.upTo, t.uses = int64(len(segmentMagic)), map[string]*counting{}
 	}
 	b, err := s.bytes(t.upTo, s.size.Load())
 	if err != nil {
 		return err
 	}
+	defer func() { // b is gone then
+		for _, of := range t.uses {
+			of.settle()
+		}
+	}()
+	var line line
 	for n := 1; len(b) > 0; n++ {
 		payload, rest, err := nextFrame(b)
 		if err != nil {
 			return fmt.Errorf("segment %s: %w", s.id, err)
 		}
-		if err := decodeOver(payload, false, &t.last); err != nil {
-			return err
+		if err := line.split(payload); err != nil {
+			return fmt.Errorf("segment %s: %w", s.id, err)
 		}
-		r := &t.last
-		of := t.uses[r.Workspace]
+		of := t.uses[string(line.texts[textWorkspace])]
 		if of == nil {
-			of = map[useKey]useCount{}
-			t.uses[r.Workspace] = of
+			of = &counting{}
+			t.uses[string(line.texts[textWorkspace])] = of
 		}
-		count(of, r)
+		of.add(&line)
 		t.upTo += int64(len(b) - len(rest))
 		b = rest
 		if n%politeness == 0 {
 			runtime.Gosched()
 		}
 	}
-	for k, c := range t.uses[workspace] {
-		f(k, c)
+	if of := t.uses[workspace]; of != nil {
+		for k, c := range of.all() {
+			f(k, c)
+		}
 	}
 	return nil
 }

@@ -100,18 +100,15 @@ type Limits struct {
 	ForbiddenPurposes string `json:"forbidden_purposes,omitempty" yaml:"forbidden_purposes" doc:"purposes, separated by commas, for which it must not be asked; such a call is refused"`
 }
 
-// Forbids tells which of a call's purposes is one for which it is refused. A text may name several, separated by commas
+// Forbids tells which of the purposes that a call names is one for which it is refused. A text may name several, separated by commas
 // or semicolons; case, blanks and characters that nobody sees make no difference.
-func (l Limits) Forbids(purpose string, more ...string) (word string, forbidden bool) {
+func (l Limits) Forbids(texts ...string) (word string, forbidden bool) {
 	if l.ForbiddenPurposes == "" {
 		return "", false
 	}
 	list := purposes(l.ForbiddenPurposes)
-	for i := -1; i < len(more); i++ {
-		if i >= 0 {
-			purpose = more[i]
-		}
-		for _, word := range purposes(purpose) {
+	for _, text := range texts {
+		for _, word := range purposes(text) {
 			if slices.ContainsFunc(list, func(one string) bool { return strings.EqualFold(one, word) }) {
 				return word, true
 			}

@@ -194,6 +194,7 @@ func TestAForbiddenPurposeIsFoundHoweverItIsWritten(t *testing.T) {
 		sent []string
 		word string // empty: it is answered
 	}{
+		{nil, ""},
 		{[]string{""}, ""},
 		{[]string{"triage"}, ""},
 		{[]string{"market"}, ""},
@@ -212,10 +213,10 @@ func TestAForbiddenPurposeIsFoundHoweverItIsWritten(t *testing.T) {
 		{[]string{"triage", "marketing"}, "marketing"},
 		{[]string{"triage", "care", "care; credit scoring"}, "credit scoring"},
 	} {
-		if word, forbidden := l.Forbids(c.sent[0], c.sent[1:]...); word != c.word || forbidden != (c.word != "") {
+		if word, forbidden := l.Forbids(c.sent...); word != c.word || forbidden != (c.word != "") {
 			t.Errorf("%q: %q %v, want %q", c.sent, word, forbidden, c.word)
 		}
-		if _, forbidden := (release.Limits{}).Forbids(c.sent[0], c.sent[1:]...); forbidden {
+		if _, forbidden := (release.Limits{}).Forbids(c.sent...); forbidden {
 			t.Errorf("%q is refused where nothing is", c.sent)
 		}
 	}

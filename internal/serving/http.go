@@ -62,7 +62,7 @@ func (s *Service) Status(ctx context.Context) []Status {
 	return out
 }
 
-// Standings tells what is in force in every workspace, for the journal.
+// Standings tells what is in force in every workspace, for the journal. A retired endpoint is served by nobody.
 func (s *Service) Standings() map[string][]journal.Standing {
 	s.init()
 	out := map[string][]journal.Standing{}
@@ -73,6 +73,9 @@ func (s *Service) Standings() map[string][]journal.Standing {
 	}
 	for _, n := range sortedNames(byName) {
 		e := t[n]
+		if e.doc.State == release.Retired {
+			continue
+		}
 		v := journal.Standing{Endpoint: n.endpoint, Release: e.doc.Serial, State: e.doc.State, Slots: []journal.StandingSlot{}, Substitute: e.substitute, Since: e.since.UTC()}
 		for _, list := range [][]*slot{e.routed, e.shadows} {
 			for _, sl := range list {

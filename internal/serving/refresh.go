@@ -202,6 +202,7 @@ func (s *Service) load(ctx context.Context, n name, doc release.Document) (*endp
 			e.routed = append(e.routed, sl)
 		}
 	}
+	e.compare()
 	return e, nil
 }
 
@@ -213,24 +214,11 @@ func (s *Service) slot(ctx context.Context, n name, doc release.Document, want r
 	sig := v.model.Signature()
 	var declared engine.Signature
 	if len(want.Signature) > 0 && json.Unmarshal(want.Signature, &declared) == nil && declared.Check() == nil {
-		sig = withColumns(sig, declared)
+		sig = sig.WithColumns(declared) // the record may know what the file does not
 	}
 	counts := s.Metrics.slot(journal.Key{Workspace: n.workspace, Endpoint: n.endpoint, Version: want.Version, Slot: want.Kind})
 	return &slot{Slot: want, version: v, signature: sig, name: strconv.Itoa(want.Version), redact: prediction.NewRedaction(doc.Redact, sig, prediction.HashKey(s.HashKey, n.workspace)),
 		batch: newBatcher(v, int(doc.Limits.BatchRows), counts.meter), metrics: counts}, nil
-}
-
-// withColumns takes column names that the version's record knows and the file does not.
-func withColumns(own, declared engine.Signature) engine.Signature {
-	own.Inputs = slices.Clone(own.Inputs)
-	for i := range own.Inputs {
-		for _, d := range declared.Inputs {
-			if shape := own.Inputs[i].Shape; d.Name == own.Inputs[i].Name && len(own.Inputs[i].Columns) == 0 && len(shape) == 2 && len(d.Columns) == shape[1] {
-				own.Inputs[i].Columns = d.Columns
-			}
-		}
-	}
-	return own
 }
 
 // version gives the loaded version with exactly these files, loading it if there is none.

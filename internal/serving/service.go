@@ -9,6 +9,9 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -181,7 +184,7 @@ func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
 			e.meter.Missed(journal.Unavailable)
 			return Answer{}, err
 		}
-		if purpose, forbidden := e.doc.Limits.Forbids(c.Purpose, c.Stamped...); forbidden {
+		if purpose, forbidden := e.doc.Limits.Forbids(append([]string{c.Purpose}, c.Stamped...)...); forbidden {
 			e.meter.Missed(journal.Invalid)
 			s.Logger.WarnContext(ctx, "call refused: its purpose is forbidden", "endpoint", e.doc.Endpoint, "purpose", purpose, "by", c.Caller, "application", c.Application)
 			return Answer{}, problem.New(problem.Forbidden, "%s must not be asked for the purpose %q; its release forbids it.", e.doc.Endpoint, purpose).At("parameters.purpose").Suspect("forbidden-purpose")
@@ -193,8 +196,8 @@ func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
 				e.meter.Missed(journal.Invalid)
 				return Answer{}, err
 			}
-		} else {
-			chosen = e.pick(place)
+		} else if chosen = e.pick(place); c.misread(chosen) {
+			chosen = e.live()
 		}
 		if !chosen.version.enter() {
 			continue // the table has changed under this call
@@ -208,9 +211,18 @@ func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
 	}
 }
 
-// named fails when a model's only input comes under another name. Engines of matrices read the only tensor of a call
-// whatever its name is, so that the mistake would be answered.
+// named fails when an input comes under a name that the model does not have. Engines of matrices read the only tensor of a
+// call whatever its name is, so that the mistake would be answered; others would say which of their own they miss.
 func named(in []tensor.Tensor, specs []engine.Spec) error {
+	if len(specs) > 1 {
+		for i := range in {
+			if i < len(specs) && in[i].Name == specs[i].Name || slices.ContainsFunc(specs, func(s engine.Spec) bool { return s.Name == in[i].Name }) {
+				continue
+			}
+			return problem.New(problem.Invalid, "The model has no input %q; it takes %s.", clip(in[i].Name), inputNames(specs)).At(fmt.Sprintf("inputs[%d].name", i))
+		}
+		return nil
+	}
 	if len(in) != 1 || len(specs) != 1 {
 		return nil
 	}
@@ -222,7 +234,23 @@ func named(in []tensor.Tensor, specs []engine.Spec) error {
 	if len(spec.Columns) > 1 {
 		also = ", or a tensor per column"
 	}
+	if in[0].Width() == 1 && slices.Contains(spec.Columns, name) {
+		return problem.New(problem.Invalid, "%q is one of %d columns and came alone; send a tensor for each of them, or one matrix %q of all.", name, len(spec.Columns), spec.Name).At("inputs")
+	}
 	return problem.New(problem.Invalid, "The model has no input %q; it takes one tensor %q%s.", name, spec.Name, also).At("inputs[0].name")
+}
+
+// inputNames lists what a model takes, for a message.
+func inputNames(specs []engine.Spec) string {
+	const most = 12
+	var list []string
+	for _, s := range specs[:min(len(specs), most)] {
+		list = append(list, strconv.Quote(clip(s.Name)))
+	}
+	if more := len(specs) - most; more > 0 {
+		list = append(list, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(list, ", ")
 }
 
 func starting() error {
@@ -420,7 +448,7 @@ type shadowCall struct {
 // shadow hands copies of a call that chosen answered to the shadow slots; a full queue drops them and counts.
 func (s *Service) shadow(c *Call, e *endpoint, chosen *slot, place int, answer string) {
 	for _, sh := range e.shadows {
-		if place >= sh.Share*buckets/100 || !sh.version.enter() {
+		if place >= sh.Share*buckets/100 || c.misread(sh) || !sh.version.enter() {
 			continue
 		}
 		copied := *c

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,7 @@ type Call struct {
 	// Layout makes the Inputs for the version that is picked, where the protocol has rows and columns but no tensors; it is
 	// asked again for a shadow that takes others. nil takes Inputs as they are.
 	Layout      func(engine.Signature) ([]tensor.Tensor, error)
+	Unnamed     func(input string) bool // beside Layout: the values of that matrix came without the names of its columns
 	Caller      string
 	Application string
 	Purpose     string   // goes on record
@@ -118,6 +120,8 @@ type slot struct {
 	redact    *prediction.Redaction
 	batch     *batcher // nil when calls are not joined
 	metrics   slotMetrics
+
+	rearranged []string // inputs that the live version reads by other columns, see compare
 }
 
 // endpoint is what is in force under one name.
@@ -143,9 +147,24 @@ type table map[name]*endpoint
 func (t table) find(workspace, endpoint string) (*endpoint, error) {
 	e := t[name{workspace, endpoint}]
 	if e == nil {
-		return nil, problem.New(problem.NotFound, "There is no endpoint %q. GET /api/v1/deployments lists them.", clip(endpoint))
+		return nil, problem.New(problem.NotFound, "There is no endpoint %q%s. GET /api/v1/deployments lists them.", clip(endpoint), t.near(workspace, endpoint))
 	}
 	return e, nil
+}
+
+// near names where the model called endpoint answers instead, in other environments than the one without a suffix.
+func (t table) near(workspace, endpoint string) string {
+	var list []string
+	for n := range t {
+		if n.workspace == workspace && strings.HasPrefix(n.endpoint, endpoint+".") {
+			list = append(list, n.endpoint)
+		}
+	}
+	if len(list) == 0 || len(list) > 5 {
+		return ""
+	}
+	slices.Sort(list)
+	return "; the model answers at " + strings.Join(list, ", ")
 }
 
 // ready gives e's problem, nil when calls are answered.
