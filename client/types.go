@@ -342,6 +342,10 @@ type Rollout struct {
 	Durability string   `json:"durability,omitempty" yaml:"durability"` // of the prediction log: group, sync or async
 	Redact     []string `json:"redact,omitempty" yaml:"redact"`         // input columns that the log leaves out
 	Limits     *Limits  `json:"limits,omitempty" yaml:"limits"`         // all of them; nil keeps those in force
+
+	// AcceptColumns lets a version in that reads a matrix by other columns than the live one; it is said for one change, so
+	// no file holds it.
+	AcceptColumns bool `json:"accept_columns,omitempty" yaml:"-"`
 }
 
 // Limits protect a model from its callers and callers from one another, in each serving process; 0 leaves the server's
@@ -431,6 +435,7 @@ type Deployment struct {
 	State       string           `json:"state"`
 	Slots       []DeploymentSlot `json:"slots"`
 	Limits      Limits           `json:"limits"`
+	Redact      []string         `json:"redact"` // input columns that the prediction log leaves out, or hash:COLUMN
 	URL         string           `json:"url"`
 }
 

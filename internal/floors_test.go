@@ -15,8 +15,8 @@ import (
 // floors lists the packages from the cellar up. A package may import its own floor's packages to the left and every
 // floor below; the words in a floor are folders under internal/, and a folder's subfolders stand with it.
 var floors = []string{
-	"problem filter outbound caller db seal blob audit event job usage access rest bin identity obs proc sandbox venv runtime wasm", // kits
-	"tensor score drift tree fairness boost anomaly estimate shift explain profile subgroup",                                        // mathematics, no I/O
+	"problem filter markup outbound caller db seal blob audit event job usage access rest bin identity obs proc sandbox venv runtime wasm", // kits
+	"tensor score drift tree fairness boost anomaly estimate shift explain profile subgroup",                                               // mathematics, no I/O
 	"engine", // engines
 	"dataset tracking trace usecase inventory prompt evalset scorer evaluation convert",                                           // nouns: what is built
 	"release policy approval incident journal deployment prediction study serving monitor alert pipeline webhook notify feedback", // and what is operated

@@ -68,7 +68,7 @@ func (c *cli) auditCmd() *cobra.Command {
 		return c.printOne(cmd.Context(), "/api/v1/audit/checkpoint", nil, "size")
 	})
 	return c.noun("audit", "Who did what, provably", nil,
-		c.listCommand("audit", "List audit entries, newest first", "/api/v1/audit", auditColumns, "id", "model=only about this model", "actor=only by this account", "action=only this action, or the beginning of it", "object=only about this object", "since=from this time on", "until=before this time"),
+		c.listCommand("audit", "List audit entries, newest first", "/api/v1/audit", auditColumns, "id", "model=only about this model", "actor=only by this account", "action=only this action, or the beginning of it", "object=only about this object", "since=from this day or time on, or so long ago: 90m", "until=before this day or time"),
 		verify, export, checkpoint)
 }
 

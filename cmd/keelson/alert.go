@@ -19,22 +19,31 @@ const alertsPath, routesPath, alertPolicyPath = "/api/v1/alerts", "/api/v1/alert
 func (c *cli) alertCmd() *cobra.Command {
 	cols := columns("id", "kind", "severity", "endpoint", "feature", "metric", "value", "limit", "state", "owner", "opened_at", "incident")
 	var reason, until, to string
-	act := func(name, args, short, example string, body func(args []string) map[string]string) *cobra.Command {
+	act := func(name, args, short, example string, body func(args []string) (map[string]string, error)) *cobra.Command {
 		n := len(strings.Fields(args))
 		cmd := verb(name+" "+args, short, example, c.args(n, n, args), func(cmd *cobra.Command, args []string) error {
-			return c.act(cmd.Context(), http.MethodPost, alertsPath+"/"+escape(args[0])+"/"+name, body(args), cols, "id")
+			in, err := body(args)
+			if err != nil {
+				return err
+			}
+			return c.act(cmd.Context(), http.MethodPost, alertsPath+"/"+escape(args[0])+"/"+name, in, cols, "id")
 		})
 		cmd.Flags().StringVar(&reason, "reason", "", "why")
 		return cmd
 	}
-	why := func([]string) map[string]string { return map[string]string{"reason": reason} }
+	why := func([]string) (map[string]string, error) { return map[string]string{"reason": reason}, nil }
 	ack := act("ack", "ID", "Say that you look after an alert", "keelson alert ack 06gz --reason \"new scanner in use\"\nkeelson alert ack 06gz --reason looking --json\nkeelson alert ack 06gz --reason looking -q", why)
 	release := act("release", "ID", "Take back an acknowledgement or a silence", "keelson alert release 06gz --reason \"was the wrong one\"\nkeelson alert release 06gz --json\nkeelson alert release 06gz -q", why)
-	silence := act("silence", "ID", "Keep an alert quiet for a while", "keelson alert silence 06gz --reason maintenance --until 2026-12-01T00:00:00Z\nkeelson alert silence 06gz --reason known --until 2026-12-01T00:00:00Z --json\nkeelson alert silence 06gz --reason known --until 2026-12-01T00:00:00Z -q",
-		func([]string) map[string]string { return map[string]string{"reason": reason, "until": until} })
-	silence.Flags().StringVar(&until, "until", "", "time, as 2026-12-01T00:00:00Z")
+	silence := act("silence", "ID", "Keep an alert quiet for a while", "keelson alert silence 06gz --reason maintenance --until 2h\nkeelson alert silence 06gz --reason known --until 2026-12-01T00:00:00Z --json\nkeelson alert silence 06gz --reason known --until 2026-12-01T00:00:00Z -q",
+		func([]string) (map[string]string, error) {
+			at, err := ahead("--until", until)
+			return map[string]string{"reason": reason, "until": at}, err
+		})
+	silence.Flags().StringVar(&until, "until", "", aheadHelp)
 	assign := act("assign", "ID", "Hand an alert to somebody", "keelson alert assign 06gz --to mira\nkeelson alert assign 06gz --to mira --reason \"knows the scanner\"\nkeelson alert assign 06gz --to mira --json",
-		func([]string) map[string]string { return map[string]string{"owner": to, "reason": reason} })
+		func([]string) (map[string]string, error) {
+			return map[string]string{"owner": to, "reason": reason}, nil
+		})
 	assign.Flags().StringVar(&to, "to", "", "the person")
 	return c.noun("alert", "What monitors found", []string{"alerts"},
 		c.listCommand("alert", "List alerts", alertsPath, cols, "id", "state=open, acknowledged, silenced, recovered, pending or active", "model=only of this model", "kind=data, prediction, result, quality, operation or crash", "severity=warning or critical"),
@@ -186,9 +195,13 @@ func (c *cli) routeCmd() *cobra.Command {
 	}
 	var until, why string
 	mute := verb("mute ID", "Send nothing until a time; what happens meanwhile is not told later", "keelson alert route mute ops --until 2026-12-01T00:00:00Z --reason maintenance\nkeelson alert route mute ops --until 2026-12-01T00:00:00Z --reason maintenance --json\nkeelson alert route mute ops --until 2026-12-01T00:00:00Z --reason maintenance -q", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
-		return c.act(cmd.Context(), http.MethodPost, path(args[0])+"/mute", map[string]string{"until": until, "reason": why}, cols, "id")
+		at, err := ahead("--until", until)
+		if err != nil {
+			return err
+		}
+		return c.act(cmd.Context(), http.MethodPost, path(args[0])+"/mute", map[string]string{"until": at, "reason": why}, cols, "id")
 	})
-	mute.Flags().StringVar(&until, "until", "", "time, as 2026-12-01T00:00:00Z")
+	mute.Flags().StringVar(&until, "until", "", aheadHelp)
 	mute.Flags().StringVar(&why, "reason", "", "why")
 	unmute := verb("unmute ID", "Send again before a mute ends", "keelson alert route unmute ops\nkeelson alert route unmute ops --json\nkeelson alert route unmute ops -q", c.args(1, 1, "ID"), func(cmd *cobra.Command, args []string) error {
 		return c.act(cmd.Context(), http.MethodPost, path(args[0])+"/unmute", struct{}{}, cols, "id")

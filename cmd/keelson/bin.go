@@ -128,13 +128,17 @@ func (c *cli) holdCmd() *cobra.Command {
 				return usage("Say why: --reason TEXT.")
 			}
 			body := map[string]string{"kind": args[0], "name": args[1], "reason": reason}
-			if until != "" {
-				body["until"] = until
+			at, err := ahead("--until", until)
+			if err != nil {
+				return err
+			}
+			if at != "" {
+				body["until"] = at
 			}
 			return c.act(cmd.Context(), http.MethodPut, "/api/v1/holds", body, holdColumns, "name")
 		})
 	set.Flags().StringVar(&reason, "reason", "", "why; whoever is refused reads it")
-	set.Flags().StringVar(&until, "until", "", "when it ends by itself, as 2036-01-01T00:00:00Z")
+	set.Flags().StringVar(&until, "until", "", "when it ends by itself: "+aheadHelp)
 	lift := verb("lift KIND NAME", "Let something be deleted again", "keelson hold lift model churn\nkeelson hold lift version churn/3 --json\nkeelson hold lift run 06gzx9xxb9y0f6knre666nzckm -q",
 		c.args(2, 2, "KIND and NAME"), func(cmd *cobra.Command, args []string) error {
 			return c.act(cmd.Context(), http.MethodDelete, "/api/v1/holds?kind="+url.QueryEscape(args[0])+"&name="+url.QueryEscape(args[1]), nil, nil, "name")

@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"keelson/client"
 	"keelson/internal/app"
@@ -32,12 +33,17 @@ type cli struct {
 	limit                                                  int
 	timeout                                                time.Duration
 	tty                                                    bool
+	width                                                  int // columns of the terminal; 0 is as many as it takes
 }
 
 func newCLI(in io.Reader, out, errs io.Writer, env func(string) string) *cli {
 	c := &cli{in: in, out: out, errs: errs, env: env}
 	if f, ok := out.(*os.File); ok {
-		c.tty = isatty.IsTerminal(f.Fd())
+		if c.tty = isatty.IsTerminal(f.Fd()); c.tty {
+			if c.width, _, _ = term.GetSize(int(f.Fd())); c.width < 20 { // not known, or no place for a table anyway
+				c.width = 0
+			}
+		}
 	}
 	return c
 }
@@ -355,11 +361,17 @@ var lists = map[string]string{
 	"route": "alert route list", "use case": "usecase list", "workspace": "workspace list",
 }
 
+// lostVersion is how the registry says that a version is not there.
+var lostVersion = regexp.MustCompile(`^Model Version \(name=([\w.-]+), version=`)
+
 // listFor is the command that lists what a sentence says is missing (There is no data set "x".), by the longest kind that
 // fits; else that which lists what cmd is about.
 func listFor(cmd *cobra.Command, why string) string {
 	if strings.HasPrefix(why, "Nothing is deployed at ") {
 		return "keelson deploy list"
+	}
+	if of := lostVersion.FindStringSubmatch(why); of != nil {
+		return "keelson version list " + of[1]
 	}
 	what, ok := strings.CutPrefix(why, "There is no ")
 	best := ""
@@ -388,6 +400,9 @@ func listOf(cmd *cobra.Command) string {
 // actOf is what a command does, from its one-line description: "List models" → "list models".
 func actOf(cmd *cobra.Command) string {
 	s := strings.TrimSuffix(cmd.Short, ".")
+	if i := strings.IndexAny(s, ":;"); i > 0 { // what follows explains it
+		s = s[:i]
+	}
 	if s == "" || cmd.HasSubCommands() {
 		return "run this command"
 	}

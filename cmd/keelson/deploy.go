@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -20,6 +21,59 @@ var (
 	approvalColumns = columns("number", "id", "kind", "model", "version", "environment", "state", "author", "missing", "expires_at")
 )
 
+// deployList lists what runs, each with how it was called in the last hour.
+func (c *cli) deployList() *cobra.Command {
+	cols := columns("endpoint", "state", "split=slots", "calls 1h=traffic.hour.calls", "traffic.hour.p50_us", "traffic.hour.p95_us", "errors=traffic.hour.errors", "nodes=traffic.nodes", "changed=change.at", "by=change.by", "environment", "model")
+	model := ""
+	cmd := verb("list", "List deployments: split, and calls, latency and errors of the last hour", "keelson deploy list\nkeelson deploy list --model churn -o wide\nkeelson deploy list --json=endpoint,traffic", c.args(0, 0, ""), func(cmd *cobra.Command, _ []string) error {
+		cl, err := c.dial()
+		if err != nil {
+			return err
+		}
+		q := url.Values{}
+		if model != "" {
+			q.Set("model", model)
+		}
+		items, err := client.All[map[string]json.RawMessage](cmd.Context(), cl, "/api/v1/deployments", q, c.limit)
+		if err != nil {
+			return err
+		}
+		var called []map[string]json.RawMessage
+		if c.output != "name" {
+			if called, err = client.All[map[string]json.RawMessage](cmd.Context(), cl, "/api/v1/traffic", nil, 0); err != nil && client.ExitCode(err) != client.ExitForbidden {
+				if c.machine() || cmd.Context().Err() != nil {
+					return err
+				}
+				c.say("the calls could not be asked for: %s", err) // what runs is known all the same
+			}
+		}
+		of := map[string]map[string]json.RawMessage{}
+		for _, t := range called {
+			of[string(t["endpoint"])] = t
+		}
+		var raw []json.RawMessage
+		for _, d := range items {
+			var text []byte
+			if text, err = json.Marshal(of[string(d["endpoint"])]); err != nil {
+				return err
+			}
+			d["traffic"] = text
+			if text, err = json.Marshal(d); err != nil {
+				return err
+			}
+			raw = append(raw, text)
+		}
+		if err := c.list(raw, cols, "endpoint"); err != nil {
+			return err
+		}
+		c.showing(len(items))
+		return nil
+	})
+	cmd.Flags().StringVar(&model, "model", "", "only those of this model")
+	cmd.Flags().IntVar(&c.limit, "limit", 50, "how many at most, 0 for all")
+	return cmd
+}
+
 func (c *cli) deployCmd() *cobra.Command {
 	var name, to, reason, file, mode string
 	var noPlan bool
@@ -33,16 +87,25 @@ func (c *cli) deployCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			target := args[0]
-			if isVersion(target) {
-				if name != "" {
-					return usage("--name is for files; %s already names a model.", target)
+			target, model := args[0], name
+			switch {
+			case isVersion(target) && name != "":
+				return usage("--name is for files; %s already names a model.", target)
+			case isVersion(target):
+				model = modelOf(target)
+			case name == "":
+				return usage("Say what the model in %s is called: --name churn.", target)
+			}
+			var plan *client.Rollout
+			if mode != "" {
+				plan = &client.Rollout{Mode: mode}
+			} else if !noPlan { // what is wrong with it is told before a version is made for nothing
+				if plan, err = planned(file, model, to); err != nil {
+					return err
 				}
-			} else {
-				if name == "" {
-					return usage("Say what the model in %s is called: --name churn.", target)
-				}
-				if err := hasEnvironment(cmd.Context(), cl, to); err != nil { // before a version is made for nothing
+			}
+			if !isVersion(target) {
+				if err := hasEnvironment(cmd.Context(), cl, to); err != nil { // likewise
 					return err
 				}
 				same, err := sameFiles(cmd.Context(), cl, name, target)
@@ -63,21 +126,9 @@ func (c *cli) deployCmd() *cobra.Command {
 			if reason == "" {
 				reason = "deployed with keelson deploy create"
 			}
-			var plan *client.Rollout
-			if mode != "" {
-				plan = &client.Rollout{Mode: mode}
-			} else if !noPlan {
-				p, found, err := openProject(file)
-				if err != nil {
-					return err
-				}
-				if found && (p.def.Model == modelOf(target) || file != "") {
-					plan = p.rollout(to)
-				}
-			}
 			var have client.Limits
 			if len(asked.limits) > 0 && (plan == nil || plan.Limits == nil) {
-				if have, err = inForce(cmd.Context(), cl, modelOf(target), to); err != nil {
+				if have, err = inForce(cmd.Context(), cl, model, to); err != nil {
 					return err
 				}
 			}
@@ -122,9 +173,9 @@ func (c *cli) deployCmd() *cobra.Command {
 		return cmd
 	}
 	return c.noun("deploy", "What runs where", []string{"deployment", "deployments"},
-		c.listCommand("deploy", "List deployments", "/api/v1/deployments", deployColumns, "endpoint", "model=only those of this model"),
+		c.deployList(),
 		c.getCommand("deploy", "Show what runs at an endpoint", "ENDPOINT", "screening", func(n string) (string, error) { return "/api/v1/deployments/" + escape(n), nil },
-			append(deployColumns, columns("words", "changed=change.at", "by=change.by", "act=change.act", "rollout", "releases", "durability", "sealed")...), "endpoint"),
+			append(deployColumns, columns("words", "changed=change.at", "by=change.by", "act=change.act", "rollout", "releases", "durability", "redact", "sealed")...), "endpoint"),
 		create, execute, act("advance", "Take the next step of a rollout"), act("rollback", "Go back to the version before"), act("suspend", "Refuse all calls from now on"), act("resume", "Answer calls again"),
 		c.deploySplit(), c.deployLogs(), c.deployTest(), c.deployWatch())
 }
@@ -336,10 +387,14 @@ func (c *cli) approvalCmd() *cobra.Command {
 			return err
 		}
 		body := map[string]any{"kind": kind, "model": model, "version": version, "environment": to, "reason": reason, "when_approved": when}
-		if p, found, err := openProject(file); err != nil {
-			return err
-		} else if found && kind == "deploy" && p.def.Model == model && p.rollout(to) != nil {
-			body["plan"] = p.rollout(to)
+		if kind == "deploy" {
+			plan, err := planned(file, model, to)
+			if err != nil {
+				return err
+			}
+			if plan != nil {
+				body["plan"] = plan
+			}
 		}
 		return c.act(cmd.Context(), http.MethodPost, "/api/v1/approvals", body, approvalColumns, "id")
 	})

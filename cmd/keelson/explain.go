@@ -28,6 +28,10 @@ type explained struct {
 		Method, Unit string
 		Rows         []explainedRow
 	} `json:"explanation"`
+	Fired []struct {
+		Row   int
+		Fired []struct{ Rule, Message string }
+	} `json:"trace_info"`
 }
 
 type explainedRow struct {
@@ -101,14 +105,14 @@ func (c *cli) explainCmd() *cobra.Command {
 }
 
 // explained prints an answer, as JSON where that is asked for, else in words.
-func (c *cli) explained(raw json.RawMessage, e interface{ text() string }) error {
+func (c *cli) explained(raw json.RawMessage, e interface{ text(width int) string }) error {
 	if c.machine() || c.output != "" && c.output != "table" && c.output != "wide" {
 		return c.show(raw, nil, "prediction_id")
 	}
 	if err := json.Unmarshal(raw, e); err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
-	fmt.Fprint(c.out, e.text())
+	c.print(e.text(c.width))
 	return nil
 }
 
@@ -137,7 +141,7 @@ type whatIf struct {
 	Method      string
 }
 
-func (w *whatIf) text() string {
+func (w *whatIf) text(int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s version %d answered %.5g; it would answer %.5g with\n", printable(w.Model), w.Version, w.Before, w.After)
 	for _, x := range w.Changes {
@@ -175,7 +179,7 @@ type changed struct {
 	Changes    []struct{ Words string }
 }
 
-func (o *otherAnswer) text() string {
+func (o *otherAnswer) text(int) string {
 	var b strings.Builder
 	side := "below"
 	if o.Above {
@@ -261,7 +265,7 @@ func (c *cli) study(ctx context.Context, cl *client.Client, ref string, top int,
 	if s.Study == nil {
 		return errors.New("the study is not there")
 	}
-	fmt.Fprintf(c.out, "%s version %d, over %d logged rows (contributions of %d), made %s\n\n", printable(model), version, s.Study.Rows, s.Study.Explained, s.Study.MadeAt.Format(time.DateTime))
+	c.print(fmt.Sprintf("%s version %d, over %d logged rows (contributions of %d), made %s\n\n", printable(model), version, s.Study.Rows, s.Study.Explained, s.Study.MadeAt.Format(time.DateTime)))
 	list := s.Study.Features
 	if top > 0 {
 		list = list[:min(top, len(list))]
@@ -270,16 +274,25 @@ func (c *cli) study(ctx context.Context, cl *client.Client, ref string, top int,
 	for _, f := range list {
 		widest, most = max(widest, len([]rune(printable(f.Name)))), max(most, f.Importance)
 	}
+	if beside := len("   100.0 %  ") + barWidth; c.width > 0 && widest+beside > c.width {
+		widest = max(roomy, c.width-beside)
+	}
 	for _, f := range list {
 		bar := 0
 		if most > 0 {
 			bar = int(math.Round(f.Importance / most * barWidth))
 		}
-		fmt.Fprintf(c.out, "  %-*s %5.1f %%  %-*s  %s\n", widest, printable(f.Name), 100*f.Share, barWidth, strings.Repeat("+", bar), printable(f.Words))
+		part := fmt.Sprintf("  %-*s %5.1f %%  %-*s", widest, cut(printable(f.Name), widest), 100*f.Share, barWidth, strings.Repeat("+", bar))
+		if words := printable(f.Words); c.width == 0 || len([]rune(part+"  "+words)) <= c.width {
+			fmt.Fprintf(c.out, "%s  %s\n", part, words)
+		} else { // below what they are about
+			fmt.Fprintln(c.out, strings.TrimRight(part, " "))
+			c.print("      " + words + "\n")
+		}
 	}
-	fmt.Fprintf(c.out, "\nmethod: %s\n", printable(s.Study.Method))
+	c.print(fmt.Sprintf("\nmethod: %s\n", printable(s.Study.Method)))
 	for _, l := range s.Study.Limits {
-		fmt.Fprintf(c.out, "limit: %s\n", printable(l))
+		c.print(fmt.Sprintf("limit: %s\n", printable(l)))
 	}
 	return nil
 }
@@ -320,7 +333,12 @@ func (c *cli) studies(ctx context.Context, cl *client.Client, ref string) error 
 		if s.Shift != nil {
 			what = fmt.Sprintf("%.1f %% went elsewhere: %s", 100*s.Shift.Moved, printable(s.Shift.Words))
 		}
-		fmt.Fprintf(c.out, "%s  %-9s  %3d rows  %s\n", s.MadeAt.Format(time.DateTime), who, s.Explained, what)
+		part := fmt.Sprintf("%s  %-9s  %3d rows", s.MadeAt.Format(time.DateTime), who, s.Explained)
+		if c.width == 0 || len([]rune(part+"  "+what)) <= c.width {
+			fmt.Fprintf(c.out, "%s  %s\n", part, what)
+		} else {
+			c.print(part + "\n      " + what + "\n")
+		}
 	}
 	return nil
 }
@@ -329,17 +347,33 @@ func (c *cli) studies(ctx context.Context, cl *client.Client, ref string) error 
 const barWidth = 24
 
 // text is the waterfall of every row, the words below it, then method and replay.
-func (e *explained) text() string {
+//
+// Names give way to the bars where the terminal is narrower than both; 0 is as wide as they are.
+func (e *explained) text(width int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s version %d at %s, prediction %s\n", printable(e.Model), e.Version, printable(e.Endpoint), e.Prediction)
+	if len(e.Fired) > 0 {
+		b.WriteString("\nrules that fired\n")
+	}
+	for _, row := range e.Fired {
+		for _, f := range row.Fired {
+			fmt.Fprintf(&b, "  row %d  %s  %s\n", row.Row, printable(f.Rule), printable(f.Message))
+		}
+		if len(row.Fired) == 0 {
+			fmt.Fprintf(&b, "  row %d  none; the answer is the default\n", row.Row)
+		}
+	}
 	for _, row := range e.Explained.Rows {
 		fmt.Fprintf(&b, "\nrow %d, %s\n", row.Row, printable(e.Explained.Unit))
 		longest, widest := math.Abs(row.Rest), len("before anything is known")
 		for _, f := range row.Features {
 			longest, widest = max(longest, math.Abs(f.Contribution)), max(widest, len([]rune(printable(f.Name))))
 		}
+		if beside := len("   +1.2345e-100  ") + barWidth; width > 0 && widest+beside > width {
+			widest = max(len("before anything is known"), width-beside)
+		}
 		line := func(name string, v float64, bar bool) {
-			fmt.Fprintf(&b, "  %-*s %+12.5g", widest, name, v)
+			fmt.Fprintf(&b, "  %-*s %+12.5g", widest, cut(name, widest), v)
 			if n := int(math.Round(math.Abs(v) / longest * barWidth)); bar && longest > 0 && n > 0 {
 				sign := "+"
 				if v < 0 {

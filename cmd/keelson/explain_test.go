@@ -14,7 +14,7 @@ func TestAnExplanationIsAWaterfallInText(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
 		t.Fatal(err)
 	}
-	got := e.text()
+	got := e.text(0)
 	for _, want := range []string{"scores version 4 at scores, prediction p1", "row 0, the answer", strings.Repeat("-", barWidth) + "\n", "all other features                 +1  ++++\n",
 		"total                              -4\n", "b of 2 lowered the answer by 6", "method: exact", "replay: Asked again", "a of 1 did not move"} {
 		if !strings.Contains(got, want) {
@@ -22,7 +22,7 @@ func TestAnExplanationIsAWaterfallInText(t *testing.T) {
 		}
 	}
 	alone := explained{Unexplained: "too few rows", Replay: struct{ Detail string }{"Asked again"}}
-	if text := alone.text(); !strings.Contains(text, "too few rows") || !strings.Contains(text, "replay: Asked again") || strings.Contains(text, "method") {
+	if text := alone.text(0); !strings.Contains(text, "too few rows") || !strings.Contains(text, "replay: Asked again") || strings.Contains(text, "method") {
 		t.Errorf("without reasons:\n%s", text)
 	}
 	if strings.Contains(got, "\x1b") || strings.Contains(got, "NaN") {

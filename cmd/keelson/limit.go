@@ -17,12 +17,14 @@ import (
 type terms struct {
 	limits, redact []string
 	durability     string
+	acceptColumns  bool
 }
 
 func (t *terms) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&t.limits, "limit", nil, "NAME=NUMBER, or forbidden_purposes=TEXT,… (nothing behind the = forbids none): "+strings.Join(limitNames(), ", "))
 	f.StringArrayVar(&t.redact, "redact", nil, "input column that the prediction log leaves out, or hash:COLUMN")
 	f.StringVar(&t.durability, "durability", "", "of the prediction log: group, sync or async")
+	f.BoolVar(&t.acceptColumns, "accept-columns", false, "let in a version that reads a matrix by other columns than the live one; the callers know")
 }
 
 // limitNames are the names of client.Limits on the wire.
@@ -52,7 +54,7 @@ func inForce(ctx context.Context, cl *client.Client, model, environment string) 
 // over adds the terms to a plan; nil stands for all calls at once. Without terms the plan comes back as it is. Limits go
 // over those of the plan, or where it has none over those in force, because a plan replaces them as a whole.
 func (t *terms) over(plan *client.Rollout, inForce client.Limits) (*client.Rollout, error) {
-	if len(t.limits) == 0 && len(t.redact) == 0 && t.durability == "" {
+	if len(t.limits) == 0 && len(t.redact) == 0 && t.durability == "" && !t.acceptColumns {
 		return plan, nil
 	}
 	out := client.Rollout{Mode: "all"}
@@ -62,6 +64,7 @@ func (t *terms) over(plan *client.Rollout, inForce client.Limits) (*client.Rollo
 	if t.durability != "" {
 		out.Durability = t.durability
 	}
+	out.AcceptColumns = out.AcceptColumns || t.acceptColumns
 	for _, column := range t.redact {
 		if !slices.Contains(out.Redact, column) {
 			out.Redact = append(slices.Clip(out.Redact), column)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -66,5 +68,25 @@ func TestALimitLeavesTheOthersInForce(t *testing.T) {
 		if code, out, errs := call(t, env, "", "deploy", "get", "referral.dev", "--jq", ".limits | tojson"); code != 0 || strings.TrimSpace(out) != c.want {
 			t.Errorf("%s: exit %d, limits %s, want %s %s", c.name, code, out, c.want, errs)
 		}
+	}
+}
+
+func TestARefusedPlanLeavesNoVersionBehind(t *testing.T) {
+	a := serve(t, "off")
+	dir := t.TempDir()
+	env := map[string]string{"KEELSON_URL": a.URL, "HOME": dir}
+	model, err := filepath.Abs("../../internal/engine/cel/testdata/referral/model.cel.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "keelson.yaml"), []byte("deploy:\n  dev:\n    mode: all\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if code, _, errs := call(t, env, "", "deploy", "create", model, "--name", "referral", "--to", "dev"); code != 2 || !strings.Contains(errs, "does not say of which model") {
+		t.Fatalf("exit %d, %s", code, errs)
+	}
+	if code, _, errs := call(t, env, "", "version", "get", "referral/1"); code != 3 {
+		t.Errorf("the version is there: exit %d, %s", code, errs)
 	}
 }

@@ -111,14 +111,18 @@ func (c *cli) modelCmd() *cobra.Command {
 	})
 	timeline.Flags().IntVar(&c.limit, "limit", 50, "how many at most, 0 for all")
 	var since string
-	callers := verb("callers NAME", "Show who called a model, with which version and when last", "keelson model callers screening\nkeelson model callers screening --since 2026-11-01T00:00:00Z\nkeelson model callers screening --json", c.args(1, 1, "NAME"), func(cmd *cobra.Command, args []string) error {
+	callers := verb("callers NAME", "Show who called a model, with which version and when last", "keelson model callers screening\nkeelson model callers screening --since 7d\nkeelson model callers screening --json", c.args(1, 1, "NAME"), func(cmd *cobra.Command, args []string) error {
 		cl, err := c.dial()
 		if err != nil {
 			return err
 		}
 		q := url.Values{}
-		if since != "" {
-			q.Set("since", since)
+		from, err := past("--since", since)
+		if err != nil {
+			return err
+		}
+		if from != "" {
+			q.Set("since", from)
 		}
 		items, err := client.ListOf[json.RawMessage](cmd.Context(), cl, "/api/v1/models/"+escape(args[0])+"/callers", q)
 		if err != nil {
@@ -126,7 +130,27 @@ func (c *cli) modelCmd() *cobra.Command {
 		}
 		return c.list(items, columns("caller", "application", "versions", "calls", "last_at"), "caller")
 	})
-	callers.Flags().StringVar(&since, "since", "", "from this time on, as 2026-11-01T00:00:00Z")
+	callers.Flags().StringVar(&since, "since", "", sinceHelp)
+	var from, until, price string
+	used := verb("usage NAME", "Sum up the calls and the computing that a model took, and what they cost at a price", "keelson model usage screening\nkeelson model usage screening --since 7d --price 0.12\nkeelson model usage screening --price 0.12 --jq .cost.per_thousand_calls", c.args(1, 1, "NAME"), func(cmd *cobra.Command, args []string) error {
+		q := url.Values{}
+		for name, value := range map[string]string{"since": from, "until": until} {
+			at, err := past("--"+name, value)
+			if err != nil {
+				return err
+			}
+			if at != "" {
+				q.Set(name, at)
+			}
+		}
+		if price != "" {
+			q.Set("price", price)
+		}
+		return c.printOne(cmd.Context(), "/api/v1/models/"+escape(args[0])+"/usage?"+q.Encode(), columns("model", "since", "until", "calls", "compute seconds=compute_seconds", "seconds per 1000 calls=seconds_per_thousand_calls", "work", "cost=cost.total", "cost per 1000 calls=cost.per_thousand_calls", "basis"), "model")
+	})
+	used.Flags().StringVar(&from, "since", "", sinceHelp+" (default: 30d)")
+	used.Flags().StringVar(&until, "until", "", "before this day or time, or so long ago (default: now)")
+	used.Flags().StringVar(&price, "price", "", "of an hour of computing, in any money")
 
 	retire := verb("retire NAME/VERSION", "Ask for the retirement of a version", "keelson model retire screening/1 --reason \"replaced by version 2\"\nkeelson model retire screening/1 --reason old --environment prod\nkeelson model retire screening/1 --reason old --json",
 		c.args(1, 1, "NAME/VERSION"), func(cmd *cobra.Command, args []string) error {
@@ -147,7 +171,7 @@ func (c *cli) modelCmd() *cobra.Command {
 		c.listCommand("model", "List models", "/api/v1/models", modelColumns, "name", "filter=words that name, owner, area or tags hold"),
 		c.getCommand("model", "Show a model", "NAME", "screening", func(n string) (string, error) { return "/api/v1/models/" + escape(n), nil },
 			append(modelColumns, columns("description", "intended_use", "forbidden_use", "accountable=responsibilities.accountable", "health reasons=health.reasons", "last_used_at")...), "name"),
-		register, update, alias, timeline, callers, retire, c.impact(), c.deleteModel())
+		register, update, alias, timeline, callers, used, retire, c.impact(), c.deleteModel())
 }
 
 // fields makes a nested object of a.b=value pairs; values that are JSON are taken as such.

@@ -18,161 +18,6 @@ import (
 	"keelson/client"
 )
 
-// monitorWindow is what the commands read of a window.
-type monitorWindow struct {
-	ID          string
-	Version     int
-	From, To    time.Time
-	Rows        int
-	Verdict     string
-	Reasons     []string
-	Features    []json.RawMessage
-	Predictions []json.RawMessage
-	Performance *struct {
-		Kind     string
-		N        int
-		Coverage float64 `json:"label_coverage"`
-		Metrics  map[string]*float64
-	}
-	Estimate *struct {
-		Method, Basis, Metric, Note string
-		Metrics                     map[string]struct{ Value, Lower, Upper, Reference, Realised *float64 }
-	}
-	Segments []struct {
-		Name   string
-		Metric string
-		Rows   int
-		Value  *float64
-		Why    string
-	}
-	Regions []struct {
-		Name, Shift, Why string
-		Rows             int
-		Moved, Compared  int
-		Features         []regionColumn
-		Predictions      []regionColumn
-	} `json:"segment_drift"`
-	Embeddings []struct {
-		Name, Shift, Why string
-		Columns, Rows    int
-		MMD, Limit       *float64
-		PValue           *float64 `json:"p_value"`
-	}
-	Custom []struct {
-		Name, Unit, Why string
-		Value           *float64
-	}
-	Rules []struct {
-		Rule, Detail string
-		OK           bool
-	}
-	Fairness []struct {
-		Label, Rate, Detail, Why string
-		Columns                  []string
-		Value                    *float64
-		Limit                    float64
-		OK                       bool
-		Rows, More               int
-		Coverage                 *float64 `json:"label_coverage"`
-		Groups                   []struct {
-			Name          string
-			Rows          int
-			Small         bool
-			SelectionRate *float64 `json:"selection_rate"`
-			TPR, FPR      *float64
-			Precision     *float64
-		}
-	}
-	Worst      *foundPart   `json:"worst_segment"`
-	Found      []foundPart  `json:"found_segments"`
-	FoundDrift []foundDrift `json:"found_drift"`
-}
-
-// foundDrift is the slice in which a column moved most.
-type foundDrift struct {
-	Segment, Kind, Feature, Metric, Direction string
-	Value, Limit                              float64
-	Overall                                   *float64
-	Slice                                     *struct{ Rows int }
-}
-
-// foundPart is a slice whose result is worse than that of the others.
-type foundPart struct {
-	Name, Metric   string
-	Rows, Labelled int
-	Estimated      bool
-	Value          *float64
-	Slice          *struct {
-		Rest, Gap float64
-		Lower     float64 `json:"gap_lower"`
-		Upper     float64 `json:"gap_upper"`
-		Looked    int     `json:"looked_at"`
-	}
-}
-
-// segmentLine is one line of what is known of a segment, declared or found.
-type segmentLine struct {
-	Segment  string   `json:"segment"`
-	Origin   string   `json:"origin"`
-	Rows     int      `json:"rows"`
-	Metric   string   `json:"metric"`
-	Value    *float64 `json:"value"`
-	Rest     *float64 `json:"rest"`
-	GapLower *float64 `json:"gap_lower"`
-	GapUpper *float64 `json:"gap_upper"`
-	Moved    string   `json:"moved"`
-	Why      string   `json:"why,omitempty"`
-}
-
-// segmentLines are the declared segments of a window and the slices that were found in it: of results first, the worst first.
-func (w *monitorWindow) segmentLines() (out []segmentLine) {
-	at := map[string]int{}
-	put := func(name, origin string, rows int) *segmentLine {
-		if i, ok := at[name]; ok {
-			return &out[i]
-		}
-		at[name] = len(out)
-		out = append(out, segmentLine{Segment: name, Origin: origin, Rows: rows})
-		return &out[len(out)-1]
-	}
-	found := w.Found
-	if found == nil && w.Worst != nil { // stored before more than one was looked for
-		found = []foundPart{*w.Worst}
-	}
-	for _, p := range found {
-		line := put(p.Name, "found", p.Rows)
-		line.Metric, line.Value = p.Metric, p.Value
-		if p.Estimated {
-			line.Metric = "estimated " + p.Metric
-		}
-		if s := p.Slice; s != nil {
-			line.Rest, line.GapLower, line.GapUpper = &s.Rest, &s.Lower, &s.Upper
-		}
-	}
-	for _, s := range w.FoundDrift {
-		rows := 0
-		if s.Slice != nil {
-			rows = s.Slice.Rows
-		}
-		line := put(s.Segment, "found", rows)
-		line.Moved = strings.TrimSpace(fmt.Sprintf("%s %s", s.Feature, s.Direction)) + fmt.Sprintf(" (%s %.3g, limit %.3g)", s.Metric, s.Value, s.Limit)
-	}
-	for _, s := range w.Segments {
-		line := put(s.Name, "declared", s.Rows)
-		line.Metric, line.Value, line.Why = s.Metric, s.Value, s.Why
-	}
-	for _, s := range w.Regions {
-		line := put(s.Name, "declared", s.Rows)
-		for _, f := range slices.Concat(s.Features, s.Predictions) {
-			if f.Shift == "moved" && line.Moved == "" {
-				line.Moved = strings.TrimSpace(f.Name+" "+f.Direction) + fmt.Sprintf(" (%s %.3g, limit %.3g)", f.Metric, f.Value, f.Limit)
-			}
-		}
-		line.Why = cmp.Or(line.Why, s.Why)
-	}
-	return out
-}
-
 // contender is a version in live traffic, as a line.
 type contender struct {
 	Version   int      `json:"version"`
@@ -244,15 +89,24 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 	})
 	report.Flags().StringVar(&window, "window", "", "id of a window (default: the newest)")
 
-	reason := ""
-	accept := verb("accept ENDPOINT", "Make a window the reference of what follows: the change is all right", "keelson monitor accept screening --reason \"a new scanner\"\nkeelson monitor accept screening --window 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --reason \"a new scanner\"\nkeelson monitor accept screening --reason season --json", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
+	reason, end := "", ""
+	accept := verb("accept ENDPOINT", "Make a window the reference of what follows: the change is all right", "keelson monitor accept screening --reason \"a new scanner\"\nkeelson monitor accept screening --window 0197c2b4-5d1e-7c3a-9a56-1f2e3d4c5b6a --reason \"Christmas trade\" --until 2027-01-07\nkeelson monitor accept screening --reason season --json", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
 		if reason == "" {
 			return usage("Say with --reason why the changed data is all right.")
 		}
-		return c.act(cmd.Context(), http.MethodPost, "/api/v1/monitors/"+escape(args[0])+"/accept", map[string]string{"window": window, "reason": reason}, columns("endpoint", "model", "against"), "endpoint")
+		body := map[string]string{"window": window, "reason": reason}
+		if end != "" {
+			at, err := ahead("--until", end)
+			if err != nil {
+				return err
+			}
+			body["until"] = at
+		}
+		return c.act(cmd.Context(), http.MethodPost, "/api/v1/monitors/"+escape(args[0])+"/accept", body, columns("endpoint", "model", "against"), "endpoint")
 	})
 	accept.Flags().StringVar(&window, "window", "", "id of the window (default: the newest)")
 	accept.Flags().StringVar(&reason, "reason", "", "why it is all right")
+	accept.Flags().StringVar(&end, "until", "", "when the training data is the measure again: "+aheadHelp+" (default: until somebody changes it)")
 
 	file := ""
 	create := verb("create ENDPOINT", "Make a monitor, or change it, as a file declares it", "keelson monitor create screening\nkeelson monitor create screening --file monitors.yaml\nkeelson monitor create screening --json", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
@@ -268,8 +122,12 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 	backfill := verb("backfill ENDPOINT", "Look again at stored windows with the present settings", "keelson monitor backfill screening\nkeelson monitor backfill screening --since 2026-03-01T00:00:00Z --wait\nkeelson monitor backfill screening --json", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
 		body := map[string]string{}
 		for k, v := range map[string]string{"since": since, "until": until} {
-			if v != "" {
-				body[k] = v
+			at, err := past("--"+k, v)
+			if err != nil {
+				return err
+			}
+			if at != "" {
+				body[k] = at
 			}
 		}
 		cl, err := c.dial()
@@ -304,8 +162,8 @@ func (c *cli) monitorVerbs() []*cobra.Command {
 		}
 		return nil
 	})
-	backfill.Flags().StringVar(&since, "since", "", "only windows from this time, as 2026-03-01T00:00:00Z")
-	backfill.Flags().StringVar(&until, "until", "", "only windows up to this time")
+	backfill.Flags().StringVar(&since, "since", "", "only windows "+sinceHelp)
+	backfill.Flags().StringVar(&until, "until", "", "only windows up to this day or time, or so long ago")
 	backfill.Flags().BoolVar(&wait, "wait", false, "wait until it is done; exit 5 if it fails")
 
 	live := verb("live ENDPOINT", "Count what has arrived since the last window", "keelson monitor live screening\nkeelson monitor live screening --json\nkeelson monitor live screening -o yaml", c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
@@ -515,7 +373,7 @@ func monitorReport(endpoint, model string, v client.Health, w monitorWindow) str
 		what := s.Why
 		for _, f := range slices.Concat(s.Features, s.Predictions) {
 			if f.Shift == "moved" {
-				what = strings.TrimPrefix(fmt.Sprintf("%s; %s %s (%s %.3g, limit %.3g)", what, f.Name, f.Direction, f.Metric, f.Value, f.Limit), "; ")
+				what = strings.TrimPrefix(what+"; "+moved(f.Name, f.Direction, f.Metric, f.Value, f.Limit), "; ")
 			}
 		}
 		rows = append(rows, []string{s.Name, fmt.Sprint(s.Rows), s.Shift, fmt.Sprintf("%d of %d", s.Moved, s.Compared), what})

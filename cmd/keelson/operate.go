@@ -113,26 +113,12 @@ func (l logLine) text() string {
 	return b.String()
 }
 
-// ago reads a time, or how long ago it was ("90m", "2h").
-func ago(s string) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	if d, err := time.ParseDuration(s); err == nil && d > 0 {
-		return time.Now().Add(-d).UTC().Format(time.RFC3339), nil
-	}
-	if _, err := time.Parse(time.RFC3339, s); err != nil {
-		return "", usage("--since %q is neither a time like 2026-03-02T10:00:00Z nor a span like 90m.", s)
-	}
-	return s, nil
-}
-
 func (c *cli) deployLogs() *cobra.Command {
 	var follow bool
 	var level, text, since string
 	cmd := verb("logs ENDPOINT", "Print what the server wrote about an endpoint, oldest first", "keelson deploy logs screening\nkeelson deploy logs screening --follow --level warn\nkeelson deploy logs screening --since 2h --find refused --json",
 		c.args(1, 1, "ENDPOINT"), func(cmd *cobra.Command, args []string) error {
-			from, err := ago(since)
+			from, err := past("--since", since)
 			if err != nil {
 				return err
 			}
@@ -194,7 +180,7 @@ func (c *cli) deployLogs() *cobra.Command {
 	f.BoolVar(&follow, "follow", false, "go on until Ctrl-C; with --json one object per line")
 	f.StringVar(&level, "level", "", "the least level: info, warn or error")
 	f.StringVar(&text, "find", "", "only lines that hold these words")
-	f.StringVar(&since, "since", "", "from this time on, or so long ago: 90m")
+	f.StringVar(&since, "since", "", sinceHelp)
 	f.IntVar(&c.limit, "limit", 100, "how many of the newest lines at most, 0 for all")
 	cmd.ValidArgsFunction = c.complete("deploy", "endpoint")
 	return cmd
@@ -294,15 +280,18 @@ func rowsOf(in []sentTensor) int {
 }
 
 // largestError is the largest |answer − recorded| / max(1, |recorded|) of numbers, or why the answers cannot be equal.
-// Recorded answers without a name are of the first output.
+// They are matched by name, else by place, as a version's golden rows are when it is registered.
 func largestError(got, want []sentTensor) (worst float64, why string) {
 	for i, w := range want {
 		at := slices.IndexFunc(got, func(t sentTensor) bool { return t.Name == w.Name })
-		if w.Name == "" {
+		if at < 0 && i < len(got) && !slices.ContainsFunc(want, func(t sentTensor) bool { return t.Name == got[i].Name }) {
 			at = i
 		}
-		if at < 0 || at >= len(got) {
-			return 0, fmt.Sprintf("the answer has no output %q", w.Name)
+		if at < 0 && i < len(got) {
+			return 0, fmt.Sprintf("the answer has no output %s, which was recorded", w.Name)
+		}
+		if at < 0 {
+			return 0, fmt.Sprintf("%d outputs were recorded, the answer has %d", len(want), len(got))
 		}
 		g := got[at]
 		if len(g.Data) != len(w.Data) {

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"text/template"
@@ -91,6 +93,9 @@ func cell(v any) string {
 				parts = append(parts, cell(x))
 			}
 		}
+		if len(parts) > 1 && strings.HasSuffix(parts[0], ".") && strings.Contains(parts[0], " ") { // sentences
+			return strings.Join(parts, " ")
+		}
 		return strings.Join(parts, ",")
 	case map[string]any:
 		return short(v)
@@ -100,6 +105,15 @@ func cell(v any) string {
 
 // short is an object in few words.
 func short(m map[string]any) string {
+	if version, kind, share := m["version"], m["kind"], m["share"]; isSlot(m) {
+		if kind == "shadow" {
+			return fmt.Sprintf("v%v shadow", version)
+		}
+		if kind == "live" {
+			return fmt.Sprintf("v%v %v %%", version, share)
+		}
+		return fmt.Sprintf("v%v %v %% %v", version, share, kind)
+	}
 	var parts []string
 	for _, k := range sortedKeys(m) {
 		if x := m[k]; x != nil {
@@ -115,6 +129,11 @@ func short(m map[string]any) string {
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+// isSlot tells a version with its share of the calls.
+func isSlot(m map[string]any) bool {
+	return len(m) == 3 && m["version"] != nil && m["kind"] != nil && m["share"] != nil
 }
 
 func nested(v any) bool {
@@ -207,16 +226,110 @@ func (c *cli) list(items []json.RawMessage, cols []column, name string) error {
 		}
 		return nil
 	}
-	w := tabwriter.NewWriter(c.out, 2, 8, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(titles(cols, strings.ToUpper), "\t"))
+	lines := [][]string{titles(cols, strings.ToUpper)}
 	for _, d := range docs {
-		row := c.row(d, cols)
-		for i := range row {
-			row[i] = cut(c.relative(row[i]), 60)
+		row := make([]string, 0, len(cols))
+		for _, col := range cols {
+			row = append(row, c.relative(brief(at(d, col.path))))
 		}
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		lines = append(lines, row)
 	}
-	return w.Flush()
+	hidden := 0
+	if c.output != "wide" {
+		lines, hidden = fit(lines, c.width)
+	}
+	w := tabwriter.NewWriter(c.out, 2, 8, 2, ' ', 0)
+	for _, line := range lines {
+		fmt.Fprintln(w, strings.TrimRight(strings.Join(line, "\t"), "\t"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if hidden > 0 {
+		c.say("%s did not fit: add -o wide", strings.ToLower(strings.Join(titles(cols, strings.ToUpper)[len(cols)-hidden:], ", ")))
+	}
+	return nil
+}
+
+// brief is a value as text for a person: of a broken number the digits that are read, not all that are known.
+func brief(v any) string {
+	n, ok := v.(json.Number)
+	if !ok || !strings.ContainsAny(n.String(), ".eE") {
+		return cell(v)
+	}
+	f, err := n.Float64()
+	if err != nil || len(n.String()) <= 7 {
+		return n.String()
+	}
+	if a := math.Abs(f); a >= 1000 && a < 1e15 {
+		return strconv.FormatFloat(f, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(f, 'g', 4, 64)
+}
+
+const (
+	widest   = 60 // runes of a cell in a table that is fitted
+	narrowed = 12 // a column is not narrowed below this, but left out
+	named    = 36 // the first one not below this, which identifiers have at most
+)
+
+// fit makes a table as wide as a terminal, two blanks between its columns: the widest columns are cut first, then
+// columns are left out from the end. hidden says how many. A width of 0 cuts only what nobody reads in a table. The columns
+// in whole are not cut.
+func fit(lines [][]string, width int, whole ...int) (out [][]string, hidden int) {
+	if len(lines) == 0 {
+		return lines, 0
+	}
+	wide := make([]int, len(lines[0]))
+	for i := range wide {
+		for _, line := range lines {
+			wide[i] = max(wide[i], min(widest, len([]rune(line[i]))))
+		}
+	}
+	least := func(i int) int {
+		switch {
+		case slices.Contains(whole, i):
+			return wide[i]
+		case i == 0:
+			return named
+		}
+		return narrowed
+	}
+	total := func(of func(int) int) (n int) {
+		for i := range wide {
+			n += of(i) + 2
+		}
+		return n - 2
+	}
+	is := func(i int) int { return wide[i] }
+	for width > 0 && len(wide) > 1 && total(func(i int) int { return min(wide[i], least(i)) }) > width {
+		wide, hidden = wide[:len(wide)-1], hidden+1
+	}
+	for width > 0 && total(is) > width {
+		most, next := -1, 0 // the widest column that may give way, and how wide the one after it is
+		for i := range wide {
+			if wide[i] > least(i) && (most < 0 || wide[i] > wide[most]) {
+				most = i
+			}
+		}
+		if most < 0 {
+			break
+		}
+		for i := range wide {
+			if wide[i] < wide[most] {
+				next = max(next, wide[i])
+			}
+		}
+		wide[most] = max(least(most), min(wide[most]-1, next), wide[most]-(total(is)-width))
+	}
+	for _, line := range lines {
+		short := make([]string, len(wide))
+		for i := range wide {
+			short[i] = cut(line[i], max(wide[i], 1))
+		}
+		out = append(out, short)
+	}
+	return out, hidden
 }
 
 func cut(s string, n int) string {
@@ -268,20 +381,26 @@ func (c *cli) show(v any, cols []column, name string) error {
 			}
 		}
 	}
-	w := tabwriter.NewWriter(c.out, 2, 8, 2, ' ', 0)
+	var lines bytes.Buffer
+	w := tabwriter.NewWriter(&lines, 2, 8, 2, ' ', 0)
 	var tables []column
 	for _, col := range cols {
-		if rows, ok := at(d, col.path).([]any); ok && len(rows) > 3 && rowsOfObjects(rows) {
+		if rows, ok := at(d, col.path).([]any); ok && rowsOfObjects(rows) && (len(rows) > 3 || c.tty && len([]rune(cell(rows))) > widest) {
 			tables = append(tables, col) // too long for one line
 			continue
 		}
-		if text := c.relative(cell(at(d, col.path))); text != "" {
+		text := cell(at(d, col.path))
+		if c.tty {
+			text = c.relative(brief(at(d, col.path)))
+		}
+		if text != "" {
 			fmt.Fprintf(w, "%s\t%s\n", strings.ToLower(col.title), text)
 		}
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	c.print(lines.String())
 	for _, col := range tables {
 		rows, _ := at(d, col.path).([]any)
 		if err := c.table(strings.ToLower(col.title), rows); err != nil {
@@ -295,13 +414,18 @@ func rowsOfObjects(rows []any) bool {
 	return !slices.ContainsFunc(rows, func(r any) bool { _, ok := r.(map[string]any); return !ok })
 }
 
-// table prints a list inside of one thing: the name or identifier first, then the plain fields in alphabetical order.
+// table prints a list inside of one thing: the name or identifier first, then the plain fields and the splits in
+// alphabetical order.
 func (c *cli) table(title string, rows []any) error {
 	seen := map[string]any{}
 	for _, r := range rows {
 		for k, v := range r.(map[string]any) {
-			switch v.(type) {
-			case nil, map[string]any, []any:
+			switch v := v.(type) {
+			case nil, map[string]any:
+			case []any:
+				if len(v) > 0 && !slices.ContainsFunc(v, func(x any) bool { m, ok := x.(map[string]any); return !ok || !isSlot(m) }) {
+					seen[k] = true
+				}
 			default:
 				seen[k] = true
 			}
@@ -309,21 +433,45 @@ func (c *cli) table(title string, rows []any) error {
 	}
 	keys := sortedKeys(seen)
 	slices.SortStableFunc(keys, func(a, b string) int { return rank(a) - rank(b) })
-	fmt.Fprintf(c.out, "\n%s\n", title)
-	w := tabwriter.NewWriter(c.out, 2, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "  "+strings.ToUpper(strings.ReplaceAll(strings.Join(keys, "\t"), "_", " ")))
+	var whole []int
+	for i, k := range keys {
+		if k == "slots" { // half a split is none
+			whole = append(whole, i)
+		}
+	}
+	heading := strings.ToUpper(strings.ReplaceAll(strings.Join(keys, "\t"), "_", " "))
+	lines := [][]string{strings.Split(heading, "\t")}
 	for _, r := range rows {
 		var line []string
 		for _, k := range keys {
-			line = append(line, c.relative(cell(at(r, k))))
+			if text := cell(at(r, k)); c.tty {
+				line = append(line, c.relative(brief(at(r, k))))
+			} else {
+				line = append(line, text)
+			}
 		}
-		fmt.Fprintln(w, "  "+strings.Join(line, "\t"))
+		lines = append(lines, line)
 	}
-	return w.Flush()
+	hidden := 0
+	if c.width > 0 && c.output != "wide" {
+		lines, hidden = fit(lines, c.width-2, whole...)
+	}
+	fmt.Fprintf(c.out, "\n%s\n", title)
+	w := tabwriter.NewWriter(c.out, 2, 8, 2, ' ', 0)
+	for _, line := range lines {
+		fmt.Fprintln(w, "  "+strings.TrimRight(strings.Join(line, "\t"), "\t"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if hidden > 0 {
+		c.say("%s did not fit: add -o wide", strings.ToLower(strings.ReplaceAll(strings.Join(keys[len(keys)-hidden:], ", "), "_", " ")))
+	}
+	return nil
 }
 
 func rank(key string) int {
-	if i := slices.Index([]string{"name", "id", "column", "version"}, key); i >= 0 {
+	if i := slices.Index([]string{"name", "id", "column", "serial", "version", "slots"}, key); i >= 0 {
 		return i
 	}
 	return 9
@@ -432,6 +580,9 @@ func forJQ(v any) any {
 	}
 	return v
 }
+
+// print writes text for people, as wide as the terminal.
+func (c *cli) print(text string) { fmt.Fprint(c.out, wrap(text, c.width)) }
 
 // showing says that a list was cut.
 func (c *cli) showing(n int) {

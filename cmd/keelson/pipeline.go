@@ -158,6 +158,9 @@ func (c *cli) pipelineRun(file *string) *cobra.Command {
 					return err
 				}
 				if found && (name == "" || name == p.def.Name) {
+					if err := p.runs(); err != nil {
+						return err
+					}
 					saved, err := p.push(cmd.Context(), cl)
 					if err != nil {
 						return err

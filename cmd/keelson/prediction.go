@@ -24,15 +24,22 @@ func (c *cli) exportPredictions() *cobra.Command {
 		c.args(0, 0, ""), func(cmd *cobra.Command, _ []string) error {
 			q := url.Values{}
 			for name, v := range values {
-				if *v != "" {
-					q.Set(name, *v)
+				value, err := *v, error(nil)
+				if name == "since" || name == "until" {
+					value, err = past("--"+name, value)
+				}
+				if err != nil {
+					return err
+				}
+				if value != "" {
+					q.Set(name, value)
 				}
 			}
 			return c.download(cmd, "/api/v1/predictions/export?"+q.Encode(), to)
 		})
 	f := cmd.Flags()
 	for name, text := range map[string]string{"format": "jsonl, csv or parquet (jsonl if left out)", "endpoint": "only of this endpoint", "model": "only of this model", "version": "only of this version",
-		"caller": "only of this caller", "slot": "only live, canary, shadow or external", "since": "from this time on", "until": "before this time"} {
+		"caller": "only of this caller", "slot": "only live, canary, shadow or external", "since": sinceHelp, "until": "before this day or time, or so long ago"} {
 		values[name] = f.String(name, "", text)
 	}
 	f.StringVar(&to, "to", "", "file; written whole or not at all")
@@ -64,6 +71,10 @@ func (c *cli) purgePredictions() *cobra.Command {
 		c.args(0, 0, ""), func(cmd *cobra.Command, _ []string) error {
 			if before == "" {
 				return usage("Say until when: --before 2026-01-01.")
+			}
+			before, err := past("--before", before)
+			if err != nil {
+				return err
 			}
 			if !dry {
 				if err := c.confirm("Remove every prediction from before " + before + " for good?"); err != nil {
@@ -104,7 +115,7 @@ func (c *cli) purgePredictions() *cobra.Command {
 			return nil
 		})
 	f := cmd.Flags()
-	f.StringVar(&before, "before", "", "day or time, as 2026-01-01 or 2026-01-01T12:00:00Z; whole hours go")
+	f.StringVar(&before, "before", "", "day or time, as 2026-01-01 or 2026-01-01T12:00:00Z, or so long ago: 90d; whole hours go")
 	f.StringVar(&endpoint, "endpoint", "", "only of this endpoint")
 	f.BoolVar(&dry, "dry-run", false, "only say what would go")
 	return cmd

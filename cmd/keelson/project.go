@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -54,20 +55,48 @@ func openProject(file string) (p project, found bool, err error) {
 	if err != nil {
 		return p, false, usage("The project file cannot be read: %v", err)
 	}
-	def, err := pipeline.Parse(file, text)
+	def, err := pipeline.ParseProject(file, text)
 	if err != nil {
 		return p, false, usage("%s", err.Error())
 	}
 	return project{file: file, dir: filepath.Dir(file), text: text, def: def}, true, nil
 }
 
-// neededProject is openProject where there must be one.
+// neededProject is openProject where there must be one that declares a pipeline.
 func neededProject(file string) (project, error) {
 	p, found, err := openProject(file)
-	if err == nil && !found {
+	switch {
+	case err != nil:
+	case !found:
 		err = &failure{code: client.ExitUsage, text: "There is no keelson.yaml in this folder or above.", hint: "name one with --file"}
+	default:
+		err = p.runs()
 	}
 	return p, err
+}
+
+// runs refuses a project that declares no pipeline.
+func (p project) runs() error {
+	if _, err := pipeline.Parse(p.file, p.text); err != nil {
+		return usage("%s", err.Error())
+	}
+	return nil
+}
+
+// planned is the rollout that the project file declares for a model in an environment; nil when there is none. A file that was
+// named holds for any model; one that was found holds for its own, and fails when it does not say which that is.
+func planned(file, model, environment string) (*client.Rollout, error) {
+	p, found, err := openProject(file)
+	switch {
+	case err != nil || !found:
+		return nil, err
+	case file == "" && p.def.Model == "" && p.rollout(environment) != nil:
+		return nil, &failure{code: client.ExitUsage, text: fmt.Sprintf("%s has a rollout for %s and does not say of which model.", p.file, environment),
+			hint: fmt.Sprintf("add the line  model: %s  to it, or name it with --file", model)}
+	case file == "" && p.def.Model != model:
+		return nil, nil
+	}
+	return p.rollout(environment), nil
 }
 
 // pack makes the source tarball: the files that the project file's source patterns name, or all but hidden ones and

@@ -14,6 +14,7 @@ import (
 
 	"keelson/client"
 	"keelson/internal/app"
+	"keelson/internal/problem"
 )
 
 const docsAddress = "docs/reference/cli.md"
@@ -59,6 +60,7 @@ func (c *cli) root() *cobra.Command {
 	f.BoolVarP(&c.yes, "yes", "y", false, "answer yes to questions")
 	f.DurationVar(&c.timeout, "timeout", time.Minute, "of one call to the server")
 	root.SetUsageTemplate(usageTemplate)
+	c.fitHelp(root)
 	root.AddCommand(
 		c.serveCmd(), c.demoCmd(), c.loginCmd(), c.logoutCmd(), c.statusCmd(), c.doctorCmd(), c.predictCmd(),
 		c.dataCmd(), c.runCmd(), c.experimentCmd(), c.traceCmd(), c.pipelineCmd(), c.modelCmd(), c.versionCmd(), c.deployCmd(), c.environmentCmd(),
@@ -169,7 +171,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	best, nearest := 3, ""
 	for _, set := range []func() []string{func() []string { return flagNames(cmd, false) }, func() []string { return flagNames(cmd, true) }} {
 		for _, name := range set() {
-			if d := distance(word, name); d < best {
+			if d := problem.Distance(word, name); d < best {
 				best, nearest = d, name
 			}
 		}
@@ -188,9 +190,17 @@ func (c *cli) listCommand(noun, short, path string, cols []column, key string, f
 	cmd := verb("list", short, example, c.args(0, 0, ""), func(cmd *cobra.Command, _ []string) error {
 		q := url.Values{}
 		for name, v := range values {
-			if *v != "" {
-				q.Set(strings.ReplaceAll(name, "-", "_"), *v)
+			if *v == "" {
+				continue
 			}
+			value := *v
+			if name == "since" || name == "until" {
+				var err error
+				if value, err = past("--"+name, value); err != nil {
+					return err
+				}
+			}
+			q.Set(strings.ReplaceAll(name, "-", "_"), value)
 		}
 		return c.printList(cmd.Context(), path, q, cols, key)
 	})
@@ -314,7 +324,7 @@ func (c *cli) welcome() error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, `keelson %s carries a model, of any kind, from its data to the audit of what it decided.
+	c.print(fmt.Sprintf(`keelson %s carries a model, of any kind, from its data to the audit of what it decided.
 
   keelson demo                              the whole story on this machine, with real data
   keelson serve                             start a server here
@@ -324,7 +334,7 @@ func (c *cli) welcome() error {
 
   server    %s
   help      keelson help, keelson NOUN --help, keelson help exit-codes
-`, app.Version, a.Server)
+`, app.Version, a.Server))
 	return nil
 }
 
@@ -352,25 +362,4 @@ func flagNames(cmd *cobra.Command, inherited bool) (names []string) {
 	}
 	set.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	return names
-}
-
-// distance is the edit distance of two words.
-func distance(a, b string) int {
-	prev := make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(prev[j]+1, row[j-1]+1, prev[j-1]+cost)
-		}
-		prev = row
-	}
-	return prev[len(b)]
 }

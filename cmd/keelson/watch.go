@@ -38,7 +38,7 @@ var predictionColumns = columns("id", "at", "endpoint", "version", "caller", "ap
 func (c *cli) predictionCmd() *cobra.Command {
 	return c.noun("prediction", "The log of every answer", []string{"predictions"},
 		c.listCommand("prediction", "List predictions, newest first", "/api/v1/predictions", predictionColumns, "id", "endpoint=only of this endpoint", "model=only of this model", "version=only of this version", "caller=only of this caller",
-			"since=from this time on", "until=before this time", "slot=live, canary, shadow or external",
+			"since=from this day or time on, or so long ago: 90m", "until=before this day or time", "slot=live, canary, shadow or external",
 			"filter=values of inputs and outputs: input.age > 60 AND output.score < 0.2"),
 		c.getCommand("prediction", "Show a prediction with inputs, outputs, fired rules and outcomes", "ID", "06gzw2", func(id string) (string, error) { return "/api/v1/predictions/" + escape(id), nil }, nil, "id"),
 		c.exportPredictions(), c.erasePredictions())

@@ -256,7 +256,7 @@ func (a *Alert) words() string {
 	}
 	if a.Kind == Data || a.Kind == Prediction || a.Kind == Quality {
 		switch {
-		case a.Severity == Critical && strings.HasSuffix(a.doc.Loss, ": act."):
+		case a.Severity == Critical && slices.Contains(losses, a.doc.Loss):
 			out += " " + a.doc.Loss
 		case a.Severity == Critical: // it was known of an earlier window
 			out += " The result is worse as well, or expected to be: act."

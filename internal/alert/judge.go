@@ -40,6 +40,9 @@ const (
 	openLoss     = "An alert about the result is open as well: act."
 )
 
+// losses are all of them.
+var losses = []string{realisedLoss, expectedLoss, openLoss}
+
 // keptMarks is how many windows an alert remembers.
 const keptMarks = 50
 

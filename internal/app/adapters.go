@@ -77,10 +77,10 @@ func (v versions) Version(ctx context.Context, model string, number int) (approv
 		out.Files = append(out.Files, release.File{Path: f.Path, Digest: f.Digest, Size: f.Size})
 	}
 	for _, s := range ver.Signature.Inputs {
-		out.Inputs = append(out.Inputs, approval.Field{Name: s.Name, Type: fmt.Sprint(s.Datatype, s.Shape)})
+		out.Inputs = append(out.Inputs, approval.Field{Name: s.Name, Type: fmt.Sprint(s.Datatype, s.Shape), Columns: s.Columns})
 	}
 	for _, s := range ver.Signature.Outputs {
-		out.Outputs = append(out.Outputs, approval.Field{Name: s.Name, Type: fmt.Sprint(s.Datatype, s.Shape)})
+		out.Outputs = append(out.Outputs, approval.Field{Name: s.Name, Type: fmt.Sprint(s.Datatype, s.Shape), Columns: s.Columns})
 	}
 	for _, d := range ver.Dependencies {
 		out.Dependencies = append(out.Dependencies, approval.Dependency{Kind: d.Kind, Name: d.Name, Version: d.Version, Digest: d.Digest})
@@ -349,10 +349,9 @@ func (a *App) watch(ctx context.Context, e event.Event) error {
 	if err := json.Unmarshal(e.Data, &n); err != nil {
 		return err
 	}
+	var versions []int
 	for _, s := range n.Slots {
-		if err := a.Monitors.EnsureFor(ctx, n.Endpoint, n.Model, s.Version, dataset.Ref{}); err != nil {
-			return err
-		}
+		versions = append(versions, s.Version)
 	}
-	return nil
+	return a.Monitors.EnsureFor(ctx, n.Endpoint, n.Model, dataset.Ref{}, versions...)
 }

@@ -139,13 +139,21 @@ func New(ctx context.Context, c Config, logTo io.Writer) (_ *App, err error) {
 	return a, nil
 }
 
+// lockWait is how long a starting process waits for the data folder of one that is ending.
+const lockWait = 2 * time.Second
+
 // lockData makes sure that one process at a time uses the data folder.
 func (a *App) lockData() error {
 	f, err := os.OpenFile(filepath.Join(a.Config.Data, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("lock data folder: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	// A process that was killed while it started another leaves the lock to that one until it has begun.
+	for end := time.Now().Add(lockWait); err != nil && time.Now().Before(end); err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) {
+		time.Sleep(lockWait / 50)
+	}
+	if err != nil {
 		f.Close()
 		return fmt.Errorf("the data folder %s is in use by another keelson; stop it, or name another folder with --data", a.Config.Data)
 	}

@@ -58,6 +58,7 @@ type Config struct {
 	BinRetention   time.Duration `yaml:"bin_retention" doc:"how long deleted things can be restored before they are purged, like 720h (30 days); 0 keeps them until somebody purges them"`
 	Studies        string        `yaml:"studies" doc:"nightly, or off: whether what the answers of each version hang on that is live is studied once a day, over its newest calls"`
 	PredictionKeep time.Duration `yaml:"prediction_keep" doc:"how long predictions are kept where neither their endpoint nor their workspace says, like 365d; 0 keeps them"`
+	ReadyWait      time.Duration `yaml:"ready_wait" doc:"how long a starting server waits for deployed models that load slowly before it says that it is ready; each model's own readiness is /v2/models/NAME/ready"`
 	StopTimeout    time.Duration `yaml:"stop_timeout" doc:"how long requests in flight may take when the server stops"`
 }
 
@@ -72,7 +73,7 @@ const (
 func Default() Config {
 	return Config{Listen: "127.0.0.1:5000", Data: "keelson-data", Parts: []string{PartAPI, PartWorker, PartServing}, Auth: "on",
 		OnnxThreads: 1, PythonModels: "on", PythonIsolation: python.LevelLandlock, PythonChildren: 1, PythonMemory: 2 << 30, PythonCallTime: 30 * time.Second, PythonCPUTime: 30 * time.Second,
-		PythonLoadTime: 2 * time.Minute, LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, Studies: "nightly", StopTimeout: 10 * time.Second}
+		PythonLoadTime: 2 * time.Minute, LogFormat: "text", LogLevel: "info", MaxUpload: 8 << 30, MaxInfer: 16 << 20, StepMemory: 8 << 30, StepTime: time.Hour, BinRetention: 30 * 24 * time.Hour, Studies: "nightly", ReadyWait: time.Minute, StopTimeout: 10 * time.Second}
 }
 
 // EnvPrefix begins the environment variables that set fields: KEELSON_MAX_UPLOAD.
@@ -245,6 +246,9 @@ func (c Config) Validate() error {
 	}
 	if c.PythonCallTime <= 0 || c.PythonCPUTime <= 0 || c.PythonLoadTime <= 0 {
 		errs = append(errs, errors.New("python_call_time, python_cpu_time, python_load_time: each is a time above 0, such as 30s"))
+	}
+	if c.ReadyWait < 0 || c.ReadyWait > time.Hour {
+		errs = append(errs, fmt.Errorf("ready_wait: a time from 0 to 1h is possible; got %s", c.ReadyWait))
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		errs = append(errs, fmt.Errorf("log_format: %q is not known; use text or json", c.LogFormat))

@@ -92,7 +92,7 @@ func (a *App) candidate(ctx context.Context, e event.Event) error {
 			return err
 		}
 		r, err := a.Approvals.Open(ctx, approval.Proposal{Model: v.Model, Version: v.Version, Environment: environment, Plan: plan, WhenApproved: true,
-			Reason: fmt.Sprintf("Made by retraining because of alert %s: %s", why.ID, problem.Clip(why.Title, 1500))})
+			Reason: fmt.Sprintf("Made by retraining because of an alert: %s", problem.Clip(why.Title, 1500))})
 		switch p, refused := problem.As(err); {
 		case err == nil && r.Need.Count > 0:
 			words = append(words, fmt.Sprintf("The retraining made %s/%d; request %d waits for %d approvals before it goes to %s.", v.Model, v.Version, r.Number, r.Need.Count, environment))

@@ -271,7 +271,7 @@ func (a *App) serve(set *engine.Set) {
 	}
 	a.settle = func(ctx context.Context) error { // what is in force is loaded before the server says ready
 		defer a.Serving.Hold(false)
-		return look(caller.System(ctx, "start"), time.Minute)
+		return look(caller.System(ctx, "start"), a.Config.ReadyWait)
 	}
 	a.run = append(a.run, a.Serving.Run, func(ctx context.Context) error {
 		for e := range a.Events.Watch(ctx) { // every serving process hears of releases, not only the one that reacts

@@ -26,6 +26,7 @@ import (
 
 	"keelson/internal/access"
 	"keelson/internal/caller"
+	"keelson/internal/engine"
 	"keelson/internal/policy"
 	"keelson/internal/problem"
 	"keelson/internal/release"
@@ -88,6 +89,8 @@ type Plan struct {
 	Durability string          `json:"durability,omitempty" enum:"group,sync,async" doc:"of the prediction log; empty keeps what is there, group at first"`
 	Limits     *release.Limits `json:"limits,omitempty" doc:"all of them; left out keeps what is there, an empty object leaves the server's own"`
 	Redact     []string        `json:"redact,omitempty" doc:"columns that the prediction log leaves out; hash:COLUMN keeps a keyed hash of each value"`
+
+	AcceptColumns bool `json:"accept_columns,omitempty" doc:"the version reads a matrix by other columns than the one that is live, and the callers know"`
 }
 
 const maxSteps = 20
@@ -148,6 +151,25 @@ func (p *Plan) Check() error {
 		return nil
 	}
 	return p.Limits.Check()
+}
+
+// Columns refuses a deployment of version next beside or after version live of a model whose callers it would answer from
+// wrong columns: a matrix that is sent without the names of its columns is read by their places, see engine.Rearranged. A
+// canary and a shadow are asked beside the live version, so that any difference matters; where all calls move at once, a
+// matrix of another width is refused to who sends it, and only one of the same width goes unnoticed. A plan that accepts
+// the columns passes, and so does what cannot be compared.
+func (p Plan) Columns(model string, live, next int, before, after json.RawMessage) error {
+	var a, b engine.Signature
+	if p.AcceptColumns || live == next || json.Unmarshal(before, &a) != nil || json.Unmarshal(after, &b) != nil {
+		return nil
+	}
+	for _, r := range a.Rearranged(b) {
+		if p.Mode != All && p.Mode != "" || r.SameWidth() {
+			return problem.New(problem.Invalid, "Version %s/%d reads the matrix %q by other columns than %s/%d, which is live: %s. Calls that send it without the names of its columns would be answered from wrong ones. Train the version on the columns of version %d in their order; or, if the callers know of the change, accept it in the plan (accept_columns, keelson deploy create --accept-columns).",
+				model, next, r.Input, model, live, r.Words(), live).At("plan.accept_columns")
+		}
+	}
+	return nil
 }
 
 // Digest identifies the plan.

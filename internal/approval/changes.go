@@ -131,10 +131,14 @@ func planLines(r Request) []Line {
 	if r.Kind != Deploy {
 		words = r.Kind + " at once"
 	}
-	return []Line{
+	out := []Line{
 		{Label: "rollout", After: words},
 		{Label: "environment", After: r.Environment + " as " + r.Endpoint},
 	}
+	if r.Plan.AcceptColumns {
+		out = append(out, Line{Label: "other columns", After: "accepted", Note: "calls that send a matrix without the names of its columns are read by their places"})
+	}
+	return out
 }
 
 // lowerIsBetter are parts of names of metrics that measure error or cost.
@@ -292,6 +296,12 @@ func fieldLines(what string, a, b []Field) []Line {
 			l.Note = "changed: callers must follow"
 		}
 		out = append(out, l)
+	}
+	for _, f := range a {
+		i := slices.IndexFunc(b, func(o Field) bool { return o.Name == f.Name })
+		if i >= 0 && len(f.Columns) > 0 && !slices.Equal(f.Columns, b[i].Columns) {
+			out = append(out, Line{Label: "columns of " + what + " " + f.Name, Before: strings.Join(f.Columns, ", "), After: strings.Join(b[i].Columns, ", "), Note: "changed: callers that send a matrix must follow"})
+		}
 	}
 	return out
 }

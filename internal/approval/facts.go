@@ -36,8 +36,11 @@ type Version struct {
 	Dirty          bool
 }
 
-// Field is one input or output of a version.
-type Field struct{ Name, Type string }
+// Field is one input or output of a version. Columns name the values of a matrix by their places, where they are known.
+type Field struct {
+	Name, Type string
+	Columns    []string
+}
 
 // Dependency is something the version was made of or needs.
 type Dependency struct{ Kind, Name, Version, Digest string }

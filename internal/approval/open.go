@@ -169,7 +169,14 @@ func (s *Service) fits(ctx context.Context, p Proposal, env policy.Environment, 
 	if p.Kind != Deploy && live == 0 {
 		return problem.New(problem.Conflict, "Nothing of %s is live in %s, so there is nothing to %s.", p.Model, env.Name, p.Kind)
 	}
-	return nil
+	if p.Kind != Deploy || live == 0 {
+		return nil
+	}
+	before, err := s.Versions.Version(ctx, p.Model, live)
+	if err != nil {
+		return fmt.Errorf("compare with the live version: %w", err)
+	}
+	return p.Plan.Columns(p.Model, live, p.Version, before.Signature, v.Signature)
 }
 
 func (s *Service) insert(tx db.Scope, r *Request) error {

@@ -71,7 +71,7 @@ func version(n int) Version {
 		Authors: []string{"ada", "alan"}, CreatedBy: "ada", Golden: policy.Golden{Rows: 8, MaxError: 1e-9, Limit: 1e-6},
 		Evaluation: Evaluation{State: "passed", ID: "e1", Tests: []Test{{Name: "accuracy", Kind: "metric", State: "passed", Value: 0.96, Limit: 0.9}}},
 		Metrics:    map[string]float64{"accuracy": 0.9 + float64(n)/100},
-		Inputs:     []Field{{"x", "FP64 [-1,30]"}}, Dependencies: []Dependency{{"data", "patients", "1", "sha256:aa"}},
+		Inputs:     []Field{{Name: "x", Type: "FP64 [-1,30]"}}, Dependencies: []Dependency{{"data", "patients", "1", "sha256:aa"}},
 	}
 }
 

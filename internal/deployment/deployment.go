@@ -15,12 +15,14 @@
 package deployment
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"keelson/internal/approval"
+	"keelson/internal/engine"
 	"keelson/internal/problem"
 	"keelson/internal/release"
 )
@@ -107,6 +109,11 @@ func (d *Deployment) deploy(r approval.Request, now time.Time) error {
 		}
 		if d.Current.Slot.Version == r.Version {
 			return problem.New(problem.Conflict, "Version %s is live at %s already.", r.VersionName(), d.Endpoint)
+		}
+	}
+	if d.Current != nil { // once more: another version may have come in since the request was opened
+		if err := r.Plan.Columns(d.Model, d.Current.Slot.Version, r.Version, d.Current.Slot.Signature, r.Signature); err != nil {
+			return problem.New(problem.Conflict, "%s", problem.Detail(err)).At("plan.accept_columns")
 		}
 	}
 	if r.Plan.Durability != "" {
@@ -230,11 +237,15 @@ func (d *Deployment) rollback() (words string, err error) {
 	if len(d.Trail) == 0 {
 		return "", problem.New(problem.Conflict, "There is no approved version before %s/%d at %s to go back to; suspend the endpoint to stop it.", d.Model, d.Current.Slot.Version, d.Endpoint)
 	}
-	from := d.Current.Slot.Version
+	from := d.Current.Slot
 	back := d.Trail[len(d.Trail)-1]
 	d.Trail = d.Trail[:len(d.Trail)-1]
 	d.Current, d.State = &back, Live
-	return fmt.Sprintf("%s went back from version %d to version %d.", d.Endpoint, from, back.Slot.Version), nil
+	words = fmt.Sprintf("%s went back from version %d to version %d.", d.Endpoint, from.Version, back.Slot.Version)
+	if otherColumns(from, back.Slot) {
+		words += " It reads a matrix by other columns; callers that send one without the names of its columns must go back too."
+	}
+	return words, nil
 }
 
 // newest is the version that a rollback takes out, 0 when nothing answers.
@@ -335,6 +346,12 @@ func (d Deployment) previous() *release.Slot {
 	return &s
 }
 
+// otherColumns tells that two versions read the same matrix by other columns.
+func otherColumns(a, b release.Slot) bool {
+	var x, y engine.Signature
+	return json.Unmarshal(a.Signature, &x) == nil && json.Unmarshal(b.Signature, &y) == nil && len(x.Rearranged(y)) > 0
+}
+
 // document is the release of d as of now.
 func (d Deployment) document(now time.Time) release.Document {
 	doc := release.Document{
@@ -344,6 +361,9 @@ func (d Deployment) document(now time.Time) release.Document {
 	}
 	if doc.Durability == "" {
 		doc.Durability = release.Group
+	}
+	if doc.Previous != nil && d.Current != nil && otherColumns(d.Current.Slot, *doc.Previous) {
+		doc.Previous = nil // what stands in for a damaged version without anybody deciding must answer the same calls
 	}
 	switch d.State {
 	case Suspended:

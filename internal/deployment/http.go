@@ -57,6 +57,7 @@ type View struct {
 	Serial      int64          `json:"serial"`
 	Durability  string         `json:"durability" enum:"group,sync,async"`
 	Limits      release.Limits `json:"limits"`
+	Redact      []string       `json:"redact" doc:"input columns that the prediction log leaves out; of hash:COLUMN it keeps a keyed hash"`
 	Request     string         `json:"request" doc:"the newest executed change request"`
 	UpdatedAt   time.Time      `json:"updated_at"`
 	Change      Change         `json:"change" doc:"the last one"`
@@ -73,7 +74,7 @@ type View struct {
 func (s *Service) view(tx db.Scope, f found, releases int) (View, error) {
 	v := View{
 		ID: f.ID, Endpoint: f.Endpoint, Environment: f.Environment, Model: f.Model, State: f.State, Slots: brief(f.slots()), Serial: f.Serial,
-		Durability: f.Durability, Limits: f.Limits, Request: f.LastRequest, UpdatedAt: f.UpdatedAt, ExpiresAt: f.ExpiresAt,
+		Durability: f.Durability, Limits: f.Limits, Redact: append([]string{}, f.Redact...), Request: f.LastRequest, UpdatedAt: f.UpdatedAt, ExpiresAt: f.ExpiresAt,
 		URL: url(tx.Workspace, f.Endpoint), Sealed: f.Broken == "", Broken: f.Broken,
 	}
 	v.Change = Change{At: f.UpdatedAt}
@@ -249,7 +250,7 @@ func (s *Service) postExecute(ctx context.Context, in *executeInput) (View, erro
 		return View{}, err
 	}
 	if len(res.Deployments) == 0 { // a version that ran nowhere was retired
-		return View{Endpoint: res.Request.Endpoint, Environment: res.Request.Environment, Model: res.Request.Model, State: Retired, Slots: []Slot{}, Releases: []Release{},
+		return View{Endpoint: res.Request.Endpoint, Environment: res.Request.Environment, Model: res.Request.Model, State: Retired, Slots: []Slot{}, Releases: []Release{}, Redact: []string{},
 			Durability: release.Group, Request: res.Request.ID, UpdatedAt: s.now(), URL: url(res.Request.Workspace, res.Request.Endpoint), Sealed: true, Words: res.Words, Callers: res.Callers}, nil
 	}
 	v, err := s.Get(ctx, res.Deployments[0].Endpoint)

@@ -32,8 +32,9 @@ var testKey = seal.FromSeed(bytes.Repeat([]byte{5}, 32))
 
 // shelf stands for inventory: versions 1 to 5 of screening.
 type shelf struct {
-	mu      sync.Mutex
-	retired map[int]bool
+	mu         sync.Mutex
+	retired    map[int]bool
+	signatures map[int]string // of versions that have one of their own
 }
 
 func (s *shelf) Version(_ context.Context, model string, n int) (approval.Version, error) {
@@ -46,6 +47,9 @@ func (s *shelf) Version(_ context.Context, model string, n int) (approval.Versio
 	v := approval.Version{Model: policy.Model{Kind: "ml", Accountable: "grace"}, Number: n, State: "ready", Format: "cel", Size: 1, ArtifactDigest: inventory.ArtifactDigest([]inventory.File{file}),
 		Files: []release.File{{Path: file.Path, Digest: file.Digest, Size: file.Size}}, Signature: json.RawMessage(`{"inputs": [ ]}`), Authors: []string{"ada"},
 		Evaluation: approval.Evaluation{State: "passed"}}
+	if own := s.signatures[n]; own != "" {
+		v.Signature = json.RawMessage(own)
+	}
 	if s.retired[n] {
 		v.State = "retired"
 	}

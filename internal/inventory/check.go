@@ -280,7 +280,7 @@ func (s *Service) try(ctx context.Context, v Version, fsys fsFS, d described, wa
 		return f.refused(FaultLoad, err)
 	}
 	defer m.Close()
-	f.signature = named(m.Signature(), d.signature)
+	f.signature = named(m.Signature(), d.signature).WithColumns(v.Signature) // names may have come with the registration
 	if r, ok := m.(engine.Runner); ok {
 		f.runsIn = r.Where()
 	}

@@ -2,14 +2,15 @@ package inventory
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
+	"keelson/internal/markup"
 	"keelson/internal/problem"
 )
 
@@ -41,68 +42,19 @@ type Param struct {
 
 // Bounds of a YAML document that describes a model.
 const (
-	maxNodes     = 100_000 // with every alias followed
-	maxDepth     = 100
 	maxMetadata  = 64 << 10 // bytes of Metadata as JSON
 	maxParams    = 1000
 	maxFlavors   = 100
 	maxShortText = 500
 )
 
-// parseYAML reads one YAML document. Its nodes are counted before any alias is followed into values, so a small file
-// cannot grow without bound, nor nest deeper than maxDepth.
+// parseYAML reads one YAML document, which takes no more memory than internal/markup allows.
 func parseYAML(name string, b []byte, into any) error {
-	var root yaml.Node
-	err := yaml.Unmarshal(b, &root)
-	if err == nil {
-		c := counter{seen: map[*yaml.Node]int{}}
-		if _, err = c.count(&root, 0); err == nil {
-			err = root.Decode(into)
-		}
-	}
-	if err != nil {
-		return problem.New(problem.Invalid, "The file %s is not readable YAML of at most %d values, nested at most %d deep.", name, maxNodes, maxDepth).At(name).Because(err)
+	err := markup.Decode(b, false, into)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return problem.New(problem.Invalid, "The file %s cannot be read: %s.", name, problem.Clip(err.Error(), maxShortText)).At(name).Because(err)
 	}
 	return nil
-}
-
-// counter counts what a document holds once its aliases are followed.
-type counter struct {
-	seen map[*yaml.Node]int // size of what an anchor stands for
-	on   []*yaml.Node       // anchors being counted: one that holds itself never ends
-}
-
-func (c *counter) count(n *yaml.Node, depth int) (int, error) {
-	if depth > maxDepth {
-		return 0, fmt.Errorf("nested deeper than %d", maxDepth)
-	}
-	if n.Kind == yaml.AliasNode {
-		if slices.Contains(c.on, n.Alias) {
-			return 0, fmt.Errorf("the anchor %q holds itself", n.Value)
-		}
-		size, ok := c.seen[n.Alias]
-		if !ok {
-			c.on = append(c.on, n.Alias)
-			var err error
-			if size, err = c.count(n.Alias, depth+1); err != nil {
-				return 0, err
-			}
-			c.on = c.on[:len(c.on)-1]
-			c.seen[n.Alias] = size
-		}
-		return size, nil
-	}
-	total := 1
-	for _, child := range n.Content {
-		size, err := c.count(child, depth+1)
-		if err != nil {
-			return 0, err
-		}
-		if total += size; total > maxNodes {
-			return 0, fmt.Errorf("more than %d values", maxNodes)
-		}
-	}
-	return total, nil
 }
 
 // describedBy collects what an MLmodel file says; python is the version python_env.yaml or the file itself names.

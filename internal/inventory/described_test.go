@@ -184,3 +184,18 @@ func FuzzDescribe(f *testing.F) {
 		}
 	})
 }
+
+func TestTheRefusalOfAFileThatDescribesAModelSaysWhy(t *testing.T) {
+	for text, says := range map[string]string{
+		"flavors: {}\nflavors: {}\n": `The file MLmodel cannot be read: the key "flavors" stands on line 1 and again on line 2; leave one of them out.`,
+		"run_id: [1]\n":              "The file MLmodel cannot be read: line 1: cannot unmarshal !!seq into string.",
+	} {
+		var m struct {
+			Flavors map[string]any `yaml:"flavors"`
+			RunID   string         `yaml:"run_id"`
+		}
+		if err := parseYAML("MLmodel", []byte(text), &m); problem.KindOf(err) != problem.Invalid || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", text, err, says)
+		}
+	}
+}

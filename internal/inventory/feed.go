@@ -351,8 +351,11 @@ func compare(got, want []tensor.Tensor) (worst float64, where string, err error)
 	for i := range want {
 		w := &want[i]
 		g := tensor.Find(got, w.Name)
-		if g == nil && i < len(got) {
+		if g == nil && i < len(got) && tensor.Find(want, got[i].Name) == nil {
 			g = &got[i]
+		}
+		if g == nil && i < len(got) {
+			return 0, "", problem.New(problem.Invalid, "The golden rows record an output %q, which the model has not.", problem.Clip(w.Name, 60)).At("golden.outputs")
 		}
 		if g == nil {
 			return 0, "", problem.New(problem.Invalid, "The golden rows record %d outputs, the model has %d.", len(want), len(got)).At("golden.outputs")

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"keelson/internal/blob"
 	"keelson/internal/caller"
@@ -18,6 +19,7 @@ import (
 	"keelson/internal/problem"
 	"keelson/internal/rest"
 	"keelson/internal/tracking"
+	"keelson/internal/usage"
 )
 
 // Routes mounts models and versions.
@@ -27,6 +29,7 @@ func (s *Service) Routes(a *rest.API) {
 	rest.Get(a, "/api/v1/models/{name}", "model.read", "Read a model", s.readModel)
 	rest.Patch(a, "/api/v1/models/{name}", "model.write", "Change a model", s.patchModel)
 	rest.Delete(a, "/api/v1/models/{name}", "model.write", "Delete a model that is not in use", s.deleteModel)
+	rest.Get(a, "/api/v1/models/{name}/usage", "model.read", "Sum up what a model used: calls and seconds of computing, and what they cost at a price", s.readUsage)
 	rest.Get(a, "/api/v1/models/{name}/versions", "version.read", "List the versions of a model, the newest first", s.readVersions)
 	rest.Get(a, "/api/v1/models/{name}/versions/{version}", "version.read", "Read a version", s.readVersion)
 	rest.Patch(a, "/api/v1/models/{name}/versions/{version}", "version.write", "Change a version's description or tags", s.patchVersion)
@@ -49,6 +52,29 @@ type ModelPath struct {
 type VersionPath struct {
 	Name    string `path:"name"`
 	Version int    `path:"version" minimum:"1"`
+}
+
+func (s *Service) readUsage(ctx context.Context, in *struct {
+	ModelPath
+	Since time.Time `query:"since" doc:"inclusive; 30 days before until if left out"`
+	Until time.Time `query:"until" doc:"exclusive; now if left out"`
+	Price string    `query:"price" maxLength:"30" doc:"of an hour of computing, in any money: 0.12; without it there is no cost"`
+}) (usage.Report, error) {
+	if in.Until.IsZero() {
+		in.Until = s.Now().UTC()
+	}
+	if in.Since.IsZero() {
+		in.Since = in.Until.AddDate(0, 0, -30)
+	}
+	var price *float64
+	if in.Price != "" {
+		p, err := strconv.ParseFloat(in.Price, 64)
+		if err != nil {
+			return usage.Report{}, problem.New(problem.Invalid, "The price of an hour of computing is a number such as 0.12, not %q.", in.Price).At("price")
+		}
+		price = &p
+	}
+	return s.Usage(ctx, in.Name, in.Since, in.Until, price)
 }
 
 func (s *Service) postCheck(ctx context.Context, in *VersionPath) (Version, error) {

@@ -18,6 +18,7 @@ import (
 	"keelson/internal/event"
 	"keelson/internal/problem"
 	"keelson/internal/tracking"
+	"keelson/internal/usage"
 )
 
 var errorsIs = errors.Is
@@ -143,6 +144,18 @@ func (s *Service) Model(ctx context.Context, name string) (Model, error) {
 	list := []Model{m}
 	err = s.observe(ctx, list)
 	return list[0], err
+}
+
+// Usage sums up what a model used since a time and before another; see usage.Read. NotFound when there is no such model.
+func (s *Service) Usage(ctx context.Context, model string, since, until time.Time, price *float64) (r usage.Report, err error) {
+	err = s.DB.Read(ctx, func(tx db.Scope) error {
+		if _, err := getModel(tx, model); err != nil {
+			return err
+		}
+		r, err = usage.Read(tx, model, since, until, price)
+		return err
+	})
+	return r, err
 }
 
 // Models gives models in the order of their names, after a name, whose name, owner, area, use case, kind or tags hold

@@ -130,7 +130,7 @@ func TestFiguresAreWrittenForPeople(t *testing.T) {
 
 func TestAMonitorIsNotComparedWithWhatItDoesNotHave(t *testing.T) {
 	each(t, func(w *world) {
-		if err := w.EnsureFor(w.ctx, "bands", "bands", 1, dataset.Ref{}); err != nil {
+		if err := w.EnsureFor(w.ctx, "bands", "bands", dataset.Ref{}, 1); err != nil {
 			t.Fatal(err)
 		}
 		for field, a := range map[string]Against{"against.window": {Kind: "window", Window: "gone"}, "against.version": {Kind: "version", Version: 99}} {

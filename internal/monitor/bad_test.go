@@ -195,6 +195,9 @@ func TestTheRoutesOfPlansSpeakAsPlanned(t *testing.T) {
 			`PUT  {"segments":[{"name":"a","when":"input."}]}`:                                    "segments[0].when",
 			`PUT  {"metrics":[{"name":"a","expression":"1"},{"name":"b","expression":"outcom"}]}`: "metrics[1].expression",
 			`PUT  {"against":{"kind":"version"}}`:                                                 "against.version",
+			`PUT  {"against":{"kind":"training","until":"2200-01-01T00:00:00Z"}}`:                 "against.until",
+			`POST /accept {"reason":"season","until":"2020-01-01T00:00:00Z"}`:                     "until",
+			`POST /accept {"reason":"season","until":"2200-01-01T00:00:00Z"}`:                     "until",
 			`PUT  {"window":{"every":"1y"}}`:                                                      "window.every",
 			`POST /indicators {"items":[{"name":"ghost","value":1}]}`:                             "items[0].name",
 			`POST /indicators {"items":[{"name":"cost","value":1e999}]}`:                          "",
@@ -218,7 +221,7 @@ func TestTheRoutesOfPlansSpeakAsPlanned(t *testing.T) {
 func TestAModelThatCannotAnswerItsDataIsWatchedWithoutAnEstimate(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		c := newClinic(t, d, strings.ReplaceAll(screeningRules, "mean_texture", "mean_area"), "malignant")
-		if err := c.EnsureFor(c.ctx, "screening", "screening", 1, dataset.Ref{Dataset: "training"}); err != nil {
+		if err := c.EnsureFor(c.ctx, "screening", "screening", dataset.Ref{Dataset: "training"}, 1); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Data.(*dataset.Service).Put(c.ctx, dataset.Dataset{Name: "training"}); err != nil { // it loses its target

@@ -85,26 +85,25 @@ func tallyOf(windows []Result) (t tallied) {
 }
 
 // value gives the measure with its 95 % interval: Wilson's of shares; of errors that of a root mean square with nearly normal
-// errors, v ∓ 1.96 v/√(2n).
-func (t tallied) value() (v, low, high float64, ok bool) {
+// errors, v ∓ 1.96 v/√(2n). false when there is no measure.
+func (t tallied) value() (v float64, of score.Interval, ok bool) {
 	switch {
 	case t.n == 0:
-		return 0, 0, 0, false
+		return 0, of, false
 	case t.metric == "rmse":
 		v = math.Sqrt(t.square / float64(t.n))
-		wide := 1.959964 * v / math.Sqrt(2*float64(t.n))
-		return v, max(0, v-wide), v + wide, finite(v)
+		wide := score.Deviate(level) * v / math.Sqrt(2*float64(t.n))
+		return v, score.Interval{Lower: score.Of(max(0, v-wide)), Upper: score.Of(v + wide), Level: level}, finite(v + wide)
 	}
-	w := score.Wilson(t.right, t.n, level)
-	return float64(t.right) / float64(t.n), w.Lower.V, w.Upper.V, true
+	return float64(t.right) / float64(t.n), score.Wilson(t.right, t.n, level), true
 }
 
-// margin is Newcombe's interval of a difference from the intervals of both sides (Statistics in Medicine 17, 1998, method 10).
+// margin is the difference of two versions that both have a measure, with Newcombe's interval.
 func margin(champion, other tallied) Margin {
-	a, al, au, _ := champion.value()
-	b, bl, bu, _ := other.value()
-	d := b - a
-	m := Margin{Difference: d, Lower: d - math.Hypot(b-bl, au-a), Upper: d + math.Hypot(bu-b, a-al), Verdict: "undecided"}
+	a, ofA, _ := champion.value()
+	b, ofB, _ := other.value()
+	d := score.Newcombe(b, ofB, a, ofA)
+	m := Margin{Difference: b - a, Lower: d.Lower.V, Upper: d.Upper.V, Verdict: "undecided"}
 	sign := 1.0
 	if other.metric == "rmse" {
 		sign = -1
@@ -172,8 +171,8 @@ func challenge(endpoint string, champion int, all []Result) (Challenge, error) {
 			x.Estimate = &v
 		}
 		t := tallyOf(windows)
-		if v, low, high, ok := t.value(); ok {
-			x.Metric, x.Outcomes, x.Value, x.Lower, x.Upper = t.metric, t.n, &v, &low, &high
+		if v, of, ok := t.value(); ok {
+			x.Metric, x.Outcomes, x.Value, x.Lower, x.Upper = t.metric, t.n, &v, &of.Lower.V, &of.Upper.V
 		}
 		c.Versions = append(c.Versions, x)
 	}
@@ -229,8 +228,8 @@ func (x *Contender) hold(champion int, byVersion map[int][]Result) {
 	}
 	m := margin(a, b)
 	m.Together = together
-	va, _, _, _ := a.value()
-	vb, _, _, _ := b.value()
+	va, _, _ := a.value()
+	vb, _, _ := b.value()
 	one := func(v float64) string { return explain.Number(v) }
 	gap, unit := fmt.Sprintf("%s and %s", explain.Number(m.Lower), explain.Number(m.Upper)), ""
 	if b.metric == "accuracy" {

@@ -11,6 +11,7 @@ import (
 	"keelson/internal/dataset"
 	"keelson/internal/db"
 	"keelson/internal/event"
+	"keelson/internal/job"
 	"keelson/internal/problem"
 	sums "keelson/internal/profile"
 )
@@ -23,7 +24,8 @@ func (s *Service) close(ctx context.Context, m *Monitor, t *tail, version int) e
 		state = &versionState{}
 	}
 	next := *state
-	next.place = b.last
+	next.place, next.pace = b.last, *t.paceOf(version)
+	next.pace.close()
 	r := Result{ID: db.NewID(), Endpoint: m.Endpoint, Model: b.model, Version: version, From: b.from, To: b.to, Rows: b.rows, First: b.first, Last: b.last,
 		CreatedAt: s.now(), after: b.after, until: b.last}
 	changed, err := s.fillWindow(ctx, m, &next, &r, b)
@@ -45,7 +47,7 @@ func (s *Service) close(ctx context.Context, m *Monitor, t *tail, version int) e
 				return err
 			}
 		}
-		moved, err := advance(tx, m.Endpoint, version, state.place, b.last)
+		moved, err := advance(tx, m.Endpoint, version, state.place, b.last, next.pace)
 		if err != nil {
 			return err
 		}
@@ -85,6 +87,7 @@ func (s *Service) close(ctx context.Context, m *Monitor, t *tail, version int) e
 		return err
 	}
 	t.versions[version], t.low, t.relabel = &next, low, true
+	*t.paceOf(version) = next.pace
 	delete(t.pending, version)
 	s.Log.InfoContext(ctx, "window closed", "endpoint", m.Endpoint, "model", r.Model, "version", version, "rows", r.Rows, "breached", r.Breached, "causes", len(r.Causes))
 	return nil
@@ -106,7 +109,7 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 	if outputs == nil {
 		outputs = base.Outputs
 	}
-	k := &lore{run: s.runner(ctx)}
+	k := &lore{run: s.runner(ctx), breathe: func() { job.Breathe(ctx) }}
 	if k.limits, err = s.limits(ctx, m); err != nil {
 		return false, err
 	}
@@ -145,12 +148,13 @@ func (s *Service) fillWindow(ctx context.Context, m *Monitor, state *versionStat
 		k.usual = state.usual
 	}
 	r.Features = compareAll(plain, inputs, k, m.Features)
-	r.Predictions = compareAll(b.outputs.columns, outputs, &lore{limits: k.limits}, nil)
+	r.Predictions = compareAll(b.outputs.columns, outputs, &lore{limits: k.limits, breathe: k.breathe}, nil)
 	if state.parts != nil {
 		r.Regions, r.Embeddings = state.parts.compareRegions(m, &rows{n: w.n, inputs: plain, outputs: w.outputs}, k.limits), state.parts.compareEmbeddings(m, embedded, w)
 		r.Furthest = r.furthest()
-		r.FoundDrift = state.parts.foundDrift(&rows{n: w.n, inputs: plain, outputs: w.outputs}, k.limits)
+		r.FoundDrift = state.parts.foundDrift(&rows{n: w.n, inputs: plain, outputs: w.outputs}, k)
 	}
+	k.pause()
 	r.study(m, w, k, b.where)
 	r.settle(m, base.Yardstick, nil)
 	if !has(r.Causes, "data") {
@@ -207,6 +211,7 @@ func compareAll(columns []series, p *profile, k *lore, only []string) []Feature 
 		}
 	}
 	for _, s := range chosen {
+		k.pause()
 		if p == nil {
 			out = append(out, Feature{Name: s.name, Kind: kindOfSeries(s), Shift: "unknown", Limit: l.PSI, Why: becomesReference})
 			continue
@@ -242,19 +247,28 @@ func shared(reference, inputs []series) (out []series) {
 	return out
 }
 
+// against is what a window is compared with; one whose end is not known yet ends now.
+func (s *Service) against(m *Monitor, r *Result) Against {
+	end := r.To
+	if end.IsZero() {
+		end = s.now()
+	}
+	return m.Against.at(end)
+}
+
 // reference returns the profiles that the inputs and the outputs of a window are compared with, made on first use; nil where
 // it is not known or cannot be read, in which case the version's first quiet window stands for it.
 func (s *Service) reference(ctx context.Context, m *Monitor, state *versionState, r *Result) (inputs, outputs *profile, err error) {
 	ref := state.ref
-	switch m.Against.Kind {
+	switch against := s.against(m, r); against.Kind {
 	case "window":
-		return s.windowProfile(ctx, m, m.Against.Window)
+		return s.windowProfile(ctx, m, against.Window)
 	case "version":
 		var known map[int]*versionState
 		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { known, err = states(tx, m.Endpoint); return err }); err != nil {
 			return nil, nil, err
 		}
-		other := known[m.Against.Version]
+		other := known[against.Version]
 		if other == nil {
 			return nil, nil, nil // it has not answered here yet
 		}

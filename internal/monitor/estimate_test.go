@@ -230,7 +230,7 @@ func TestALabelDelayOfADayShowsAnEstimateAndLaterTheTruthBesideIt(t *testing.T) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.EnsureFor(c.ctx, "screening", "screening", 1, dataset.Ref{Dataset: "training"}); err != nil {
+		if err := c.EnsureFor(c.ctx, "screening", "screening", dataset.Ref{Dataset: "training"}, 1); err != nil {
 			t.Fatal(err)
 		}
 		c.serve(400, nil)
@@ -328,7 +328,7 @@ rules:
 func TestTheErrorsOfARegressionAreEstimatedBeforeOutcomesArrive(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		c := newClinic(t, d, areaRules, "mean_area")
-		if err := c.EnsureFor(c.ctx, "screening", "screening", 1, dataset.Ref{Dataset: "training"}); err != nil {
+		if err := c.EnsureFor(c.ctx, "screening", "screening", dataset.Ref{Dataset: "training"}, 1); err != nil {
 			t.Fatal(err)
 		}
 		c.serve(400, nil)

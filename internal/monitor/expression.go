@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	celgo "cel.dev/cel-go/cel"
+	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
 
@@ -20,7 +22,8 @@ import (
 type expression struct {
 	text     string
 	program  celgo.Program
-	outcomes bool // it looks at outcome
+	outcomes bool     // it looks at outcome
+	inputs   []string // the columns of input that it names and does not ask for with has
 }
 
 const (
@@ -68,6 +71,27 @@ func compile(text string, condition bool) (*expression, error) {
 	for _, r := range ast.NativeRep().ReferenceMap() {
 		e.outcomes = e.outcomes || r.Name == "outcome"
 	}
+	var asked []string
+	celast.PreOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(x celast.Expr) {
+		of, name := celast.Expr(nil), ""
+		switch x.Kind() {
+		case celast.SelectKind:
+			of, name = x.AsSelect().Operand(), x.AsSelect().FieldName()
+		case celast.CallKind:
+			if args := x.AsCall().Args(); x.AsCall().FunctionName() == operators.Index && args[1].Kind() == celast.LiteralKind {
+				of = args[0]
+				name, _ = args[1].AsLiteral().Value().(string)
+			}
+		}
+		switch {
+		case of == nil || of.Kind() != celast.IdentKind || of.AsIdent() != "input":
+		case x.Kind() == celast.SelectKind && x.AsSelect().IsTestOnly():
+			asked = append(asked, name)
+		case !slices.Contains(e.inputs, name):
+			e.inputs = append(e.inputs, name)
+		}
+	}))
+	e.inputs = slices.DeleteFunc(e.inputs, func(name string) bool { return slices.Contains(asked, name) })
 	return e, nil
 }
 

@@ -56,8 +56,6 @@ func (g *GroupGap) name() string { return g.Measure + " by " + strings.Join(g.Co
 func (g *GroupLimit) check(at string) error {
 	_, known := fairness.MeasureNamed(g.Metric)
 	switch {
-	case len(g.Columns) == 0 || len(g.Columns) > mostGroupColumns:
-		return invalid(at+".columns", "Name 1 to %d columns that tell the groups apart.", mostGroupColumns)
 	case !known:
 		return invalid(at+".metric", "%q is no measure of fairness; use %s.", clip(g.Metric), strings.Join(fairness.MeasureNames(), ", "))
 	case g.Limit == nil || !(*g.Limit >= 0 && *g.Limit <= 1):
@@ -67,26 +65,7 @@ func (g *GroupLimit) check(at string) error {
 	case len(g.Positive) > 100:
 		return invalid(at+".positive", "The name of a class has up to 100 bytes.")
 	}
-	for i, c := range g.Columns {
-		if strings.TrimSpace(c) == "" || len(c) > 200 || slices.Contains(g.Columns[:i], c) {
-			return invalid(fmt.Sprintf("%s.columns[%d]", at, i), "Each column has a name of up to 200 bytes and stands here once; %q does not.", clip(c))
-		}
-	}
-	for c, edges := range g.Edges {
-		field := at + ".edges." + clip(c)
-		if !slices.Contains(g.Columns, c) {
-			return invalid(field, "%q is cut and is none of the columns.", clip(c))
-		}
-		if len(edges) == 0 || len(edges) > 20 {
-			return invalid(field, "A column is cut at 1 to 20 edges.")
-		}
-		for i, e := range edges {
-			if !finite(e) || i > 0 && e <= edges[i-1] {
-				return invalid(field, "The edges of %q are finite numbers, each above the one before.", clip(c))
-			}
-		}
-	}
-	return nil
+	return fairness.CheckColumns(at, g.Columns, mostGroupColumns, g.Edges)
 }
 
 // decisions are the rows of a window as measures of fairness see them: the positions of those that were answered, whether they

@@ -185,7 +185,7 @@ func TestFairnessThatIsDeclaredWrongIsRefusedByItsField(t *testing.T) {
 func TestGroupsAreWatchedFromTheCallToTheVerdictAndOutcomesFollow(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		c := newClinic(t, d, screeningRules, "malignant")
-		if err := c.EnsureFor(c.ctx, "screening", "screening", 1, dataset.Ref{Dataset: "training"}); err != nil {
+		if err := c.EnsureFor(c.ctx, "screening", "screening", dataset.Ref{Dataset: "training"}, 1); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Put(c.ctx, "screening", Change{Segments: &[]Segment{{Name: "rough", When: "input.mean_texture > 20.0"}},

@@ -241,13 +241,14 @@ func (s *Service) getLive(ctx context.Context, in *endpointInput) (Live, error) 
 type acceptInput struct {
 	Endpoint string `path:"endpoint" doc:"endpoint"`
 	Body     struct {
-		Window string `json:"window,omitempty" doc:"id of the window; the newest if empty"`
-		Reason string `json:"reason" minLength:"1" maxLength:"1000" doc:"why the changed data is all right"`
+		Window string     `json:"window,omitempty" doc:"id of the window; the newest if empty"`
+		Reason string     `json:"reason" minLength:"1" maxLength:"1000" doc:"why the changed data is all right"`
+		Until  *time.Time `json:"until,omitempty" doc:"when the training data is the measure again, two years from now at most; left out: until somebody changes it"`
 	}
 }
 
 func (s *Service) postAccept(ctx context.Context, in *acceptInput) (Monitor, error) {
-	return s.Accept(ctx, in.Endpoint, in.Body.Window, in.Body.Reason)
+	return s.Accept(ctx, in.Endpoint, in.Body.Window, in.Body.Reason, in.Body.Until)
 }
 
 type readingsInput struct {

@@ -171,10 +171,21 @@ func (v *Verdict) add(all []Standing, now time.Time) {
 	}
 }
 
-// Accept makes a window the reference of what follows: the world has changed and that is all right.
-func (s *Service) Accept(ctx context.Context, endpoint, id, reason string) (m Monitor, err error) {
+// longest is how far in the future what was accepted may end.
+const longest = 2 * 366 * 24 * time.Hour
+
+// Accept makes a window the reference of what follows: the world has changed and that is all right. With until it is so only
+// for windows that end before; then the training data is the measure again.
+func (s *Service) Accept(ctx context.Context, endpoint, id, reason string, until *time.Time) (m Monitor, err error) {
 	if reason == "" || len(reason) > 1000 {
 		return m, invalid("reason", "Say in up to 1,000 bytes why the changed data is all right.")
+	}
+	if until != nil {
+		if left := until.Sub(s.now()); left <= 0 || left > longest {
+			return m, invalid("until", "It ends at a time to come, two years from now at most; %s is not.", until.UTC().Format(time.RFC3339))
+		}
+		utc := until.UTC()
+		until = &utc
 	}
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
 		if m, _, err = get(tx, endpoint); err != nil {
@@ -192,8 +203,12 @@ func (s *Service) Accept(ctx context.Context, endpoint, id, reason string) (m Mo
 		} else if _, err := windowOnly(tx, endpoint, id); err != nil {
 			return err
 		}
-		m.Against, m.UpdatedAt = Against{Kind: "window", Window: id}, s.now()
-		return errors.Join(put(tx, m), audit.Record(tx, "monitor.accepted", "monitor/"+endpoint, map[string]any{"window": id, "reason": reason}))
+		said := map[string]any{"window": id, "reason": reason, "before": m.Against}
+		if until != nil {
+			said["until"] = until
+		}
+		m.Against, m.UpdatedAt = Against{Kind: "window", Window: id, Until: until}, s.now()
+		return errors.Join(put(tx, m), audit.Record(tx, "monitor.accepted", "monitor/"+endpoint, said))
 	})
 	return m, err
 }

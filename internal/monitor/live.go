@@ -21,7 +21,7 @@ type OpenWindow struct {
 	Version    int        `json:"version"`
 	Rows       int        `json:"rows"`
 	Needed     int        `json:"needed,omitempty" doc:"rows with which it is closed, where rows cut it"`
-	Closes     *time.Time `json:"closes,omitempty" doc:"when it ends, where time cuts it"`
+	Closes     *time.Time `json:"closes,omitempty" doc:"when it ends, where time cuts it or calls are so many that it grows beyond its rows"`
 	From       time.Time  `json:"from"`
 	To         time.Time  `json:"to"`
 	Missing    float64    `json:"missing" doc:"share of missing or infinite cells of the inputs"`
@@ -76,11 +76,15 @@ func (t *tail) counters(m *Monitor, now time.Time) *Live {
 			mean := b.tally.prediction
 			o.Prediction = &mean
 		}
+		end := b.end
 		if m.Window.byRows() {
-			o.Needed = m.Window.Rows
+			if o.Needed = m.Window.Rows; b.rows >= o.Needed { // it grows until its turn
+				if p := t.paceOf(version); !p.at.IsZero() {
+					o.Needed, end = 0, p.next()
+				}
+			}
 		}
-		if !b.end.IsZero() {
-			end := b.end
+		if !end.IsZero() {
 			o.Closes = &end
 		}
 		l.Open = append(l.Open, o)

@@ -24,7 +24,7 @@ import (
 type Monitor struct {
 	Endpoint  string      `json:"endpoint"`
 	Model     string      `json:"model"`
-	Version   int         `json:"version" doc:"the newest version that went live; 0 when none is known"`
+	Version   int         `json:"version" doc:"the newest version that answers there; 0 when none is known"`
 	Reference dataset.Ref `json:"reference" doc:"training data of the newest version; an empty name means the first quiet window"`
 	Pinned    bool        `json:"pinned" doc:"the reference holds for every version and is not replaced when a new one goes live"`
 	Window    Window      `json:"window"`
@@ -38,7 +38,7 @@ type Monitor struct {
 
 // Window says how the log is cut.
 type Window struct {
-	Rows    int `json:"rows" minimum:"200" maximum:"100000" doc:"rows of one window"`
+	Rows    int `json:"rows" minimum:"200" maximum:"100000" doc:"rows of one window; windows grow, to one in ten seconds, when calls would fill them faster for long"`
 	MinRows int `json:"min_rows" minimum:"50" maximum:"100000" doc:"a window that stays open for a day is closed when it has this many; a window of time with fewer is stored and not judged"`
 	// Every and Labels cut by time and by outcomes instead; rows is then the most that a window holds.
 	Every  string `json:"every,omitempty" doc:"cut by time instead: 1m to 744h; windows begin at whole multiples of it since 1970, UTC"`
@@ -140,7 +140,7 @@ func (w *Window) set(c Window) {
 	}
 }
 
-// byRows reports whether windows hold equally many rows.
+// byRows reports whether windows hold equally many rows, as long as they are not so many that they grow (pace).
 func (w *Window) byRows() bool { return w.Every == "" && w.Labels == 0 }
 
 // fill sets what was left at zero to its default.

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -142,7 +143,7 @@ func TestTheWorstSliceIsFoundAndNothingIsFoundInNoise(t *testing.T) {
 	}
 	w := make(1, true)
 	j := fares(w, nil)
-	all := j.worst(w, w.inputs, nil)
+	all := j.worst(w, w.inputs, &lore{})
 	if len(all) == 0 {
 		t.Fatal("no slice was found")
 	}
@@ -155,7 +156,7 @@ func TestTheWorstSliceIsFoundAndNothingIsFoundInNoise(t *testing.T) {
 	for seed := range uint64(100) {
 		w := make(seed+10, false)
 		j := fares(w, nil)
-		if j.worst(w, w.inputs, nil) != nil {
+		if j.worst(w, w.inputs, &lore{}) != nil {
 			found++
 		}
 	}
@@ -230,7 +231,7 @@ func TestWindowsOfOutcomesCloseWithEnoughOfThem(t *testing.T) {
 func TestSegmentsMetricsIndicatorsAndBackfillTogether(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		c := newClinic(t, d, screeningRules, "malignant")
-		if err := c.EnsureFor(c.ctx, "screening", "screening", 1, dataset.Ref{Dataset: "training"}); err != nil {
+		if err := c.EnsureFor(c.ctx, "screening", "screening", dataset.Ref{Dataset: "training"}, 1); err != nil {
 			t.Fatal(err)
 		}
 		c.serve(1200, nil)
@@ -241,9 +242,20 @@ func TestSegmentsMetricsIndicatorsAndBackfillTogether(t *testing.T) {
 			t.Fatalf("%d windows", len(before))
 		}
 		if _, err := c.Put(c.ctx, "screening", Change{
-			Segments:   &[]Segment{{Name: "rough", When: "input.mean_texture > 20.0", Min: some(0.999)}, {Name: "nobody", Column: "mean_texture", Value: -1.0}, {Name: "ghosts", Column: "ghost", Value: "x"}},
+			Segments:   &[]Segment{{Name: "rough", When: "input.mean_texture > 20.0", Min: some(0.999)}, {Name: "nobody", Column: "mean_texture", Value: -1.0}},
 			Metrics:    &[]Metric{{Name: "cost of misses", Expression: "outcome == 1.0 && output.probability < 0.5 ? 1000.0 : 0.0", Aggregate: "sum", Max: some(1e9), Unit: "EUR"}},
 			Indicators: &[]Indicator{{Name: "referrals a day", Max: some(50)}}}); err != nil {
+			t.Fatal(err)
+		}
+		ghosts := []Segment{{Name: "ghosts", Column: "ghost", Value: "x"}}
+		if _, err := c.Put(c.ctx, "screening", Change{Segments: &ghosts}); !problem.Is(err, problem.Invalid) {
+			t.Errorf("a segment of a column that nobody knows: %v", err)
+		}
+		if err := c.DB.Write(c.ctx, func(tx db.Scope) error { // set while a version was served that had it
+			m, _, err := get(tx, "screening")
+			m.Segments = append(m.Segments, ghosts...)
+			return errors.Join(err, put(tx, m))
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := c.Tell(c.ctx, "screening", []Reading{{Name: "referrals a day", Value: 61}}); err != nil {
@@ -348,7 +360,7 @@ func TestWindowsAreComparedWithAnAcceptedWindowOrAnotherVersion(t *testing.T) {
 		if tg := all[1].Together; tg == nil || tg.Reconstruction == nil || tg.Unusual == nil || len(tg.Strangest) != 5 || tg.Strangest[0].Prediction < all[1].First || tg.Strangest[0].Prediction > all[1].Last {
 			t.Errorf("together %+v", tg)
 		}
-		if _, err := w.Accept(w.ctx, "screening", "", "a new scanner for large tumours"); err != nil {
+		if _, err := w.Accept(w.ctx, "screening", "", "a new scanner for large tumours", nil); err != nil {
 			t.Fatal(err)
 		}
 		w.send("screening", 1, w.large(400), false)
@@ -360,15 +372,32 @@ func TestWindowsAreComparedWithAnAcceptedWindowOrAnotherVersion(t *testing.T) {
 		if over := w.events(Recovered); len(over) != 1 {
 			t.Errorf("%+v", over)
 		}
+		hour, ago := time.Now().Add(time.Hour).UTC(), time.Now().Add(-time.Hour).UTC()
+		if m, err := w.Accept(w.ctx, "screening", all[1].ID, "large tumours for an hour", &hour); err != nil || m.Against.Until == nil || !m.Against.Until.Equal(hour) {
+			t.Fatalf("%+v %v", m.Against, err)
+		}
+		w.send("screening", 1, w.large(400), false)
+		w.tick()
+		if last = w.all("screening")[3]; has(last.Causes, "data") {
+			t.Errorf("large tumours within the hour: %+v", last.Causes)
+		}
+		if _, err := w.Put(w.ctx, "screening", Change{Against: &Against{Kind: "window", Window: all[1].ID, Until: &ago}}); err != nil {
+			t.Fatal(err)
+		}
+		w.send("screening", 1, w.large(400), false)
+		w.tick()
+		if last = w.all("screening")[4]; last.Reference.Dataset != "patients" || !has(last.Causes, "data") {
+			t.Errorf("large tumours after the hour are held against %+v: %+v", last.Reference, last.Causes)
+		}
 		if _, err := w.Put(w.ctx, "screening", Change{Against: &Against{Kind: "version", Version: 1}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.EnsureFor(w.ctx, "screening", "screening", 2, dataset.Ref{}); err != nil {
+		if err := w.EnsureFor(w.ctx, "screening", "screening", dataset.Ref{}, 2); err != nil {
 			t.Fatal(err)
 		}
 		w.send("screening", 2, w.large(400), false)
 		w.tick()
-		if last = w.all("screening")[3]; last.Reference.Dataset != "patients" || !has(last.Causes, "data") {
+		if last = w.all("screening")[5]; last.Reference.Dataset != "patients" || !has(last.Causes, "data") {
 			t.Errorf("version 2 is not held against what version 1 is: %+v", last.Reference)
 		}
 	})

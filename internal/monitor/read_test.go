@@ -29,7 +29,7 @@ func BenchmarkLook(b *testing.B) {
 	d := dbtest.SQLite(b)
 	ctx := caller.With(context.Background(), caller.Caller{ID: "u", Name: "mia", Kind: caller.Person, Roles: []string{"ml-engineer"}})
 	s := &Service{DB: d, Log: quiet, Now: time.Now, Calls: &Predictions{Service: &prediction.Service{DB: d, Blobs: blobtest.Dir(b), Log: log, Logger: quiet, Now: time.Now}}}
-	if err := s.EnsureFor(ctx, "m.prod", "m", 1, dataset.Ref{}); err != nil {
+	if err := s.EnsureFor(ctx, "m.prod", "m", dataset.Ref{}, 1); err != nil {
 		b.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))

@@ -78,7 +78,7 @@ type region struct {
 // plain are the columns of a window that are compared one by one.
 func (s *Service) learnParts(ctx context.Context, m *Monitor, state *versionState, r *Result, embedded []Embedding, plain []series, read reading) error {
 	plain = m.crossed(plain)
-	key := db.ToJSON(map[string]any{"reference": r.Reference, "against": m.Against, "quiet": state.baseline.Window, "segments": m.Segments, "embeddings": embedded, "columns": columnNames(plain)})
+	key := db.ToJSON(map[string]any{"reference": r.Reference, "against": s.against(m, r), "quiet": state.baseline.Window, "segments": m.Segments, "embeddings": embedded, "columns": columnNames(plain)})
 	if state.parts != nil && state.parts.key == key {
 		return nil
 	}
@@ -118,15 +118,15 @@ func (s *Service) learnParts(ctx context.Context, m *Monitor, state *versionStat
 // known. Both are nil while there is no reference.
 func (s *Service) referenceRows(ctx context.Context, m *Monitor, state *versionState, r *Result, read reading) (inputs, answers *rows, err error) {
 	quiet := state.baseline.Window
-	switch m.Against.Kind {
+	switch against := s.against(m, r); against.Kind {
 	case "window":
-		quiet = m.Against.Window
+		quiet = against.Window
 	case "version":
 		var known map[int]*versionState
 		if err := s.DB.Read(ctx, func(tx db.Scope) (err error) { known, err = states(tx, m.Endpoint); return err }); err != nil {
 			return nil, nil, err
 		}
-		if other := known[m.Against.Version]; other != nil {
+		if other := known[against.Version]; other != nil {
 			quiet = other.baseline.Window
 		}
 	}

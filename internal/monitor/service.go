@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,6 +46,7 @@ type data interface {
 // versions tells what a model version was made from; inventory.Service has it.
 type versions interface {
 	Version(ctx context.Context, model string, number int) (inventory.Version, error)
+	Latest(ctx context.Context, models []string) (map[string]inventory.Version, error)
 }
 
 // Service watches endpoints. Versions, Rehearsals and Tiers may be nil; without it a version's training data is
@@ -81,7 +83,7 @@ const every = time.Second
 
 // Jobs registers the workers; each runs in one process at a time.
 func (s *Service) Jobs(r *job.Runner) {
-	r.Every("monitor", every, s.Tick)
+	r.Every("monitor", every, func(ctx context.Context) error { return s.Tick(job.Gently(ctx)) })
 	r.Every("monitor-nightly", time.Hour, s.Nightly)
 	r.Handle(BackfillKind, func(ctx context.Context, j job.Job) error {
 		var a struct{ ID string }
@@ -92,24 +94,22 @@ func (s *Service) Jobs(r *job.Runner) {
 	})
 }
 
-// EnsureFor makes sure that an endpoint is watched and that a version is compared with its training data.
-// With an empty ref the version's own data dependency is taken, and where there is none, its first quiet
-// window. Calling it again changes nothing.
-func (s *Service) EnsureFor(ctx context.Context, endpoint, model string, version int, ref dataset.Ref) error {
-	if ref.Dataset == "" && s.Versions != nil && version > 0 {
-		v, err := s.Versions.Version(ctx, model, version)
-		if err != nil && !problem.Is(err, problem.NotFound) {
-			return err
-		}
-		ref = s.trainedOn(ctx, v)
-	}
-	if ref.Dataset != "" {
-		v, err := s.Data.Version(ctx, ref.Dataset, ref.Version)
+// EnsureFor makes sure that an endpoint is watched and that the versions which answer there are compared with their training data;
+// the newest of them becomes the monitor's. With an empty ref each version's own data dependency is taken, and where there is none,
+// its first quiet window. Calling it again changes nothing.
+func (s *Service) EnsureFor(ctx context.Context, endpoint, model string, ref dataset.Ref, versions ...int) error {
+	refs := map[int]dataset.Ref{}
+	for _, version := range versions {
+		ref, err := s.referenceOf(ctx, model, version, ref)
 		if err != nil {
 			return err
 		}
-		ref.Version = v.Version
+		refs[version] = ref
 	}
+	if len(refs) == 0 {
+		return nil
+	}
+	newest := slices.Max(versions)
 	return s.DB.Write(ctx, func(tx db.Scope) error {
 		m, _, err := get(tx, endpoint)
 		fresh := problem.Is(err, problem.NotFound)
@@ -120,20 +120,25 @@ func (s *Service) EnsureFor(ctx context.Context, endpoint, model string, version
 		if err != nil {
 			return err
 		}
-		old := known[version]
-		if !fresh && m.Model == model && old != nil && old.ref == ref && m.Version >= version {
+		changed := fresh || m.Model != model || m.Version != newest
+		for version, ref := range refs {
+			if old := known[version]; old == nil || old.ref != ref {
+				if err := putVersion(tx, endpoint, version, ref); err != nil {
+					return err
+				}
+				changed = true
+			}
+		}
+		if !changed {
 			return nil
 		}
 		if fresh {
 			m = Monitor{Endpoint: endpoint, CreatedAt: s.now()}
 			m.fill()
 		}
-		m.Model, m.UpdatedAt = model, s.now()
-		if version >= m.Version {
-			m.Version = version
-			if !m.Pinned {
-				m.Reference = ref
-			}
+		m.Model, m.Version, m.UpdatedAt = model, newest, s.now()
+		if !m.Pinned {
+			m.Reference = refs[newest]
 		}
 		if err := m.Check(); err != nil {
 			return err
@@ -142,12 +147,28 @@ func (s *Service) EnsureFor(ctx context.Context, endpoint, model string, version
 		if fresh {
 			action = "monitor.created"
 		}
-		return errors.Join(put(tx, m), putVersion(tx, endpoint, version, ref),
-			audit.Record(tx, action, "monitor/"+endpoint, map[string]any{"model": model, "version": version, "reference": ref, "limits": m.Limits, "window": m.Window}))
+		return errors.Join(put(tx, m),
+			audit.Record(tx, action, "monitor/"+endpoint, map[string]any{"model": model, "version": newest, "reference": refs[newest], "limits": m.Limits, "window": m.Window}))
 	})
 }
 
-// trainedOn finds the training data among a version's dependencies: the first data set that is there.
+// referenceOf gives the data a version is compared with: the named one, or what it was trained on.
+func (s *Service) referenceOf(ctx context.Context, model string, version int, ref dataset.Ref) (dataset.Ref, error) {
+	if ref.Dataset == "" && s.Versions != nil && version > 0 {
+		v, err := s.Versions.Version(ctx, model, version)
+		if err != nil && !problem.Is(err, problem.NotFound) {
+			return ref, err
+		}
+		ref = s.trainedOn(ctx, v)
+	}
+	if ref.Dataset == "" {
+		return ref, nil
+	}
+	v, err := s.Data.Version(ctx, ref.Dataset, ref.Version)
+	ref.Version = v.Version
+	return ref, err
+}
+
 func (s *Service) trainedOn(ctx context.Context, v inventory.Version) dataset.Ref {
 	for _, d := range v.Dependencies {
 		if d.Kind != "data" {
@@ -189,7 +210,8 @@ type Change struct {
 	OnBreach   **OnBreach
 }
 
-// Put makes a monitor or changes it. A reference that is set here holds for every version.
+// Put makes a monitor or changes it. A reference that is set here holds for every version. Columns that are set and that neither
+// the signature of the model nor the reference nor a call that was made has are refused; where nothing is known all are taken.
 func (s *Service) Put(ctx context.Context, endpoint string, c Change) (m Monitor, err error) {
 	if c.Reference != nil && c.Reference.Dataset != "" {
 		v, err := s.Data.Version(ctx, c.Reference.Dataset, c.Reference.Version)
@@ -197,6 +219,9 @@ func (s *Service) Put(ctx context.Context, endpoint string, c Change) (m Monitor
 			return m, err
 		}
 		c.Reference = &dataset.Ref{Dataset: v.Dataset, Version: v.Version}
+	}
+	if err := s.refuseUnknown(ctx, endpoint, &c); err != nil {
+		return m, err
 	}
 	err = s.DB.Write(ctx, func(tx db.Scope) error {
 		var known map[int]*versionState

@@ -185,9 +185,9 @@ func (w *world) events(typ string) (out []Breach) {
 	return out
 }
 
-func (w *world) ensure(endpoint string, version int) {
+func (w *world) ensure(endpoint string, versions ...int) {
 	w.t.Helper()
-	if err := w.EnsureFor(w.ctx, endpoint, "screening", version, dataset.Ref{Dataset: "patients", Version: 1}); err != nil {
+	if err := w.EnsureFor(w.ctx, endpoint, "screening", dataset.Ref{Dataset: "patients", Version: 1}, versions...); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -422,7 +422,7 @@ func TestRuleModelsAndModelsServedElsewhereAreWatchedWithoutTrainingData(t *test
 func TestVersionsSideBySideHaveTheirOwnWindows(t *testing.T) {
 	each(t, func(w *world) {
 		w.ensure("screening", 1)
-		w.ensure("screening", 2)
+		w.ensure("screening", 1, 2)
 		for range 10 {
 			w.send("screening", 1, w.quiet(80), false)
 			w.send("screening", 2, w.quiet(20), false)
@@ -439,6 +439,10 @@ func TestVersionsSideBySideHaveTheirOwnWindows(t *testing.T) {
 		}
 		if m, err := w.Get(w.ctx, "screening"); err != nil || m.Version != 2 {
 			t.Errorf("%+v %v", m, err)
+		}
+		w.ensure("screening", 1) // back to where it was
+		if m, err := w.Get(w.ctx, "screening"); err != nil || m.Version != 1 {
+			t.Errorf("after version 2 was taken back the monitor is one of version %d: %v", m.Version, err)
 		}
 	})
 }

@@ -28,6 +28,16 @@ type Against struct {
 	Kind    string `json:"kind" enum:"training,window,version" doc:"training: the reference, or the version's own training data; window: the rows of an earlier window; version: what another version is compared with"`
 	Window  string `json:"window,omitempty" doc:"for window: its id"`
 	Version int    `json:"version,omitempty" doc:"for version: its number"`
+	// Until ends it: what is accepted for a season is no reason to look away for ever.
+	Until *time.Time `json:"until,omitempty" doc:"windows that end later are compared with the training data again; left out: until somebody changes it"`
+}
+
+// at is what a window that ends at t is compared with.
+func (a Against) at(t time.Time) Against {
+	if a.Until == nil || t.Before(*a.Until) {
+		return a
+	}
+	return Against{Kind: "training"}
 }
 
 // Segment is a named part of the rows: those where column has a value, or where a CEL expression over input and output holds.
@@ -157,6 +167,9 @@ func (p *Plan) names(list string, n int, name func(int) string) error {
 func (p *Plan) Check() error {
 	switch a := p.Against; a.Kind {
 	case "training":
+		if a.Until != nil {
+			return invalid("against.until", "The training data is what windows are compared with in the end; only a window or a version is until a time.")
+		}
 	case "window":
 		if a.Window == "" {
 			return invalid("against.window", "Name the window to compare with; keelson monitor windows lists them.")

@@ -104,7 +104,7 @@ func clipped(words []string) []string {
 // worst finds the slices, over single columns and pairs of them, whose result is worse than that of the other rows by more
 // than chance explains among all that were looked at (subgroup.Worst). While outcomes of fewer than twice enoughLabels rows
 // are known, the losses are those that are expected, and so are the slices.
-func (j *judged) worst(w *rows, inputs []series, reference *profile) []Part {
+func (j *judged) worst(w *rows, inputs []series, k *lore) []Part {
 	of := *j
 	if j.labelled < 2*enoughLabels {
 		if j.expected == nil {
@@ -129,11 +129,12 @@ func (j *judged) worst(w *rows, inputs []series, reference *profile) []Part {
 		at = score.Pick(at, subgroup.Sample(len(at), slicedRows))
 	}
 	inputs = inputs[:min(len(inputs), slicedColumns)]
-	var t subgroup.Table
+	t := subgroup.Table{Pause: k.pause}
 	columns := make([]series, len(inputs))
-	for k := range inputs {
-		c, as := cutOf(&inputs[k], reference)
-		columns[k] = as
+	for i := range inputs {
+		k.pause()
+		c, as := cutOf(&inputs[i], k.inputs)
+		columns[i] = as
 		some := pickRows([]series{as}, at)[0]
 		t.Add(c, codesOf(&c, &some))
 	}
@@ -141,7 +142,7 @@ func (j *judged) worst(w *rows, inputs []series, reference *profile) []Part {
 	var out []Part
 	for i := range found.Slices {
 		s := &found.Slices[i]
-		mask := s.Mask(w.n, func(k int) []uint8 { return codesOf(&t.Cuts[k], &columns[k]) })
+		mask := s.Mask(w.n, func(c int) []uint8 { return codesOf(&t.Cuts[c], &columns[c]) })
 		p := of.part(clipName(subgroup.Name(s.Conditions)), mask, w.n)
 		p.Slice = &Slice{Conditions: s.Conditions, Rest: 1 - s.Rest, Gap: s.Gap, Lower: s.Lower, Upper: s.Upper, AtLeast: s.AtLeast, P: s.P, Looked: found.Looked, Rows: found.Rows}
 		if of.metric != "accuracy" {
@@ -210,7 +211,7 @@ func (c *crossing) of(answers bool) int {
 
 // foundDrift finds, of the inputs and of the outputs, the slice of one column in which one moved furthest beyond what it
 // moved over all rows (subgroup.Furthest).
-func (p *parts) foundDrift(w *rows, l Limits) (out []Drifted) {
+func (p *parts) foundDrift(w *rows, k *lore) (out []Drifted) {
 	if p.why != "" {
 		return nil
 	}
@@ -222,13 +223,14 @@ func (p *parts) foundDrift(w *rows, l Limits) (out []Drifted) {
 		if part.ref == nil || w.n < 2*fewest {
 			continue
 		}
-		var t subgroup.Table
-		for k := range part.ref.cuts {
+		t := subgroup.Table{Pause: k.pause}
+		for c := range part.ref.cuts {
+			k.pause()
 			from := w.inputs
-			if k >= part.ref.by {
+			if c >= part.ref.by {
 				from = w.outputs
 			}
-			s := seriesOf(from, part.ref.cuts[k].Name)
+			s := seriesOf(from, part.ref.cuts[c].Name)
 			if s == nil {
 				s = &series{numbers: make([]float64, w.n)}
 				for i := range s.numbers {
@@ -236,9 +238,9 @@ func (p *parts) foundDrift(w *rows, l Limits) (out []Drifted) {
 				}
 			}
 			some := pickRows([]series{*s}, at)[0]
-			t.Add(part.ref.cuts[k], codesOf(&part.ref.cuts[k], &some))
+			t.Add(part.ref.cuts[c], codesOf(&part.ref.cuts[c], &some))
 		}
-		m, found := subgroup.Furthest(part.ref.joint, t.Joint(part.ref.by, part.ref.of(part.kind == "prediction")), l.PSI, subgroup.Params{Fewest: fewest, Alpha: Alpha})
+		m, found := subgroup.Furthest(part.ref.joint, t.Joint(part.ref.by, part.ref.of(part.kind == "prediction")), k.limits.PSI, subgroup.Params{Fewest: fewest, Alpha: Alpha})
 		if !found {
 			continue
 		}

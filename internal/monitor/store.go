@@ -32,6 +32,7 @@ type versionState struct {
 	ref      dataset.Ref
 	place    string
 	baseline baseline
+	pace     pace // as the window before place was closed
 
 	estimator *estimator // nil until one is learnt
 	// In memory: what was learnt of the reference's rows, of which reference, for windows of how many rows.
@@ -80,14 +81,16 @@ func get(tx db.Scope, endpoint string) (Monitor, progress, error) {
 // states reads what is kept of the versions.
 func states(tx db.Scope, endpoint string) (map[int]*versionState, error) {
 	out := map[int]*versionState{}
-	err := tx.Each("SELECT version, dataset, revision, place, baseline FROM monitor_version WHERE workspace = $1 AND endpoint = $2",
+	err := tx.Each("SELECT version, dataset, revision, place, baseline, spent, spent_at FROM monitor_version WHERE workspace = $1 AND endpoint = $2",
 		[]any{tx.Workspace, endpoint}, func(scan func(...any) error) error {
 			var n int
 			var base string
+			var spent, at int64
 			v := &versionState{}
-			if err := scan(&n, &v.ref.Dataset, &v.ref.Version, &v.place, &base); err != nil {
+			if err := scan(&n, &v.ref.Dataset, &v.ref.Version, &v.place, &base, &spent, &at); err != nil {
 				return err
 			}
+			v.pace = pace{time.Duration(spent) * time.Microsecond, db.Time(at)}
 			out[n] = v
 			return db.FromJSON(base, &v.baseline)
 		})
@@ -147,10 +150,10 @@ func putVersion(tx db.Scope, endpoint string, version int, ref dataset.Ref) erro
 	return err
 }
 
-// advance moves a version's place in the log; false when somebody else has moved it.
-func advance(tx db.Scope, endpoint string, version int, from, to string) (bool, error) {
-	done, err := tx.Exec("UPDATE monitor_version SET place = $5 WHERE workspace = $1 AND endpoint = $2 AND version = $3 AND place = $4",
-		tx.Workspace, endpoint, version, from, to)
+// advance moves a version's place in the log and keeps its pace; false when somebody else has moved it.
+func advance(tx db.Scope, endpoint string, version int, from, to string, p pace) (bool, error) {
+	done, err := tx.Exec("UPDATE monitor_version SET place = $5, spent = $6, spent_at = $7 WHERE workspace = $1 AND endpoint = $2 AND version = $3 AND place = $4",
+		tx.Workspace, endpoint, version, from, to, p.spent.Microseconds(), db.Micros(p.at))
 	if err != nil {
 		return false, err
 	}

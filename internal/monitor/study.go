@@ -120,6 +120,13 @@ type lore struct {
 	usual     map[string]usual
 	inputs    *profile                      // of the reference; nil while there is none
 	run       func(*Metric, *rows) Measured // computes metrics by modules
+	breathe   func()                        // makes way for others; nil: need not
+}
+
+func (k *lore) pause() {
+	if k.breathe != nil {
+		k.breathe()
+	}
 }
 
 // runner computes metrics by modules.
@@ -156,7 +163,7 @@ func (r *Result) judgeRows(m *Monitor, w *rows, k *lore) {
 	r.Fairness = m.gaps(w, k.inputs)
 	if m.Ranking == nil && (len(m.Segments) > 0 || w.outcomes != nil || k.estimator.rates()) {
 		j := fares(w, k.estimator)
-		r.Segments, r.Found, r.Worst = m.parts(w, &j), j.worst(w, m.without(w.inputs), k.inputs), nil
+		r.Segments, r.Found, r.Worst = m.parts(w, &j), j.worst(w, m.without(w.inputs), k), nil
 		if len(r.Found) > 0 {
 			r.Worst = &r.Found[0]
 		}

@@ -24,6 +24,7 @@ type tail struct {
 	counted    time.Time // when outcomes of the open windows were last counted
 	told       time.Time // when outcomes were last counted
 	watchers   map[int]*watcher
+	paces      map[int]*pace
 }
 
 const (
@@ -136,10 +137,6 @@ func (s *Service) drop(at [2]string) {
 // read goes through what is new in the log and closes windows.
 func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
 	begun := time.Now()
-	full := most
-	if m.Window.byRows() {
-		full = m.Window.Rows
-	}
 	for _, v := range t.versions {
 		v.asked = false
 	}
@@ -167,7 +164,7 @@ func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
 		}
 		b.add(c, before)
 		t.watch(c, b)
-		if b.rows < full {
+		if !t.full(m, c.Version, b, c.At, s.now()) {
 			return nil
 		}
 		return s.close(ctx, m, t, c.Version)
@@ -182,8 +179,10 @@ func (s *Service) read(ctx context.Context, m *Monitor, t *tail) error {
 		return err
 	}
 	for version, b := range t.pending {
-		due := m.Window.Every == "" && b.rows >= m.Window.MinRows && s.now().Sub(b.from) > openFor
-		if due = due || !b.end.IsZero() && b.rows > 0 && s.now().Sub(b.end) >= settle; due {
+		now := s.now()
+		due := t.full(m, version, b, now, now)
+		due = due || m.Window.Every == "" && b.rows >= m.Window.MinRows && now.Sub(b.from) > openFor
+		if due = due || !b.end.IsZero() && b.rows > 0 && now.Sub(b.end) >= settle; due {
 			if err := s.close(ctx, m, t, version); err != nil {
 				return err
 			}

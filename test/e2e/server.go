@@ -232,6 +232,12 @@ func (s *Server) Client(token string) *client.Client {
 // Person makes an account with a role and gives a client that acts as it.
 func (s *Server) Person(ctx context.Context, name string, roles ...string) *client.Client {
 	s.t.Helper()
+	return s.Client(s.TokenOf(ctx, name, roles...))
+}
+
+// TokenOf makes an account with a role and gives a token of it, for programs.
+func (s *Server) TokenOf(ctx context.Context, name string, roles ...string) string {
+	s.t.Helper()
 	const password = "a long enough password"
 	if _, err := s.Client("").AddUser(ctx, client.User{Name: name, Roles: roles}, password); err != nil && !client.IsKind(err, "conflict") {
 		s.t.Fatal(err)
@@ -240,5 +246,5 @@ func (s *Server) Person(ctx context.Context, name string, roles ...string) *clie
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return s.Client(tok.Text)
+	return tok.Text
 }
