@@ -4,30 +4,11 @@
 //   4  alert -> model -> roll back, three steps and a confirmation; the timeline shows it at once
 // KEELSON_FLOWS=4,6 picks some. Needs the roles data-scientist, risk-compliance, business-owner, and it-operations or ml-engineer.
 import { join } from "node:path";
-import { accounts, as, assert, check, finish, get, post, shots, until } from "./harness.mjs";
+import { accounts, as, assert, check, finish, get, post, press, reach, settled, shots, until } from "./harness.mjs";
 
 const wanted = (process.env.KEELSON_FLOWS ?? "7,6,4").split(",");
 const environment = "prod";
 
-/** Presses Tab until the element has the focus. */
-async function reach(page, locator, what) {
-  await locator.first().waitFor();
-  const here = () => locator.first().evaluate((n) => n === document.activeElement).catch(() => false);
-  for (let i = 0; i < 400; i++) {
-    if (await here()) return;
-    await page.keyboard.press("Tab");
-  }
-  throw new Error(`${what}: not reached by Tab`);
-}
-
-/** Reaches a link or button by keyboard and presses Enter. */
-async function press(page, role, name) {
-  const locator = page.getByRole(role, { name });
-  await reach(page, locator, `${role} ${name}`);
-  await page.keyboard.press("Enter");
-}
-
-const settled = (page) => page.waitForFunction(() => !document.querySelector("[aria-busy=true]"));
 const shot = (page, name) => page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
 
 /** The model with a watch whose windows were breached, else the first with a watch. */
@@ -134,7 +115,7 @@ if (wanted.includes("7")) {
     await settled(page);
     await page.getByRole("img", { name: /^Reference, n =/ }).waitFor();
     await page.getByRole("img", { name: /^This window, n =/ }).waitFor();
-    assert(breached.features.length === (await page.getByRole("table", { name: "Inputs of this window" }).locator("tbody tr").count()), "the table does not hold every input");
+    await until("the table to hold every input", async () => breached.features.length === (await page.getByRole("table", { name: "Inputs of this window" }).locator("tbody tr").count()));
     await shot(page, "flow7-monitoring");
   });
   let version = 0;

@@ -96,6 +96,27 @@ export async function post(window, path, body = {}) {
   return { status: answer.status(), body: text ? JSON.parse(text) : null };
 }
 
+/** Presses Tab until the element has the focus. */
+export async function reach(page, locator, what) {
+  await locator.first().waitFor();
+  const here = () => locator.first().evaluate((n) => n === document.activeElement).catch(() => false);
+  for (let i = 0; i < 400; i++) {
+    if (await here()) return;
+    await page.keyboard.press("Tab");
+  }
+  throw new Error(`${what}: not reached by Tab`);
+}
+
+/** Reaches a link or button by keyboard and presses Enter. */
+export async function press(page, role, name) {
+  const locator = page.getByRole(role, { name });
+  await reach(page, locator, `${role} ${name}`);
+  await page.keyboard.press("Enter");
+}
+
+/** Once nothing on the page is loading. */
+export const settled = (page) => page.waitForFunction(() => !document.querySelector("[aria-busy=true]"));
+
 const axe = readFileSync(new URL("../../ui/node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 
 /** What is wrong with the page as it stands. */

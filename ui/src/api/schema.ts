@@ -1636,6 +1636,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{name}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sum up what a model used: calls and seconds of computing, and what they cost at a price
+         * @description Needs the permission `model.read`.
+         */
+        get: operations["get-models-name-usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{name}/versions": {
         parameters: {
             query?: never;
@@ -3319,6 +3339,11 @@ export interface components {
         AcceptInputBody: {
             /** @description why the changed data is all right */
             reason: string;
+            /**
+             * Format: date-time
+             * @description when the training data is the measure again, two years from now at most; left out: until somebody changes it
+             */
+            until?: string;
             /** @description id of the window; the newest if empty */
             window?: string;
         };
@@ -3599,6 +3624,8 @@ export interface components {
             note: string;
         };
         ApprovalPlan: {
+            /** @description the version reads a matrix by other columns than the one that is live, and the callers know */
+            accept_columns?: boolean;
             /**
              * @description of the prediction log; empty keeps what is there, group at first
              * @enum {string}
@@ -4297,6 +4324,8 @@ export interface components {
             model: string;
             /** @description where a rollback leads; null when nowhere */
             previous: components["schemas"]["DeploymentPrevious"];
+            /** @description input columns that the prediction log leaves out; of hash:COLUMN it keeps a keyed hash */
+            redact: string[] | null;
             /** @description the last 20, newest first; empty in lists */
             releases: components["schemas"]["DeploymentRelease2"][] | null;
             /** @description the newest executed change request */
@@ -5290,7 +5319,7 @@ export interface components {
             updated_at: string;
             /**
              * Format: int64
-             * @description the newest version that went live; 0 when none is known
+             * @description the newest version that answers there; 0 when none is known
              */
             version: number;
             window: components["schemas"]["MonitorWindow"];
@@ -5301,6 +5330,11 @@ export interface components {
              * @enum {string}
              */
             kind: "training" | "window" | "version";
+            /**
+             * Format: date-time
+             * @description windows that end later are compared with the training data again; left out: until somebody changes it
+             */
+            until?: string;
             /**
              * Format: int64
              * @description for version: its number
@@ -5315,6 +5349,11 @@ export interface components {
              * @enum {string}
              */
             kind: "training" | "window" | "version";
+            /**
+             * Format: date-time
+             * @description windows that end later are compared with the training data again; left out: until somebody changes it
+             */
+            until?: string;
             /**
              * Format: int64
              * @description for version: its number
@@ -5952,7 +5991,7 @@ export interface components {
         MonitorOpenWindow2: {
             /**
              * Format: date-time
-             * @description when it ends, where time cuts it
+             * @description when it ends, where time cuts it or calls are so many that it grows beyond its rows
              */
             closes?: string;
             /** @description what the online detector noticed */
@@ -6015,7 +6054,7 @@ export interface components {
             verdict: components["schemas"]["MonitorVerdict"];
             /**
              * Format: int64
-             * @description the newest version that went live; 0 when none is known
+             * @description the newest version that answers there; 0 when none is known
              */
             version: number;
             window: components["schemas"]["MonitorWindow"];
@@ -6530,7 +6569,7 @@ export interface components {
             min_rows: number;
             /**
              * Format: int64
-             * @description rows of one window
+             * @description rows of one window; windows grow, to one in ten seconds, when calls would fill them faster for long
              */
             rows: number;
         };
@@ -7235,6 +7274,8 @@ export interface components {
             model: string;
             prediction_id: string;
             replay: components["schemas"]["PredictionReplay"];
+            /** @description rules that fired, row by row */
+            trace_info?: components["schemas"]["PredictionFiredView2"][] | null;
             /** @description why there are no reasons, though the decision was asked again */
             unexplained?: string;
             /**
@@ -8749,6 +8790,80 @@ export interface components {
             commit?: string;
             dirty: boolean;
             repository?: string;
+        };
+        UsageCost: {
+            /**
+             * Format: double
+             * @description answering only
+             */
+            answering_per_thousand_calls: number | null;
+            /**
+             * Format: double
+             * @description all work together, per 1,000 calls; null without calls
+             */
+            per_thousand_calls: number | null;
+            /**
+             * Format: double
+             * @description of an hour of computing, in whatever money it was given
+             */
+            price: number;
+            /** Format: double */
+            total: number;
+        };
+        UsageDay2: {
+            /** Format: int64 */
+            calls: number;
+            /** @description 2026-11-22, in UTC */
+            day: string;
+            /** Format: double */
+            seconds: number;
+        };
+        UsageReport: {
+            /** @description what the figures are, and what they leave out */
+            basis: string;
+            /**
+             * Format: int64
+             * @description calls that are filed in the prediction log; those that the log leaves out and copies for shadows are not among them
+             */
+            calls: number;
+            /**
+             * Format: double
+             * @description of all work together
+             */
+            compute_seconds: number;
+            /** @description left out where no price was given */
+            cost?: components["schemas"]["UsageCost"];
+            /** @description days in UTC on which something was booked, the oldest first */
+            days: components["schemas"]["UsageDay2"][] | null;
+            model: string;
+            /**
+             * Format: double
+             * @description of answering, per 1,000 calls; null without calls
+             */
+            seconds_per_thousand_calls: number | null;
+            /** Format: date-time */
+            since: string;
+            /** Format: date-time */
+            until: string;
+            /** @description answering first */
+            work: components["schemas"]["UsageWork2"][] | null;
+        };
+        UsageWork2: {
+            /**
+             * Format: int64
+             * @description how often it was booked
+             */
+            entries: number;
+            /** Format: date-time */
+            first: string;
+            /** Format: date-time */
+            last: string;
+            /** @description what the seconds are */
+            measured?: string;
+            /** Format: double */
+            seconds: number;
+            /** @enum {string} */
+            work: "answering" | "evaluating" | "pipeline" | "testing" | "other";
         };
         UseCase2: {
             /** @description part of the organisation */
@@ -12188,6 +12303,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditEntryPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RestDoc"];
+                };
+            };
+        };
+    };
+    "get-models-name-usage": {
+        parameters: {
+            query?: {
+                /** @description inclusive; 30 days before until if left out */
+                since?: string;
+                /** @description exclusive; now if left out */
+                until?: string;
+                /** @description of an hour of computing, in any money: 0.12; without it there is no cost */
+                price?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReport"];
                 };
             };
             /** @description Error */

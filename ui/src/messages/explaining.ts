@@ -3,7 +3,7 @@ const s = (n: number, one: string, many = one + "s") => `${n} ${n === 1 ? one : 
 /** Words of what a version's answers hang on, and of what would have made another answer. */
 export const explaining = {
   tab: "Explain", version: "Version", live: "live", make: "Study its answers", again: "Study again", making: "The logged calls are being studied; this page shows the result by itself.", failed: "It could not be studied",
-  none: "This version has not been studied yet. A study tells what its answers hang on, over the calls that it logged.", noVersion: "There is no version yet.",
+  none: "This version has not been studied yet. A study tells what its answers hang on, over the calls that it logged.", noVersion: "There is no version yet.", retired: "This version is retired and was never studied. It is not loaded any more; choose another one above.",
   about: (rows: number, explained: number) => `Over ${s(rows, "logged row")}; contributions of ${explained} of them.`, from: "Calls from", until: "until", output: "Output", unit: "Unit", method: "Method", limits: "What this cannot tell", made: "Made",
   importance: (top: string, share: string) => `${top} makes ${share} of what moves the answers`, importanceNone: "No feature moved any answer", mean: "how much each input moves an answer, on average", share: "share", feature: "Feature",
   swarm: "Every explained row: left lowers the answer, right raises it", swarmSummary: (f: string, n: number, low: string, high: string) => `${f}: ${n} rows, contributions from ${low} to ${high}`, lowValue: "low value", highValue: "high value", noPlace: "text or missing", contribution: "contribution", value: "value", drawn: (n: number, of: number) => `The ${n} most important of ${of} features.`,

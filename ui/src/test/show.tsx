@@ -38,7 +38,7 @@ export const me = (permissions: string[], name = "rita", roles = ["risk-complian
 /** Renders within the kit and an empty cache. */
 export function show(node: ReactNode) {
   const client = new QueryClient({ defaultOptions: { queries: { retry: false } } });
-  return render(<MantineProvider env="test"><QueryClientProvider client={client}><main>{node}</main></QueryClientProvider></MantineProvider>);
+  return { client, ...render(<MantineProvider env="test"><QueryClientProvider client={client}><main>{node}</main></QueryClientProvider></MantineProvider>) };
 }
 
 /** What axe finds of serious or critical impact; colours need a real browser and are left to it. */

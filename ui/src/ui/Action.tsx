@@ -22,12 +22,12 @@ export function Action({ why, children, onClick, type = "button", ...rest }: Pro
 
 interface Asked { title: string; confirm: string; danger?: boolean; optional?: boolean; children?: ReactNode; onConfirm: (reason: string) => Promise<unknown> }
 
-/** A button that says what will happen, asks once for a reason, and then does it. */
-export function ReasonAction({ ask, why, children, ...rest }: Props & { ask: Asked }) {
+/** A button that says what will happen, asks once for a reason, and then does it; `onAsk` is told when the question is put. */
+export function ReasonAction({ ask, onAsk, why, children, ...rest }: Props & { ask: Asked; onAsk?: () => void }) {
   const [open, setOpen] = useState(false);
   return (
     <>
-      <Action why={why} {...rest} onClick={() => setOpen(true)}>{children}</Action>
+      <Action why={why} {...rest} onClick={() => { onAsk?.(); setOpen(true); }}>{children}</Action>
       <Modal opened={open} onClose={() => setOpen(false)} title={ask.title} centered closeButtonProps={{ "aria-label": m.close }} transitionProps={{ duration: 0 }}>
         <ReasonForm ask={ask} onDone={() => setOpen(false)} />
       </Modal>
@@ -49,7 +49,7 @@ function ReasonForm({ ask, onDone }: { ask: Asked; onDone: () => void }) {
     try { await ask.onConfirm(reason.trim()); onDone(); } catch (error) { setProblem(error); } finally { setBusy(false); }
   };
   return (
-    <form className="stack gap16" onSubmit={(e) => { e.preventDefault(); void submit(); }}>
+    <form className="stack gap16" noValidate onSubmit={(e) => { e.preventDefault(); void submit(); }}>
       {ask.children}
       <Textarea label={m.reason} description={m.reasonHelp} value={reason} onChange={(e) => setReason(e.currentTarget.value)} rows={3} resize="vertical" required={!ask.optional}
         error={tried && missing ? m.reasonMissing : undefined} data-autofocus withAsterisk={!ask.optional} />

@@ -30,7 +30,7 @@ function Form({ confirm, fields, onConfirm, onDone, children }: Omit<Props, "ope
     try { await onConfirm(Object.fromEntries(Object.entries(values).map(([k, v]) => [k, v.trim()]))); onDone(); } catch (error) { setProblem(error); } finally { setBusy(false); }
   };
   return (
-    <form className="stack gap16" onSubmit={(e) => { e.preventDefault(); void submit(); }}>
+    <form className="stack gap16" noValidate onSubmit={(e) => { e.preventDefault(); void submit(); }}>
       {children}
       {fields.map((f, i) => {
         const props = { label: f.label, description: f.help, value: values[f.name] ?? "", maxLength: f.max, required: f.required, withAsterisk: f.required, "data-autofocus": i === 0 || undefined, error: tried && missing.includes(f.name) ? m.fieldMissing : undefined };

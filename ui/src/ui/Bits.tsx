@@ -73,6 +73,6 @@ function FactRow({ name, value }: { name: string; value: ReactNode }) {
 
 /** A person's initials in a circle; decoration beside the name. */
 export function Avatar({ name }: { name: string }) {
-  const parts = name.split(/[\s._-]+/).filter(Boolean);
+  const parts = name.split(/[\s._()-]+/).filter(Boolean);
   return <span className="avatar" aria-hidden="true">{((parts[0]?.[0] ?? "?") + (parts[1]?.[0] ?? "")).toUpperCase()}</span>;
 }

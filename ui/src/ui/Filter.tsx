@@ -32,11 +32,11 @@ export function FilterDays() {
   const [since, setSince] = useParam("since");
   const [until, setUntil] = useParam("until");
   return (
-    <>
+    <span className="row" style={{ flexWrap: "nowrap" }}>
       <TextInput type="date" aria-label={m.since} title={m.since} value={since.slice(0, 10)} onChange={(e) => setSince(e.currentTarget.value)} />
       <span className="dim" aria-hidden="true">–</span>
       <TextInput type="date" aria-label={m.until} title={m.until} value={until.slice(0, 10)} onChange={(e) => setUntil(e.currentTarget.value)} />
-    </>
+    </span>
   );
 }
 

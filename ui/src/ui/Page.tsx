@@ -1,4 +1,4 @@
-import { useEffect, type ReactNode } from "react";
+import { useEffect, useRef, type ReactNode } from "react";
 import { m } from "../messages";
 import { Go } from "./Go";
 import { usePath } from "./url";
@@ -27,9 +27,16 @@ export function Page({ title, kind, crumbs, status, actions, lead, facts, childr
 /** Tabs that are links: each has its address. */
 export function Tabs({ label, tabs }: { label: string; tabs: { to: string; label: string; count?: number; current?: boolean }[] }) {
   const path = usePath();
+  const list = useRef<HTMLUListElement>(null);
+  const current = tabs.find((t) => t.current ?? path === t.to.split("?")[0])?.to;
+  useEffect(() => { // where the tabs do not fit, the one that is open is in sight
+    const ul = list.current, at = ul?.querySelector<HTMLElement>('[aria-current="page"]');
+    const box = [ul, ul?.parentElement].find((x) => x && x.scrollWidth > x.clientWidth);
+    if (box && at) box.scrollLeft = Math.max(0, at.offsetLeft - box.offsetLeft + at.offsetWidth + 24 - box.clientWidth);
+  }, [current]);
   return (
     <nav className="tabs" aria-label={label}>
-      <ul>{tabs.map((t) => <li key={t.to}><Go to={t.to} aria-current={(t.current ?? path === t.to.split("?")[0]) ? "page" : undefined}>{t.label}{t.count !== undefined && <span className="dim num"> {t.count}</span>}</Go></li>)}</ul>
+      <ul ref={list}>{tabs.map((t) => <li key={t.to}><Go to={t.to} aria-current={(t.current ?? path === t.to.split("?")[0]) ? "page" : undefined}>{t.label}{t.count !== undefined && <span className="dim num"> {t.count}</span>}</Go></li>)}</ul>
     </nav>
   );
 }

@@ -30,6 +30,12 @@ export function bytes(n: number): string {
   return `${n < 10 ? n.toFixed(1) : Math.round(n)} ${units[i]}`;
 }
 
+/** How often, in the unit that needs no exponent: 2.6/s, 0.2/min, 3/h. */
+export function perTime(perSecond: number): string {
+  if (perSecond === 0 || perSecond >= 0.1) return `${number(perSecond, 2)}/s`;
+  return perSecond * 60 >= 0.1 ? `${number(perSecond * 60, 1)}/min` : `${number(perSecond * 3600, 1)}/h`;
+}
+
 export const absolute = (iso: string) => when.format(new Date(iso));
 export const clockTime = (d: Date) => clock.format(d);
 

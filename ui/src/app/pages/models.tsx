@@ -12,6 +12,7 @@ import { Versions } from "../../features/models/Versions";
 import { useModel, useVersions } from "../../features/models/api";
 import { ModelExplain } from "../../features/explain/ModelExplain";
 import { ModelMonitoring } from "../../features/monitoring/ModelMonitoring";
+import { StartRetraining } from "../../features/pipelines/Retrain";
 import { m } from "../../messages";
 import { Panel } from "../../ui/Bits";
 import { usePart } from "./part";
@@ -52,7 +53,7 @@ export function ModelDeploymentsTab() {
 
 export function ModelMonitoringTab() {
   const name = usePart("name");
-  return <ModelFrame name={name} tab="monitoring" actions={<Actions name={name} />}>{() => <ModelMonitoring model={name} />}</ModelFrame>;
+  return <ModelFrame name={name} tab="monitoring" actions={<Actions name={name} />}>{() => <ModelMonitoring model={name} retrain={(model, suggested) => <StartRetraining model={model} suggested={suggested} />} />}</ModelFrame>;
 }
 
 export function ModelTimelineTab() {
@@ -62,5 +63,5 @@ export function ModelTimelineTab() {
 
 export function ModelVersion() {
   const name = usePart("name"), v = usePart("v");
-  return <VersionPage name={name} v={v} approvals={<VersionRequests model={name} version={Number(v)} />} actions={(version) => <Propose model={name} latest={Math.max(version.version, 1)} version={version.version} />} />;
+  return <VersionPage name={name} v={v} approvals={<VersionRequests model={name} version={Number(v)} />} actions={(version) => <Propose model={name} latest={Math.max(version.version, 1)} version={version.version} why={version.state === "retired" ? m.propose.retired(version.version) : undefined} />} />;
 }

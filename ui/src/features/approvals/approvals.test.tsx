@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { request } from "../../test/documents";
 import { findings, me, refusal, serve, show } from "../../test/show";
 import { InboxPage } from "./ApprovalsPage";
+import { Propose } from "./Propose";
 import { ChangesPanel, ChecksPanel, VotesPanel } from "./Review";
 import { VoteForm } from "./VoteForm";
 import { planWords, requestTitle } from "./words";
@@ -128,4 +129,22 @@ it.each([
 
 it("names a request by what it does", () => {
   expect(requestTitle({ kind: "retire", model: "m", version: 1, environment: "prod" })).toBe("Retire m v1 in prod");
+});
+
+it("proposes a canary, and other columns once the server has asked for it", async () => {
+  let asked = 0;
+  const sent = serve({
+    "GET /api/v1/me": me(["approval.open", "approval.read"]), "GET /api/v1/environments": { items: [{ name: "prod", title: "prod", auto_approve: false }] },
+    "POST /api/v1/approvals": () => (asked++ ? request() : refusal(422, "Version screening/2 reads the matrix by other columns.", { field: "plan.accept_columns" })),
+  });
+  show(<Propose model="screening" latest={2} />);
+  await user.click(await screen.findByRole("button", { name: "Propose…" }));
+  await user.selectOptions(await screen.findByLabelText("Rollout"), "canary");
+  await user.type(screen.getByLabelText(/Reason/), "Retrained.");
+  expect(screen.queryByLabelText(/its columns are others/)).toBeNull();
+  await user.click(screen.getByRole("button", { name: "Ask for approval" }));
+  await user.click(await screen.findByLabelText(/its columns are others/));
+  await user.click(screen.getByRole("button", { name: "Ask for approval" }));
+  const steps = [{ share: 10 }];
+  await waitFor(() => expect(sent.filter((s) => s.method === "POST").map((s) => (s.body as { plan: unknown }).plan)).toEqual([{ mode: "canary", steps }, { mode: "canary", steps, accept_columns: true }]));
 });

@@ -22,7 +22,7 @@ const releases: Column<Release>[] = [
   { key: "serial", head: m.deploy.serial, right: true, cell: (r) => r.serial },
   { key: "slots", head: m.deploy.traffic, cell: (r) => <Traffic slots={r.slots ?? []} /> },
   { key: "state", head: m.approvals.state, cell: (r) => r.state ?? m.none },
-  { key: "reason", head: m.reason, cell: (r) => <span className="wrap">{r.request ? <Go to={paths.approval(r.request)}>{m.deploy.byRequest}</Go> : m.none} {r.signed === false && <Chip tone="bad">{m.deploy.notSigned}</Chip>}</span> },
+  { key: "reason", head: m.reason, cell: (r) => <span style={{ display: "inline-block", minWidth: 120 }}>{r.request ? <Go to={paths.approval(r.request)}>{m.deploy.byRequest}</Go> : m.none} {r.signed === false && <Chip tone="bad">{m.deploy.notSigned}</Chip>}</span> },
   { key: "at", head: m.created, cell: (r) => <Time at={r.issued_at} full /> },
 ];
 
@@ -57,7 +57,7 @@ function About({ d: x }: { d: Deployment }) {
   const endpoint = x.endpoint;
   return (
     <div className="grid2">
-      <Panel title={m.serving.about} id="about"><div className="stack gap16"><Traffic slots={x.slots ?? []} /><Facts rows={[[m.approvals.model, <Go key="m" to={paths.model(x.model)}>{x.model}</Go>], [m.approvals.environment, x.environment], [m.deploy.previous, x.previous?.version ? <Go key="p" to={paths.version(x.model, x.previous.version)}>v{x.previous.version}</Go> : m.none], [m.deploy.durability, m.durability[x.durability] ?? x.durability], [m.serving.change, <LastChange key="t" d={x} />]]} /></div></Panel>
+      <Panel title={m.serving.about} id="about"><div className="stack gap16"><Traffic slots={x.slots ?? []} /><Facts rows={[[m.approvals.model, <Go key="m" to={paths.model(x.model)}>{x.model}</Go>], [m.approvals.environment, x.environment], [m.deploy.previous, x.previous?.version ? <Go key="p" to={paths.version(x.model, x.previous.version)}>v{x.previous.version}</Go> : m.none], [m.deploy.durability, m.durability[x.durability] ?? x.durability], [m.deploy.redact, (x.redact ?? []).map((c) => (c.startsWith("hash:") ? m.deploy.redactHash(c.slice(5)) : c)).join(", ") || m.deploy.redactNone], [m.serving.change, <LastChange key="t" d={x} />]]} /></div></Panel>
       <Panel title={m.deploy.call} id="call"><div className="stack"><p className="dim">{m.deploy.callHelp}</p><Command>{`curl -H "Authorization: Bearer $KEELSON_TOKEN" -d @rows.json ${location.origin}${x.url}`}</Command><p className="row"><Go to={paths.deployment(endpoint) + "?tab=try"}>{m.serving.tabs.try}</Go><Go to={paths.predictions({ endpoint })}>{m.deploy.seeCalls}</Go><Go to={paths.monitoring(x.model, { endpoint })}>{m.model.toMonitoring}</Go><a href={x.url.replace(/infer$/, "openapi.json")}>{m.deploy.openapi}</a></p></div></Panel>
     </div>
   );

@@ -7,7 +7,7 @@ import { Empty } from "../../ui/Bits";
 import { Spark } from "../../ui/charts/Spark";
 import { DataTable, type Column } from "../../ui/DataTable";
 import { FilterBox, FilterSelect } from "../../ui/Filter";
-import { count, micros, number, percent } from "../../ui/format";
+import { count, micros, percent, perTime } from "../../ui/format";
 import { Go } from "../../ui/Go";
 import { useTopics } from "../../ui/hooks";
 import { ProblemNote } from "../../ui/Note";
@@ -37,7 +37,7 @@ const columns: Column<Row>[] = [
 function Calls({ endpoint, t }: { endpoint: string; t?: TrafficSummary }) {
   if (!t || t.hour.calls + t.hour.errors + t.hour.refused === 0) return <span className="dim">{m.serving.noCalls}</span>;
   const spark = t.spark ?? [];
-  return <span className="row nowrap" style={{ flexWrap: "nowrap" }}><Spark counts={spark} label={m.serving.spark(endpoint, count(t.hour.calls), count(Math.max(...spark)))} /><span className="num">{m.serving.rate(number(t.rate, 2))}</span></span>;
+  return <span className="row nowrap" style={{ flexWrap: "nowrap" }}><Spark counts={spark} label={m.serving.spark(endpoint, count(t.hour.calls), count(Math.max(...spark)))} /><span className="num"><span className="nowrap">{perTime(t.rate)}</span><div className="dim small nowrap">{m.serving.nCalls(t.hour.calls, count(t.hour.calls))}</div></span></span>;
 }
 
 function Errors({ r }: { r: Row }) {
@@ -47,7 +47,7 @@ function Errors({ r }: { r: Row }) {
 }
 
 function Served({ r: { d, t } }: { r: Row }) {
-  if (!t?.nodes) return <span className={d.state === "live" || d.state === "rolling" ? "warn" : "dim"}>{m.serving.nowhere}</span>;
+  if (!t?.nodes) return d.state === "retired" ? <span className="dim">{m.none}</span> : <span className={d.state === "live" || d.state === "rolling" ? "warn" : "dim"}>{m.serving.nowhere}</span>;
   return <>{t.troubled > 0 ? <span className="bad">▲ {m.serving.troubled(t.troubled, t.nodes)}</span> : m.serving.processes(t.nodes)}{(t.engines ?? []).length > 0 && <div className="dim small">{(t.engines ?? []).join(", ")}</div>}</>;
 }
 
@@ -81,7 +81,7 @@ export function DeploymentsPage() {
   return (
     <Page title={m.deploy.title} lead={m.deploy.lead}>
       <div className="toolbar">
-        <FilterBox name="q" label={m.serving.find} />
+        <FilterBox name="q" label={m.serving.find} width={330} />
         <FilterSelect name="environment" label={m.approvals.environment} options={[{ value: "", label: m.deploy.anyEnvironment }, ...environments.map((e) => ({ value: e, label: e }))]} />
         <FilterSelect name="state" label={m.approvals.state} options={[{ value: "", label: m.serving.anyState }, ...states.map((e) => ({ value: e, label: m.deploymentState[e] ?? e }))]} />
         {query.data && <span className="end small dim" role="status">{m.serving.nDeployments(chosen(query.data).length, query.data.length)}</span>}

@@ -7,7 +7,7 @@ import { Chip, Empty, Panel, Time } from "../../ui/Bits";
 import { Curves } from "../../ui/charts/Curves";
 import { DataTable, type Column } from "../../ui/DataTable";
 import { FilterSelect } from "../../ui/Filter";
-import { clockTime, count, micros, number, percent } from "../../ui/format";
+import { clockTime, count, micros, percent, perTime } from "../../ui/format";
 import { useParam } from "../../ui/url";
 import { spans, useTraffic } from "./api";
 import { charts, changes } from "./charts";
@@ -66,7 +66,7 @@ function Tiles({ t }: { t: TrafficDocument }) {
   const tried = all.calls + all.errors;
   const us = (v: number | null | undefined) => (v === null || v === undefined ? m.none : micros(v));
   const tiles: [string, ReactNode, string?][] = [
-    [m.serving.tiles.calls, count(all.calls)], [m.serving.tiles.rate, number(all.calls / seconds, 2)], [m.serving.tiles.p50, us(all.p50_us)], [m.serving.tiles.p95, us(all.p95_us)], [m.serving.tiles.p99, us(all.p99_us)],
+    [m.serving.tiles.calls, count(all.calls)], [m.serving.tiles.rate, perTime(all.calls / seconds)], [m.serving.tiles.p50, us(all.p50_us)], [m.serving.tiles.p95, us(all.p95_us)], [m.serving.tiles.p99, us(all.p99_us)],
     [m.serving.tiles.errors, <>{count(all.errors)}{all.errors > 0 && <span className="small"> {percent(all.errors / tried, 1)}</span>}</>, all.errors ? "bad" : undefined],
     [m.serving.tiles.refused, count(all.refused), all.refused ? "warn" : undefined], [m.serving.tiles.waiting, count(Math.max(0, ...(t.waiting ?? [])))],
   ];

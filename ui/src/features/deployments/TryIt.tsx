@@ -109,8 +109,8 @@ function Program({ request, d, version, outputs }: { request: InferRequest; d: D
   const code = program(language, request, { server: location.origin, path: prefix + inferPath(d.endpoint, version), endpoint: d.endpoint, version, outputs });
   const f = m.serving.form;
   return (
-    <Panel title={f.snippet} id="program" actions={<NativeSelect aria-label={f.language} size="xs" value={language} onChange={(e) => setLanguage(e.currentTarget.value as Language)} data={Object.entries(languages).map(([value, label]) => ({ value, label }))} />}>
-      <div className="stack"><pre className="program" tabIndex={0} role="region" aria-label={languages[language]}>{code}</pre><p className="row small dim">{f.token}<Copy value={code} label={f.copy} /></p></div>
+    <Panel title={f.snippet} id="program" actions={<span className="row" style={{ flexWrap: "nowrap" }}><NativeSelect aria-label={f.language} size="xs" value={language} onChange={(e) => setLanguage(e.currentTarget.value as Language)} data={Object.entries(languages).map(([value, label]) => ({ value, label }))} /><Copy value={code} label={f.copy} /></span>}>
+      <div className="stack"><pre className="program" tabIndex={0} role="region" aria-label={languages[language]}>{code}</pre><p className="small dim">{f.token}</p></div>
     </Panel>
   );
 }

@@ -20,6 +20,8 @@ export function changes(releases: Release[]): { x: number; label: string }[] {
   });
 }
 
+const sum = (ys: readonly number[] | null | undefined) => (ys ?? []).reduce((a, y) => a + y, 0);
+
 /** The charts of a span, in the order in which they are shown. */
 export function charts(t: TrafficDocument, d: Deployment): ChartData[] {
   const zero = Date.parse(t.since) / 1000;
@@ -33,7 +35,7 @@ export function charts(t: TrafficDocument, d: Deployment): ChartData[] {
   const per = (ys: readonly number[] | null | undefined, seconds: number) => (ys ?? []).map((y) => (y * seconds) / t.step);
   const ms = (ys: readonly (number | null)[] | null | undefined) => (ys ?? []).map((y) => (y === null ? null : y / 1000));
   const live = d.slots?.find((x) => x.kind === "live")?.version;
-  const main = series.find((s) => s.version === live && s.slot === "live") ?? series[0];
+  const main = series.find((s) => s.version === live && s.slot === "live") ?? series.reduce<(typeof series)[number] | undefined>((most, s) => (!most || sum(s.calls) > sum(most.calls) ? s : most), undefined);
   const others = series.filter((s) => s !== main && s.slot !== "shadow");
   const missed = Object.entries(t.missed ?? {}).filter(([cause]) => cause !== "queue" && cause !== "quota");
   const refused = Object.entries(t.missed ?? {}).filter(([cause]) => cause === "queue" || cause === "quota");

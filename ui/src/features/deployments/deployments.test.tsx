@@ -9,7 +9,7 @@ import { DeploymentsPage } from "./DeploymentsPage";
 import { fault, fieldOf, filled, outside, program, requestOf } from "./request";
 
 const deployment = (endpoint: string, more: Partial<Deployment> = {}): Deployment => ({
-  id: endpoint, endpoint, environment: "prod", model: "screening", state: "live", slots: [{ version: 2, kind: "live", share: 100 }], previous: { version: 1 }, rollout: null as unknown as Deployment["rollout"], serial: 3, durability: "group", limits: {} as Deployment["limits"], request: "r1",
+  id: endpoint, endpoint, environment: "prod", model: "screening", state: "live", slots: [{ version: 2, kind: "live", share: 100 }], previous: { version: 1 }, rollout: null as unknown as Deployment["rollout"], serial: 3, durability: "group", limits: {} as Deployment["limits"], redact: ["hash:postcode", "name"], request: "r1",
   updated_at: "2026-03-02T10:00:00Z", change: { at: "2026-03-02T10:00:00Z", by: "mira", act: "rolled-back" }, expires_at: "2026-03-09T10:00:00Z", url: `/v2/models/${endpoint}/infer`, words: "", sealed: true, releases: [], ...more,
 });
 const figures = { calls: 120, rows: 120, errors: 6, refused: 2, dropped: 0, p50_us: 400, p95_us: 2100, p99_us: 4000 };
@@ -155,8 +155,8 @@ describe("the page of a deployment", () => {
     history.replaceState(null, "", "/deployments/scores?tab=try");
     serve({ ...routes, "GET /api/v1/me": me(["deployment.read"]) });
     show(<DeploymentPage endpoint="scores" />);
-    await waitFor(async () => expect((await screen.findByRole("button", { name: "Send" })).getAttribute("aria-disabled")).toBe("true"));
-    expect(screen.getByText(/lacks the right "predict"/)).toBeTruthy();
+    expect(await screen.findByText(/lacks the right "predict"/)).toBeTruthy(); // once it is known who is signed in
+    expect(screen.getByRole("button", { name: "Send" }).getAttribute("aria-disabled")).toBe("true");
   });
 
   it("reads the log, and filters it on the server", async () => {

@@ -25,12 +25,12 @@ export function ModelExplain({ model, live, versions }: { model: string; live: n
   return (
     <div className="stack gap16">
       <div className="toolbar"><NativeSelect label={w.version} value={String(version)} onChange={(e) => setWanted(e.currentTarget.value)} data={list.map((v) => ({ value: String(v), label: `v${v}${live.includes(v) ? ` (${w.live})` : ""}` }))} /></div>
-      <Studied key={version} model={model} version={version} />
+      <Studied key={version} model={model} version={version} retired={versions.some((v) => v.version === version && v.state === "retired")} />
     </div>
   );
 }
 
-function Studied({ model, version }: { model: string; version: number }) {
+function Studied({ model, version, retired }: { model: string; version: number; retired: boolean }) {
   const client = useQueryClient();
   const key = ["models", model, "study", version];
   const query = useQuery({ queryKey: key, queryFn: ({ signal }) => ask<Standing>("GET", base(model, version), { signal }), refetchInterval: (q) => (q.state.data?.state === "making" ? 1000 : false) });
@@ -41,8 +41,8 @@ function Studied({ model, version }: { model: string; version: number }) {
         {make.error && <ProblemNote problem={make.error} />}
         {x.state === "failed" && <Note tone="warn" title={w.failed}>{x.reason}</Note>}
         {x.state === "making" && <p role="status" className="dim">{w.making}</p>}
-        {!x.study ? x.state !== "making" && <div className="panel"><Empty action={<Button onClick={() => make.mutate()} loading={make.isPending}>{w.make}</Button>}>{w.none}</Empty></div>
-          : <Shown standing={x} again={<Button variant="default" size="xs" onClick={() => make.mutate()} loading={make.isPending || x.state === "making"}>{w.again}</Button>} />}
+        {!x.study ? x.state !== "making" && <div className="panel">{retired ? <Empty>{w.retired}</Empty> : <Empty action={<Button onClick={() => make.mutate()} loading={make.isPending}>{w.make}</Button>}>{w.none}</Empty>}</div>
+          : <Shown standing={x} again={!retired && <Button variant="default" size="xs" onClick={() => make.mutate()} loading={make.isPending || x.state === "making"}>{w.again}</Button>} />}
         {x.study && <Nights model={model} version={version} />}
         {x.study && <Lately model={model} version={version} />}
       </>

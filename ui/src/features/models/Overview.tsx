@@ -9,6 +9,7 @@ import { paths } from "../../ui/url";
 import { VerdictReasons } from "../../ui/Verdict";
 import { useCallers } from "./api";
 import { Accountable } from "./ModelsPage";
+import { Spending } from "./Spending";
 import type { Model, ModelCaller } from "./types";
 
 /** What a model is for, whether it can be relied on, who answers for it and who uses it. */
@@ -32,6 +33,7 @@ export function Overview({ model, timeline, waiting }: { model: Model; timeline:
             [m.model.latest, model.latest_version ? <Go key="v" to={paths.version(model.name, model.latest_version)}>v{model.latest_version}</Go> : m.none], [m.created, <Time key="c" at={model.created_at} />]]} />
         </Panel>
         <Panel title={m.model.usedBy} id="callers" flush><Callers name={model.name} /></Panel>
+        <Panel title={m.spending.title} id="spending" flush><Spending name={model.name} /></Panel>
       </div>
     </div>
   );

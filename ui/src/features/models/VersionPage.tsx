@@ -11,6 +11,7 @@ import { Page } from "../../ui/Page";
 import { Source } from "../../ui/Source";
 import { paths } from "../../ui/url";
 import { useEvaluations, useVersion } from "./api";
+import { Conversions } from "./Conversions";
 import { Fairness } from "./Fairness";
 import { CompareChoice, VersionDiff } from "./VersionDiff";
 import { EvaluationChip, StateChip } from "./Versions";
@@ -42,8 +43,8 @@ function Body({ version: v, approvals }: { version: Version; approvals: ReactNod
       {v.state === "retired" && <Note tone="neutral" title={m.version.retired}>{v.reason && <p>{v.reason}</p>}</Note>}
       <div className="grid2">
         <Panel title={m.version.origin} id="origin">
-          <Facts rows={[[m.version.by, v.created_by], [m.version.authors, (v.authors ?? []).join(", ")], [m.created, <Time key="t" at={v.created_at} full />], [m.version.source, <Source key="s" source={v.source} />], [m.version.convertedFrom, v.tags?.["keelson.converted_from"] ? <Parent key="p" version={v} /> : undefined],
-            [m.version.run, v.run_id ? <Go key="r" to={paths.trackingRun(v.run_id)}>{v.run_id}</Go> : undefined], [m.version.deployed, (v.deployed ?? []).length ? (v.deployed ?? []).join(", ") : m.nothingLive],
+          <Facts rows={[[m.version.by, v.created_by], [m.version.authors, (v.authors ?? []).map((a) => m.doer(a, "")).join(", ")], [m.created, <Time key="t" at={v.created_at} full />], [m.version.source, <Source key="s" source={v.source} />], [m.version.convertedFrom, v.tags?.["keelson.converted_from"] ? <Parent key="p" version={v} /> : undefined],
+            [m.version.run, v.run_id ? <Go key="r" to={paths.trackingRun(v.run_id)}>{v.run_id}</Go> : undefined], [m.version.deployed, (v.deployed ?? []).length ? <span key="d" className="row">{(v.deployed ?? []).map((e) => <Go key={e} to={paths.model(v.model, "deployments")}>{e}</Go>)}</span> : m.nothingLive],
             [m.version.aliases, (v.aliases ?? []).join(", ")], [m.model.tags, Object.entries(v.tags ?? {}).map(([k, t]) => `${k}: ${t}`).join(", ")]]} />
         </Panel>
         <Panel title={m.version.artifact} id="artifact">
@@ -51,6 +52,7 @@ function Body({ version: v, approvals }: { version: Version; approvals: ReactNod
           <Golden golden={v.golden} />
         </Panel>
       </div>
+      <Conversions version={v} />
       <Evaluations name={v.model} v={String(v.version)} />
       <div className="grid2">
         <Panel title={m.version.inputs} id="inputs" flush><div style={{ maxHeight: 420, overflowY: "auto" }}><Signature label={m.version.inputs} rows={v.signature?.inputs ?? []} /></div></Panel>
@@ -87,7 +89,7 @@ function Evaluations({ name, v }: { name: string; v: string }) {
     { key: "kind", head: m.models.kind, cell: (t) => t.kind },
     { key: "value", head: m.version.value, right: true, cell: (t) => number(t.value) },
     { key: "limit", head: m.version.limit, right: true, cell: (t) => text(t.limit) },
-    { key: "detail", head: m.version.detail, cell: (t) => <span className="wrap">{t.detail}</span> },
+    { key: "detail", head: m.version.detail, cell: (t) => <div className="wrap" style={{ minWidth: 230 }}>{t.detail}</div> },
   ];
   return (
     <Panel title={m.version.evaluation} id="evaluation" flush>
@@ -97,7 +99,7 @@ function Evaluations({ name, v }: { name: string; v: string }) {
           const metrics = Object.entries(e.metrics ?? {});
           return (
             <div key={e.id}>
-              <p className="row" style={{ padding: "12px 16px 4px" }}><Chip tone={testTones[e.state]}>{m.evaluationState[e.state] ?? e.state}</Chip><b>{m.version.suite(e.suite)}</b><span className="dim">{m.version.passedOf(tests.filter((t) => t.state === "passed").length, tests.length)} · {e.by} · <Time at={e.started_at} /></span></p>
+              <p className="row" style={{ padding: "12px 16px 4px" }}><Chip tone={testTones[e.state]}>{m.evaluationState[e.state] ?? e.state}</Chip><b>{m.version.suite(e.suite)}</b><span className="dim">{m.version.passedOf(tests.filter((t) => t.state === "passed").length, tests.length)} · {m.doer(e.by, "")} · <Time at={e.started_at} /></span></p>
               {metrics.length > 0 && <p className="row small dim" style={{ padding: "0 16px 8px" }}>{metrics.map(([k, x]) => <span key={k} className="tag num">{k} {number(x)}</span>)}</p>}
               <DataTable label={m.version.suite(e.suite)} rows={tests} columns={columns} rowKey={(t) => t.name} />
               {tests.map((t) => t.fairness && <Fairness key={t.name} name={t.name} state={t.state} report={t.fairness} />)}
@@ -112,18 +114,18 @@ function Evaluations({ name, v }: { name: string; v: string }) {
 function Signature({ label, rows }: { label: string; rows: Tensor[] }) {
   return <DataTable label={label} rows={rows} rowKey={(t) => t.name} empty={<Empty>{m.version.noSignature}</Empty>} columns={[
     { key: "name", head: m.name, cell: (t) => <><code>{t.name}</code>{t.optional && <span className="dim"> {m.version.optional}</span>}{(t.columns ?? []).length > 0 && <div className="dim small wrap">{(t.columns ?? []).join(", ")}</div>}</> }, { key: "type", head: m.version.datatype, cell: (t) => t.datatype },
-    { key: "shape", head: m.version.shape, cell: (t) => <code>[{(t.shape ?? []).map((n) => (n < 0 ? "n" : n)).join(", ")}]</code> }]} />;
+    { key: "shape", head: m.version.shape, cell: (t) => <code className="nowrap">[{(t.shape ?? []).map((n) => (n < 0 ? "n" : n)).join(", ")}]</code> }]} />;
 }
 
 function Files({ version }: { version: Version }) {
   return <DataTable label={m.version.files} rows={version.files ?? []} rowKey={(f) => f.path} empty={<Empty>{m.version.noFiles}</Empty>} columns={[
-    { key: "path", head: m.version.path, cell: (f) => <code className="wrap">{f.path}</code> }, { key: "size", head: m.version.size, right: true, cell: (f) => bytes(f.size) }, { key: "digest", head: m.version.digest, cell: (f) => <Id value={f.digest} what={m.version.digest} /> }]} />;
+    { key: "path", head: m.version.path, cell: (f) => <div style={{ minWidth: 130 }}><code className="wrap">{f.path}</code></div> }, { key: "size", head: m.version.size, right: true, cell: (f) => bytes(f.size) }, { key: "digest", head: m.version.digest, cell: (f) => <Id value={f.digest} what={m.version.digest} /> }]} />;
 }
 
 function Dependencies({ version }: { version: Version }) {
   type Dep = NonNullable<Version["dependencies"]>[number];
   const name = (d: Dep) => (d.kind === "data" ? <Go to={paths.dataset(d.name, d.version)}>{d.name}</Go> : d.kind === "run" ? <Go to={paths.trackingRun(d.version || d.name)}>{d.name}</Go> : d.kind === "model" ? <Go to={paths.model(d.name)}>{d.name}</Go> : d.name);
   return <DataTable label={m.version.dependencies} rows={version.dependencies ?? []} rowKey={(d) => d.kind + d.name + d.version} empty={<Empty>{m.version.noDependencies}</Empty>} columns={[
-    { key: "kind", head: m.models.kind, cell: (d) => m.dependencyKind[d.kind] ?? d.kind }, { key: "name", head: m.name, cell: (d) => <span className="wrap">{name(d)}</span> },
+    { key: "kind", head: m.models.kind, cell: (d) => m.dependencyKind[d.kind] ?? d.kind }, { key: "name", head: m.name, cell: (d) => <div className="wrap" style={{ minWidth: 110 }}>{name(d)}</div> },
     { key: "version", head: m.version.version, cell: (d) => (d.kind === "run" && d.version ? <Id value={d.version} /> : d.version || m.none) }, { key: "digest", head: m.version.digest, cell: (d) => (d.digest ? <Id value={d.digest} what={m.version.digest} /> : <span className="dim">{m.none}</span>) }]} />;
 }

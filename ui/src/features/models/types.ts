@@ -1,1 +1,1 @@
-export type { Evaluation, Model, ModelCaller, Version } from "../../api/types";
+export type { Evaluation, Model, ModelCaller, ModelUsage, Version } from "../../api/types";

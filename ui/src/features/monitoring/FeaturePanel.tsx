@@ -16,6 +16,11 @@ function sentence(f: WindowFeature): string {
   return (moved ? m.monitor.movedSentence : m.monitor.steadySentence)(f.name, measure, fixed(value, 2), fixed(f.limit, 2)) + mean;
 }
 
+/** The measures of an input, each with its explanation: key, name, value, words. */
+const measures = (f: WindowFeature): [string, string, string, string?][] => [
+  ["psi", "PSI", fixed(f.psi, 2), m.glossary.psi], ["ks", "KS", fixed(f.ks, 2), m.glossary.ks], ["js", "JS", fixed(f.js, 2), m.glossary.js], ["limit", m.monitor.limit, fixed(f.limit, 2)],
+];
+
 /** What moved in one feature, in a sentence, and both distributions. */
 export function FeaturePanel({ feature: f, endpoint }: { feature: WindowFeature; endpoint: string }) {
   const h = f.histogram;
@@ -24,6 +29,7 @@ export function FeaturePanel({ feature: f, endpoint }: { feature: WindowFeature;
       <p>{sentence(f)}</p>
       {h ? <HistogramPair title={m.monitor.pairTitle} file={`${endpoint}-${f.name}`} bins={{ edges: h.edges ?? [], labels: h.labels ?? undefined, reference: h.reference ?? [], current: h.current ?? [], referenceRows: h.reference_rows, currentRows: h.current_rows }} />
         : <p className="dim">{m.monitor.noHistogram}</p>}
+      <dl className="signs measures">{measures(f).map(([key, name, value, about]) => <div key={key}><dt>{about ? <abbr title={about}>{name}</abbr> : name}</dt><dd className="num">{value}</dd></div>)}</dl>
     </div>
   );
 }

@@ -1,4 +1,5 @@
 import { NativeSelect } from "@mantine/core";
+import type { ReactNode } from "react";
 import type { MonitorState, Window, WindowFeature } from "../../api/types";
 import { m } from "../../messages";
 import { Await } from "../../ui/Await";
@@ -9,18 +10,23 @@ import { absolute, count, fixed, percent } from "../../ui/format";
 import { Go } from "../../ui/Go";
 import { paths, useParam } from "../../ui/url";
 import { VerdictReasons } from "../../ui/Verdict";
+import { Accept, Against } from "./Accept";
 import { AlertTable } from "./Alerts";
-import { useAlerts, useMonitor, useMonitors, useWindow } from "./api";
+import { useAlerts, useMonitor, useMonitors, useVersionState, useWeights, useWindow } from "./api";
 import { FeaturePanel } from "./FeaturePanel";
 import { Groups } from "./Groups";
 import { Measures, Rules } from "./Measures";
 import { Embeddings, Segments } from "./Segments";
 import { Shift } from "./Shift";
 import { Signs } from "./Signs";
+import { Trend } from "./Trend";
 import { WindowsLine } from "./WindowsLine";
 
+/** The button that trains a model again; `suggested` is the pipeline that the monitor starts by itself on a breach. */
+type Retrain = (model: string, suggested?: string) => ReactNode;
+
 /** The watch over one model: verdict, windows, features, distributions, performance, alerts. The address says which window and feature. */
-export function ModelMonitoring({ model }: { model: string }) {
+export function ModelMonitoring({ model, retrain }: { model: string; retrain?: Retrain }) {
   const monitors = useMonitors();
   const [wanted, setWanted] = useParam("endpoint");
   return (
@@ -31,16 +37,16 @@ export function ModelMonitoring({ model }: { model: string }) {
       return (
         <>
           {own.length > 1 && <div className="toolbar"><NativeSelect label={m.monitor.endpoint} value={endpoint} onChange={(e) => setWanted(e.currentTarget.value)} data={own.map((x) => x.endpoint)} /></div>}
-          <Watch endpoint={endpoint} />
+          <Watch endpoint={endpoint} retrain={retrain} />
         </>
       );
     }}</Await>
   );
 }
 
-function Watch({ endpoint }: { endpoint: string }) {
+function Watch({ endpoint, retrain }: { endpoint: string; retrain?: Retrain }) {
   const query = useMonitor(endpoint);
-  return <Await query={query} lines={10}>{(state) => <WatchBody endpoint={endpoint} state={state} />}</Await>;
+  return <Await query={query} lines={10}>{(state) => <WatchBody endpoint={endpoint} state={state} retrain={retrain} />}</Await>;
 }
 
 /** Oldest first, whatever order the server sends. */
@@ -48,18 +54,21 @@ function inOrder(windows: Window[]): Window[] {
   return [...windows].sort((a, b) => a.to.localeCompare(b.to) || a.id.localeCompare(b.id));
 }
 
-function WatchBody({ endpoint, state }: { endpoint: string; state: MonitorState }) {
+function WatchBody({ endpoint, state, retrain }: { endpoint: string; state: MonitorState; retrain?: Retrain }) {
   const windows = inOrder(state.windows ?? []);
   const [wanted] = useParam("window");
   const at = windows.find((w) => w.id === wanted) ?? windows.at(-1);
   const mon = state.monitor;
   return (
     <div className="stack gap16">
-      <Panel title={m.monitor.verdict} id="verdict" actions={<span className="dim small">{mon.reference?.dataset && <>{m.monitor.against} <Go to={paths.dataset(mon.reference.dataset, mon.reference.version)}>{mon.reference.dataset} v{mon.reference.version}</Go></>}</span>}><VerdictReasons verdict={state.verdict}><Signs windows={windows} /></VerdictReasons></Panel>
+      <Panel title={m.monitor.verdict} id="verdict" actions={<Against monitor={mon} windows={windows} />}>
+        <VerdictReasons verdict={state.verdict}><Signs windows={windows} /></VerdictReasons>
+        {at && <div className="row gap16 acts">{retrain?.(mon.model, mon.on_breach?.retrain?.pipeline)}<Accept monitor={mon} at={at} number={windows.indexOf(at) + 1} /><span className="small dim">{m.retrain.running}</span></div>}
+      </Panel>
       {!at ? <div className="panel"><Empty>{m.monitor.noWindows(count(mon.window?.rows))}</Empty></div> : (
         <>
           <Panel title={m.monitor.windows(windows.length)} id="windows"><WindowsLine model={mon.model} endpoint={endpoint} windows={windows} current={at.id} limit={mon.limits?.psi} /></Panel>
-          <WindowDetail endpoint={endpoint} model={mon.model} at={at} />
+          <WindowDetail endpoint={endpoint} model={mon.model} newest={mon.version} at={at} windows={windows} />
           <Measures at={at} indicators={state.indicators} />
           <Groups at={at} windows={windows} endpoint={endpoint} />
           <Rules at={at} />
@@ -73,32 +82,55 @@ function WatchBody({ endpoint, state }: { endpoint: string; state: MonitorState 
   );
 }
 
-function WindowDetail({ endpoint, model, at }: { endpoint: string; model: string; at: Window }) {
+/** By how much its limit was taken up, of whatever measure decided; 0 where nothing is known. */
+const taken = (f: WindowFeature) => (f.shift === "unknown" ? 0 : Math.max((f.metric && f.limit > 0 ? (f.value ?? 0) / f.limit : 0), f.limit > 0 ? (f.psi ?? 0) / f.limit : 0));
+
+function WindowDetail({ endpoint, model, newest, at, windows }: { endpoint: string; model: string; newest: number; at: Window; windows: Window[] }) {
   const [wanted] = useParam("feature");
   const detail = useWindow(endpoint, at.id);
-  const features = [...(detail.data?.features ?? at.features ?? [])].sort((a, b) => Number(b.shift === "moved") - Number(a.shift === "moved") || (b.psi ?? 0) - (a.psi ?? 0));
+  // Of a version that nobody studied, the weights of the newest one stand in.
+  const own = useWeights(model, at.version).data, other = useWeights(model, own?.size === 0 && newest !== at.version ? newest : 0).data;
+  const borrowed = !own?.size && !!other?.size;
+  const weights = borrowed ? other : own;
+  const weight = (f: WindowFeature) => weights?.get(f.name) ?? 0;
+  // What moved stands first, in order of weight times shift; of what nobody studied, the largest shift.
+  const rank = (f: WindowFeature) => (weights?.size ? weight(f) * taken(f) : taken(f));
+  const features = [...(detail.data?.features ?? at.features ?? [])].sort((a, b) => Number(b.shift === "moved") - Number(a.shift === "moved") || rank(b) - rank(a) || taken(b) - taken(a));
+  const here = windows.indexOf(at);
+  const course = new Map(features.map((f) => [f.name, windows.map((w) => (w.features ?? []).find((x) => x.name === f.name)?.psi ?? null)]));
   const feature = features.find((f) => f.name === wanted) ?? features[0];
   const rows = paths.predictions({ endpoint, since: at.from, until: at.to });
   const columns: Column<WindowFeature>[] = [
     { key: "name", head: m.monitor.feature, cell: (f) => <Go className="rowlink" to={paths.monitoring(model, { endpoint, window: at.id, feature: f.name })} aria-current={f.name === feature?.name ? "true" : undefined}>{f.name}</Go> },
+    { key: "weight", head: <abbr title={m.look.importanceHelp}>{m.look.importance}</abbr>, right: true, cell: (f) => (weights?.has(f.name) ? percent(weights.get(f.name), 1) : <span className="dim">{m.none}</span>) },
     { key: "shift", head: m.monitor.shift, cell: (f) => <Shift shift={f.shift} /> },
     { key: "psi", head: <abbr title={m.glossary.psi}>PSI</abbr>, right: true, cell: (f) => <b className={f.shift === "moved" ? "warn" : undefined}>{fixed(f.psi)}</b> },
-    { key: "missing", head: m.monitor.missing, right: true, cell: (f) => <span className={f.metric === "missing" ? "warn" : undefined}>{percent(f.missing, 1)}</span> },
-    { key: "new", head: m.look.newValues, right: true, cell: (f) => <span className={f.metric === "new" ? "warn" : undefined}>{f.new === undefined ? m.none : percent(f.new, 1)}</span> },
-    { key: "ks", head: <abbr title={m.glossary.ks}>KS</abbr>, right: true, cell: (f) => fixed(f.ks) },
-    { key: "js", head: <abbr title={m.glossary.js}>JS</abbr>, right: true, cell: (f) => fixed(f.js) },
-    { key: "limit", head: m.monitor.limit, right: true, cell: (f) => fixed(f.limit) },
+    { key: "course", head: <abbr title={m.look.courseHelp}>{m.look.course}</abbr>, cell: (f) => <Trend name={f.name} values={course.get(f.name) ?? []} limit={f.metric === undefined || f.metric === "psi" ? f.limit : undefined} at={here} /> },
+    { key: "missing", head: m.monitor.missing, right: true, cell: (f) => <><span className={f.metric === "missing" ? "warn" : undefined}>{percent(f.missing, 1)}</span>{!!f.new && <div className={f.metric === "new" ? "warn small nowrap" : "dim small nowrap"}>{m.look.newValues(percent(f.new, 1))}</div>}</> },
   ];
   return (
-    <div className="grid2">
+    <div className="grid2 wide-left">
       <Panel title={m.monitor.features(features.filter((f) => f.shift === "moved").length, features.length)} id="features" flush
         actions={<span className="small dim">{m.monitor.windowWords(count(at.rows), `v${at.version}`)} · <span title={absolute(at.from)}><Time at={at.to} /></span> · <Go to={rows}>{m.alerts.seeRows}</Go></span>}>
         <div style={{ maxHeight: 430, overflowY: "auto" }}><DataTable label={m.monitor.featureTable} rows={features} columns={columns} rowKey={(f) => f.name} selected={(f) => f.name === feature?.name} empty={<Empty>{m.monitor.noFeatures}</Empty>} /></div>
+        {borrowed && <p className="small dim" style={{ padding: "8px 16px" }}>{m.look.borrowed(newest, at.version)}</p>}
+        {weights && weights.size === 0 && features.length > 0 && <NotStudied model={model} version={at.version} newest={newest} />}
       </Panel>
       <Panel title={feature ? m.monitor.distribution(feature.name) : m.monitor.distributions} id="distribution">
         <Await query={detail} lines={6}>{() => (feature ? <FeaturePanel feature={feature} endpoint={endpoint} /> : <Empty>{m.monitor.noFeatures}</Empty>)}</Await>
       </Panel>
     </div>
+  );
+}
+
+/** Why no input has a weight, and the way to a study; a version that is retired cannot be loaded for one, so the newest one lends its weights. */
+function NotStudied({ model, version, newest }: { model: string; version: number; newest: number }) {
+  const retired = useVersionState(model, version).data === "retired";
+  const able = retired ? newest : version;
+  return (
+    <p className="small dim" style={{ padding: "8px 16px" }}>
+      {retired ? m.look.retired(version) : m.look.notStudiedHead} {(!retired || newest !== version) && <Go to={paths.model(model, "explain") + `?version=${able}`}>{retired ? m.look.studyOther(newest) : m.look.study}</Go>}
+    </p>
   );
 }
 

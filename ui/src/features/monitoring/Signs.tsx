@@ -28,11 +28,12 @@ export function Signs({ windows }: { windows: Window[] }) {
   if (!at) return null;
   const inputs = at.features ?? [], outputs = at.predictions ?? [];
   const moved = inputs.filter((f) => f.shift === "moved").length;
+  const learnt = !!at.reference?.dataset; // else a window that was accepted, or the first quiet one
   const out = outputs.some((f) => f.shift === "moved");
   const judged = inputs.some((f) => f.shift && f.shift !== "unknown"), judgedOut = outputs.some((f) => f.shift && f.shift !== "unknown");
   return (
     <dl className="signs">
-      <Sign head={w.data} tone={!judged ? "neutral" : moved ? "warn" : "ok"} word={!judged ? w.notYet : moved ? w.moved : w.same}>{!judged ? w.noReference : moved ? w.ofInputs(moved, inputs.length) : w.asReference}</Sign>
+      <Sign head={w.data} tone={!judged ? "neutral" : moved ? "warn" : "ok"} word={!judged ? w.notYet : moved ? w.moved : w.same}>{!judged ? w.noReference : moved ? w.ofInputs(moved, inputs.length, learnt) : w.asReference(learnt)}</Sign>
       <Sign head={w.answers} tone={!judgedOut ? "neutral" : out ? "warn" : "ok"} word={!judgedOut ? w.notYet : out ? w.moved : w.same}>{!judgedOut ? w.noReference : out ? w.answersMoved : w.answersSame}</Sign>
       {(() => { const r = result(windows); return <Sign head={w.result} tone={r.tone} word={r.word}>{r.text}</Sign>; })()}
     </dl>

@@ -16,6 +16,28 @@ export function useWindow(endpoint: string, id?: string) {
   return useQuery<Window>({ queryKey: ["monitors", endpoint, "windows", id], enabled: !!id, staleTime: 60_000, queryFn: () => call(api.GET("/api/v1/monitors/{endpoint}/windows/{id}", { params: { path: { endpoint, id: id! } } })) });
 }
 
+/** Makes a window what later ones are compared with, with a reason and, where it is not for good, an end. */
+export function useAccept(endpoint: string) {
+  const refresh = useRefresh("monitors", "alerts", "audit");
+  return useMutation({ mutationFn: (body: { window: string; reason: string; until?: string }) => call(api.POST("/api/v1/monitors/{endpoint}/accept", { params: { path: { endpoint } }, body })), onSuccess: refresh });
+}
+
+export function useCompareWithTraining(endpoint: string) {
+  const refresh = useRefresh("monitors", "alerts", "audit");
+  return useMutation({ mutationFn: () => call(api.PUT("/api/v1/monitors/{endpoint}", { params: { path: { endpoint } }, body: { against: { kind: "training" } } })), onSuccess: refresh });
+}
+
+/** Share of each input in what moves the answers of a version, 0..1, as last studied; empty while nobody studied it. */
+export function useWeights(model: string, version: number) {
+  return useQuery({ queryKey: ["models", model, "study", version], enabled: version > 0, staleTime: 60_000, retry: false, queryFn: () => call(api.GET("/api/v1/models/{name}/versions/{version}/study", { params: { path: { name: model, version } } })),
+    select: (x) => new Map((x.study?.features ?? []).map((f) => [f.name, f.share])) });
+}
+
+/** The state of a version, asked for only where the number is above 0. */
+export function useVersionState(model: string, version: number) {
+  return useQuery({ queryKey: ["models", model, "versions", String(version)], enabled: version > 0, queryFn: () => call(api.GET("/api/v1/models/{name}/versions/{version}", { params: { path: { name: model, version } } })), select: (v) => v.state });
+}
+
 export const states = ["open", "acknowledged", "silenced", "recovered"] as const;
 
 export function useAlerts(state: string) {

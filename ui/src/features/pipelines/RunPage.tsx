@@ -93,7 +93,9 @@ function StepPanel({ run, step }: { run: PipelineRun; step: Step }) {
   );
 }
 
+/** What a step gave: a link where it names a thing, names and values where it is a document, else the value. */
 function Output({ value }: { value: unknown }) {
+  if (value && typeof value === "object" && !Array.isArray(value)) return <span className="row">{Object.entries(value).map(([k, v]) => (v && typeof v === "object" && !Array.isArray(v) ? <Output key={k} value={v} /> : <span key={k} className="tag num">{k} {typeof v === "string" && /^[0-9a-z]{26}$/.test(v) ? <Id value={v} /> : text(v)}</span>))}</span>;
   const page = typeof value === "string" ? pageOf(value) : undefined;
   return page ? <Go to={page}>{String(value)}</Go> : <span className="wrap">{text(value)}</span>;
 }

@@ -8,7 +8,7 @@ import { RunChip, tones } from "./words";
 interface Node { name: string; needs: string[] | null; kind: string; run?: Step }
 interface Place { x: number; y: number }
 
-const W = 200, H = 66, GX = 40, GY = 20;
+const W = 212, H = 66, GX = 40, GY = 20;
 
 /** The rank of each step: one more than the highest it needs. Steps of a cycle, which the server refuses, stay at the rank reached. */
 export function ranks(steps: { name: string; needs: string[] | null }[]): Map<string, number> {

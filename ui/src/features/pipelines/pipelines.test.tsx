@@ -1,9 +1,10 @@
-import { screen, waitFor } from "@testing-library/react";
+import { screen, waitFor, within } from "@testing-library/react";
 import user from "@testing-library/user-event";
 import { describe, expect, it } from "vitest";
 import { run } from "../../test/documents";
 import { findings, me, serve, show } from "../../test/show";
 import { LogView } from "./LogView";
+import { StartRetraining } from "./Retrain";
 import { RunPage, stepOf } from "./RunPage";
 import { ranks } from "./StepGraph";
 
@@ -79,4 +80,46 @@ it("opens the step asked for, else the failed, else the running one", () => {
 it("ranks steps by what they need, and ends on a cycle", () => {
   expect([...ranks([{ name: "a", needs: null }, { name: "b", needs: ["a"] }, { name: "c", needs: ["a", "b"] }])]).toEqual([["a", 0], ["b", 1], ["c", 2]]);
   expect(ranks([{ name: "a", needs: ["b"] }, { name: "b", needs: ["a"] }]).size).toBe(2);
+});
+
+describe("retraining", () => {
+  const routes = (rights: string[]) => ({ "GET /api/v1/me": me(rights), "GET /api/v1/pipelines": { items: [{ name: "other", model: "prices", steps: [] }, { name: "nightly", model: "screening", steps: [{ name: "check" }, { name: "train" }] }] } });
+
+  it("starts the pipeline that was suggested, after saying what it does, and closes", async () => {
+    const sent = serve({ ...routes(["pipeline.run"]), "POST /api/v1/pipelines/nightly/runs": { id: "r9", pipeline: "nightly" } });
+    show(<StartRetraining model="screening" suggested="nightly" />);
+    await user.click(screen.getByRole("button", { name: "Start retraining…" }));
+    const dialog = within(await screen.findByRole("dialog", { name: "Train screening again" }));
+    expect(((await dialog.findByLabelText("Pipeline")) as HTMLSelectElement).value).toBe("nightly");
+    expect(dialog.getByText("It runs on the newest version of its data: check, train.")).toBeTruthy();
+    expect(await findings()).toEqual([]);
+    await user.click(dialog.getByRole("button", { name: "Start now" }));
+    await waitFor(() => expect(sent.find((s) => s.method === "POST")?.path).toBe("/api/v1/pipelines/nightly/runs"));
+    await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
+  });
+
+  it("chooses a pipeline of the model itself, and none where there is only one of another", async () => {
+    serve(routes(["pipeline.run"]));
+    const { unmount } = show(<StartRetraining model="screening" />);
+    await user.click(screen.getByRole("button", { name: "Start retraining…" }));
+    expect(((await screen.findByLabelText("Pipeline")) as HTMLSelectElement).value).toBe("nightly");
+    unmount();
+    const sent = serve({ ...routes(["pipeline.run"]), "POST /api/v1/pipelines/other/runs": { id: "r9", pipeline: "other" } });
+    show(<StartRetraining model="readmission" />);
+    await user.click(screen.getByRole("button", { name: "Start retraining…" }));
+    const dialog = within(await screen.findByRole("dialog"));
+    expect(((await dialog.findByLabelText("Pipeline")) as HTMLSelectElement).value).toBe("");
+    await user.click(dialog.getByRole("button", { name: "Start now" }));
+    expect(sent.some((s) => s.method === "POST")).toBe(false);
+    await user.selectOptions(dialog.getByLabelText("Pipeline"), "other");
+    await user.click(dialog.getByRole("button", { name: "Start now" }));
+    await waitFor(() => expect(sent.find((s) => s.method === "POST")?.path).toBe("/api/v1/pipelines/other/runs"));
+  });
+
+  it("tells who may not start one why", async () => {
+    serve(routes(["pipeline.read"]));
+    show(<StartRetraining model="screening" />);
+    await waitFor(() => expect(screen.getByRole("button", { name: "Start retraining…" }).getAttribute("aria-disabled")).toBe("true"));
+    expect(screen.getByRole("button", { name: "Start retraining…" }).getAttribute("aria-describedby")).toBeTruthy();
+  });
 });

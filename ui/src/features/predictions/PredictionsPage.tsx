@@ -22,7 +22,7 @@ const columns: Column<Prediction>[] = [
   { key: "at", head: m.audit.when, value: (p) => p.at, cell: (p) => <Go className="rowlink" to={paths.prediction(p.id)}><Time at={p.at} full /></Go> },
   { key: "endpoint", head: m.deploy.endpoint, value: (p) => p.endpoint, cell: (p) => p.endpoint },
   { key: "version", head: m.version.version, value: (p) => p.version, right: true, cell: (p) => <><Go to={paths.version(p.model, p.version)}>v{p.version}</Go>{p.slot !== "live" && <div className="dim small">{m.slot[p.slot] ?? p.slot}</div>}</> },
-  { key: "caller", head: m.model.caller, value: (p) => p.caller, cell: (p) => <>{p.caller}{p.application && <div className="dim small">{p.application}</div>}</> },
+  { key: "caller", head: m.model.caller, value: (p) => p.caller, cell: (p) => <>{p.caller}{p.application && p.application !== p.caller && <div className="dim small">{p.application}</div>}</> },
   { key: "rows", head: m.predict.rows, value: (p) => p.rows, right: true, cell: (p) => p.rows },
   { key: "latency", head: m.predict.latency, value: (p) => p.latency_us, right: true, cell: (p) => micros(p.latency_us) },
   { key: "outcome", head: m.predict.answer, cell: (p) => (p.error ? <Chip tone="bad">{p.error}</Chip> : fired(p.trace_info) ? <span className="wrap">{fired(p.trace_info)}</span> : <Outputs p={p} />) },
@@ -32,7 +32,7 @@ const columns: Column<Prediction>[] = [
 function Outputs({ p }: { p: Prediction }) {
   const outputs = (p.outputs ?? []) as { name: string; data: unknown }[];
   const words = outputs.slice(0, 2).map((o) => { const d = Array.isArray(o.data) ? (o.data as unknown[]) : []; return `${o.name} ${d.slice(0, 3).map((v) => (typeof v === "number" ? Number(v.toPrecision(4)) : String(v))).join(", ")}${d.length > 3 ? " …" : ""}`; });
-  return words.length ? <span className="mono small wrap">{words.join("; ")}</span> : <Chip tone="ok">{m.predict.answered}</Chip>;
+  return words.length ? <span className="mono small wrap" style={{ display: "inline-block", minWidth: 170 }}>{words.join("; ")}</span> : <Chip tone="ok">{m.predict.answered}</Chip>;
 }
 
 const quote = (v: string) => `'${v.replaceAll("'", "''")}'`;

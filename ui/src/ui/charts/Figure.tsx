@@ -18,8 +18,8 @@ export function Figure({ title, legend, numbers, file, png, tools, children }: P
         <h3>{title}</h3>
         {tools}
         <button type="button" className="linkb" aria-pressed={table} onClick={() => setTable(!table)}>{table ? m.chart.asChart : m.chart.asTable}</button>
-        <button type="button" className="linkb" onClick={csv}>{m.chart.csv}</button>
-        {png && !table && <button type="button" className="linkb" onClick={() => void picture()}>{m.chart.png}</button>}
+        <button type="button" className="linkb" aria-label={m.chart.csv} title={m.chart.csv} onClick={csv}>{m.chart.csvShort}</button>
+        {png && !table && <button type="button" className="linkb" aria-label={m.chart.png} title={m.chart.png} onClick={() => void picture()}>{m.chart.pngShort}</button>}
       </figcaption>
       {legend && <div className="legend">{legend}</div>}
       {table ? <NumbersTable title={title} numbers={all()} /> : children}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { colourOf, most, places } from "./colours";
-import { curveOf, elapsed, extent, smooth, stepsWithin, valueAt } from "./curve";
+import { curveOf, elapsed, extent, lonely, smooth, stepsWithin, valueAt } from "./curve";
 
 const points = { steps: [0, 1, 2, 3], times: ["2026-03-02T10:00:00Z", "2026-03-02T10:00:10Z", "2026-03-02T10:00:20Z", "2026-03-02T10:00:40Z"], values: [4, "NaN", 2, 1] };
 
@@ -12,6 +12,14 @@ describe("a curve", () => {
   });
   it("is sorted by what is along the axis", () => { expect(curveOf("r", "r", { steps: [2, 0, 1], times: [], values: [3, 1, 2] }, "step").ys).toEqual([1, 2, 3]); });
   it("answers no value before its start, in a gap and after its end", () => { const c = curveOf("r", "r", points, "step"); expect([valueAt(c, -1), valueAt(c, 0), valueAt(c, 1), valueAt(c, 2.5), valueAt(c, 4)]).toEqual([null, 4, null, 2, null]); });
+});
+
+describe("a point", () => {
+  const gap = undefined;
+  it.each([
+    ["alone between gaps is lonely", [null, 3, null], [1]], ["alone in all is lonely", [3], [0]], ["at either end beside a gap is lonely", [1, null, 2, 3, null, 4], [0, 5]],
+    ["with a neighbour is not", [1, 2, null, 3, 4], []], ["looks past the places of other curves", [1, gap, 2, gap, null, gap, 3, gap], [6]], ["is not there in an empty curve", [], []],
+  ])("%s", (_, ys, want) => expect(lonely(ys)).toEqual(want));
 });
 
 describe("smoothing", () => {

@@ -88,3 +88,16 @@ export function elapsed(s: number): string {
   if (a < 7200) return `${sign}${Number((a / 60).toPrecision(3))} min`;
   return `${sign}${Number((a / 3600).toPrecision(3))} h`;
 }
+
+/** Where a point has no neighbour that a line could lead to: both next to it are gaps (null) or there is none. Places of other curves (undefined) are passed over. */
+export function lonely(ys: readonly (number | null | undefined)[]): number[] {
+  const out: number[] = [];
+  let before: number | null = null, last = -1; // the value before, and the place of a point that had none
+  ys.forEach((y, i) => {
+    if (y === undefined) return;
+    if (y === null) { if (last >= 0) out.push(last); last = -1; } else last = before === null ? i : -1;
+    before = y;
+  });
+  if (last >= 0) out.push(last);
+  return out;
+}

@@ -1,6 +1,6 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { domain, elapsed, extent, smooth, type Axis, type Curve } from "./curve";
+import { domain, elapsed, extent, lonely, smooth, type Axis, type Curve } from "./curve";
 import { dashOf } from "./colours";
 import { axisNumber } from "./Figure";
 
@@ -37,7 +37,7 @@ export function draw(node: HTMLElement, d: Drawing): uPlot {
     const colour = inked(c.place);
     const point = c.xs.length < 2 || (c.ys.length < 40 && !soft);
     data.push(log ? joined[i + 1].map((y) => (typeof y === "number" && y <= 0 ? null : y)) : joined[i + 1]);
-    series.push({ label: c.name, stroke: soft ? faint(colour) : colour, width: soft ? 1 : 2, dash: soft ? undefined : dashOf(c.place), points: { show: point, size: 5, fill: colour }, spanGaps: false });
+    series.push({ label: c.name, stroke: soft ? faint(colour) : colour, width: soft ? 1 : 2, dash: soft ? undefined : dashOf(c.place), points: { show: point, size: 5, fill: colour, filter: (u, k, shown) => (shown ? null : lonely(u.data[k] as (number | null | undefined)[])) }, spanGaps: false });
     if (!soft) return;
     const at = new Map(c.xs.map((x, k) => [x, k]));
     const line = smooth(c.ys, d.smoothing);

@@ -74,7 +74,7 @@ function Save({ taken, onSave }: { taken: string[]; onSave: (name: string, start
   const [start, setStart] = useState(false);
   const [tried, setTried] = useState(false);
   return (
-    <form className="stack gap16" onSubmit={(e) => { e.preventDefault(); setTried(true); if (name.trim()) onSave(name.trim(), start); }}>
+    <form className="stack gap16" noValidate onSubmit={(e) => { e.preventDefault(); setTried(true); if (name.trim()) onSave(name.trim(), start); }}>
       <TextInput data-autofocus label={m.name} value={name} maxLength={60} required withAsterisk onChange={(e) => setName(e.currentTarget.value)} error={tried && !name.trim() ? m.grid.nameMissing : undefined} description={taken.includes(name.trim()) ? m.grid.replaces : undefined} />
       <Checkbox label={m.grid.makeStart} checked={start} onChange={(e) => setStart(e.currentTarget.checked)} />
       <p className="small dim row">{m.grid.shareView} <Copy value={location.href} label={m.grid.copyLink} /></p>

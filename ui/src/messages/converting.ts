@@ -1,0 +1,10 @@
+/** Words of lighter forms of a version. */
+type Named = Record<string, string>;
+
+export const converting = {
+  title: "Lighter forms", lead: "The same model in a smaller or faster form, held against this version row by row. Nothing changes for callers.", empty: "No lighter form was tried yet. It shows size, time and error side by side before anything is registered.", button: "Try a lighter form…", ask: (v: string) => `Try a lighter form of ${v}`, confirm: "Convert and compare", table: "Lighter forms that were tried",
+  to: "Form", forms: { native: "Native trees", onnx: "ONNX", float16: "16-bit numbers", int8: "8-bit whole numbers" } as Named, about: { native: "Trees as this server computes them itself, without a library.", onnx: "One open format for every kind of model.", float16: "Half the size; answers differ a little.", int8: "A quarter of the size; answers differ more." } as Named,
+  limit: "Largest error that passes", limitHelp: (v: string) => `From 0 to 1, relative for answers above 1. Empty: ${v}.`, limits: { native: "0.000001", onnx: "0.000001", float16: "0.01", int8: "0.05" } as Named, notLimit: "A number from 0 to 1.", register: "Make a new version of it when it passes", registerHelp: "It is tested and approved like any other.",
+  states: { running: "Being measured", done: "Passed", refused: "Refused" } as Named, file: "File", memory: "Memory", median: "One row, median", error: "Largest error", outcome: "Outcome", of: (limit: string) => `limit ${limit}`, rows: (golden: number, logged: number, made: number) => `on ${golden} golden, ${logged} logged and ${made} generated rows`, less: (x: string) => `${x} × less`, more: (x: string) => `${x} × more`, same: "the same", engine: (a: string, b: string) => (a === b ? a : `${a} → ${b}`),
+  registered: (v: number) => `registered as v${v}`, notRegistered: "not registered", changes: (t: string) => `Callers would see: ${t}`, measuring: "Converting, then asking both for the same rows…", notReady: "Only a version that is ready and runs in an engine here can be converted.",
+};
