@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -82,6 +84,61 @@ func (s *side) ask(model string, payload []byte) (time.Duration, error) {
 		err = fmt.Errorf("%s: %d %.300s", path, res.StatusCode, text)
 	}
 	return took, err
+}
+
+// plain is a client of one call, made beforehand, over one connection of its own: it takes as little of the machine as a
+// client can, where the load is to be steady and the server alone shall be seen.
+type plain struct {
+	conn    net.Conn
+	answers *bufio.Reader
+	request []byte
+}
+
+func (s *side) plain(model string, payload []byte) (*plain, error) {
+	host := strings.TrimPrefix(s.url, "http://")
+	conn, err := net.Dial("tcp", host)
+	if err != nil {
+		return nil, err
+	}
+	request := fmt.Appendf(nil, "POST /v2/models/%s%s/infer HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", model, s.suffix, host, len(payload))
+	if s.token != "" {
+		request = fmt.Appendf(request, "Authorization: Bearer %s\r\n", s.token)
+	}
+	return &plain{conn, bufio.NewReader(conn), append(append(request, "\r\n"...), payload...)}, nil
+}
+
+// ask makes the call; the answer names its length.
+func (c *plain) ask() error {
+	if _, err := c.conn.Write(c.request); err != nil {
+		return err
+	}
+	status, length := "", -1
+	for {
+		line, err := c.answers.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if status == "" {
+			status = string(line)
+			continue
+		}
+		if len(line) == 0 {
+			break
+		}
+		if name, value, _ := bytes.Cut(line, []byte(": ")); bytes.EqualFold(name, []byte("Content-Length")) {
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := c.answers.Discard(length); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(status, "HTTP/1.1 200") {
+		return fmt.Errorf("%s", status)
+	}
+	return nil
 }
 
 // askRaw makes one call over gRPC with raw contents.

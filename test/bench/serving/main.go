@@ -4,6 +4,7 @@
 //	go run ./test/bench/serving -python PYTHON          everything, about ten minutes
 //	go run ./test/bench/serving -python PYTHON -quick   fewer turns: for a look
 //	go run ./test/bench/serving -only logging           only what the log costs, or -only half the slowest percent; needs no PYTHON and no peer
+//	go run ./test/bench/serving -only library -python PYTHON  only the comparison with libxgboost, without any server
 //
 // Ours runs as it ships: sign-in, validation, metrics and the prediction log (durability group) are on. The peer runs
 // with its default settings: one inference worker beside its server, metrics on, no sign-in and no log of predictions.
@@ -66,7 +67,7 @@ func main() {
 	bin := flag.String("bin", "bin/keelson", "the built program")
 	flag.StringVar(&b.python, "python", "", "python with the packages of test/bench/serving/requirements.txt")
 	quick := flag.Bool("quick", false, "fewer turns")
-	flag.StringVar(&b.only, "only", "", "logging: only what the prediction log costs; half: only the slowest percent at half load")
+	flag.StringVar(&b.only, "only", "", "logging: only what the prediction log costs; half: only the slowest percent at half load; library: only the comparison with libxgboost")
 	strict := flag.Bool("strict", false, "exit 1 when a figure misses its limit")
 	flag.IntVar(&b.per, "per", b.per, "requests of one side in one turn")
 	flag.Parse()
@@ -114,10 +115,12 @@ func (b *bench) run(bin string) error {
 		return err
 	}
 	b.end = append(b.end, func() { os.RemoveAll(b.dir) })
-	if err := b.start(bin); err != nil {
+	port, err := b.models()
+	if err != nil {
 		return err
 	}
-	for _, part := range []func() error{b.oneRow, b.throughput, b.manyRows, b.overGRPC, b.halfLoad, b.logging, b.inProcess} {
+	start := func() error { return b.start(bin, port) } // the servers work on after the load has ended: what is compared without them comes first
+	for _, part := range []func() error{b.inProcess, start, b.oneRow, b.throughput, b.manyRows, b.overGRPC, b.halfLoad, b.logging} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -135,6 +138,12 @@ func (b *bench) alone(bin string) error {
 		return err
 	}
 	b.end = append(b.end, func() { os.RemoveAll(b.dir) })
+	if b.only == "library" {
+		if _, err := b.models(); err != nil {
+			return err
+		}
+		return b.inProcess()
+	}
 	features := make([]string, width)
 	coefficients := make([]float64, width)
 	for i := range width {
@@ -159,20 +168,22 @@ func (b *bench) alone(bin string) error {
 	return b.logging()
 }
 
-// start brings both servers and the floor up with the models.
-func (b *bench) start(bin string) error {
+// models trains them and writes the files of both sides; the peer's name the port that is given.
+func (b *bench) models() (port int, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return 0, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port
+	port = l.Addr().(*net.TCPAddr).Port
 	if port > 65000 {
 		port -= 1000
 	}
 	l.Close()
-	if err := b.python1("models.py", b.dir, strconv.Itoa(port)); err != nil {
-		return err
-	}
+	return port, b.python1("models.py", b.dir, strconv.Itoa(port))
+}
+
+// start brings both servers and the floor up with the models.
+func (b *bench) start(bin string, port int) error {
 	if err := b.startPeer(port); err != nil {
 		return err
 	}

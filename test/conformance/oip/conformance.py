@@ -20,7 +20,7 @@ STEPS = []  # (transport, sentence, function, only once)
 DTYPES = {"FP16": np.float16, "BF16": ml_dtypes.bfloat16, "FP32": np.float32, "FP64": np.float64, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32,
           "INT64": np.int64, "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64, "BOOL": np.bool_, "BYTES": np.object_}
 CODES = {"invalid": ("400", "StatusCode.INVALID_ARGUMENT"), "unknown": ("404", "StatusCode.NOT_FOUND"), "forbidden": ("403", "StatusCode.PERMISSION_DENIED"),
-         "unsupported": ("501", "StatusCode.UNIMPLEMENTED"), "stranger": ("401", "StatusCode.UNAUTHENTICATED"), "conflict": ("409", "StatusCode.FAILED_PRECONDITION")}
+         "unsupported": ("501", "StatusCode.UNIMPLEMENTED"), "stranger": ("401", "StatusCode.UNAUTHENTICATED"), "conflict": ("409", "StatusCode.FAILED_PRECONDITION"), "unavailable": ("503", "StatusCode.UNAVAILABLE"), "large": ("413", "StatusCode.RESOURCE_EXHAUSTED")}
 
 
 class NotApplicable(Exception):
@@ -50,7 +50,7 @@ def check(ok, what):
 
 
 def equal(got, want, what="value"):
-    check(got == want, f"{what}: got {got!r}, want {want!r}")
+    check(got == want, f"{what}: got {got!r:.2000}, want {want!r:.2000}")
 
 
 def auth(**more):

@@ -1,6 +1,8 @@
-"""Runs every step of steps/*.py for every case of cases.json, over HTTP and over gRPC, with the tritonclient as it is.
+"""Runs every step of a folder of steps for every case of cases.json, over HTTP and over gRPC, with the tritonclient as it is.
 
-    driver.py FOLDER URL TOKEN REPORT [CASE …]
+    driver.py FOLDER URL TOKEN REPORT STEPS [CASE …]
+
+STEPS is live (one version answers), split (two versions do) or away (the endpoints are suspended).
 
 REPORT gets a line of JSON per step and case: {"case","engine","transport","step","ok","skip","seconds","error"}. The exit
 code is 0 when every step was run, whatever came out.
@@ -47,11 +49,11 @@ def run(report, described, transport, sentence, function):
 
 def main():
     signal.signal(signal.SIGALRM, late)
-    for path in sorted(here.glob("steps/*.py")):
+    for path in sorted(here.glob(f"steps/{sys.argv[5]}/*.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     cases = json.loads(pathlib.Path(conformance.FOLDER, "cases.json").read_text())
-    wanted = sys.argv[5:]
+    wanted = sys.argv[6:]
     with open(conformance.REPORT, "w", encoding="utf-8") as report:
         for n, described in enumerate(c for c in cases if not wanted or c["name"] in wanted):
             for transport, sentence, function, once in conformance.STEPS:

@@ -107,6 +107,12 @@ def classed(values):
 keep("linear", "linear", "model.linear.json", [("input", "FP64", rows.astype(np.float64))], classed(rows), [("input", "FP64", whole.astype(np.float64))],
      classed(whole), 1e-9, takes=matrix, columns=COLUMNS)
 
+yes = LogisticRegression().fit(x.astype(np.float64), two)
+(folder / "yes.linear.json").write_text(json.dumps({"format": "keelson-linear-1", "link": "logit", "intercept": float(yes.intercept_[0]), "coefficients": yes.coef_[0].tolist(),
+                                                    "features": [{"name": n} for n in COLUMNS]}))
+keep("linear-logit", "linear", "yes.linear.json", [("input", "FP64", rows.astype(np.float64))], {"predict": yes.predict_proba(rows.astype(np.float64))[:, 1:]},
+     [("input", "FP64", whole.astype(np.float64))], {"predict": yes.predict_proba(whole.astype(np.float64))[:, 1:]}, 1e-9, takes=matrix, columns=COLUMNS)
+
 # Columns of several types.
 city = CITIES[random.integers(0, 3, 400)]
 frame = pd.DataFrame({"age": x[:, 0], "visits": random.integers(0, 9, 400), "city": city})
@@ -199,6 +205,23 @@ keep("python-pickle", "python", "logistic.joblib", [("input", "FP64", rows.astyp
      [("input", "FP64", whole.astype(np.float64))], {"predict": logistic.predict(whole.astype(np.float64))}, 0, takes=matrix,
      empty="scikit-learn itself refuses a table without rows")
 
+
+
+class Same(mlflow.pyfunc.PythonModel):
+    """Answers what it is asked, datatype by datatype."""
+
+    def predict(self, context, model_input, params=None):
+        return {"same_" + n: v for n, v in model_input.items()}
+
+
+PYTHON = [t for t in TYPES] + ["FP16"]
+KINDS_OF = KINDS | {"BOOL": np.bool_, "BYTES": np.object_}
+mlflow.pyfunc.save_model(folder / "same", python_model=Same(), pip_requirements=["scikit-learn"], signature=ModelSignature(
+    inputs=Schema([TensorSpec(np.dtype(KINDS_OF[t]), (-1, 2), t) for t in PYTHON]), outputs=Schema([TensorSpec(np.dtype(KINDS_OF[t]), (-1, 2), "same_" + t) for t in PYTHON])))
+full, few = [(t, t, edge(t, ROWS)) for t in PYTHON], [(t, t, least(t, 8)) for t in PYTHON]
+keep("python-types", "python", "same", full, {"same_" + t: v for t, _, v in full}, few, {"same_" + t: v for t, _, v in few}, 0, raw=["FP16"],
+     takes={t: NUMBERS + ["BOOL"] for t in PYTHON if t not in ("BOOL", "BYTES")})
+
 # Rules, held against the same rules in Python.
 (folder / "model.cel.yaml").write_text("""name: referral
 hit: first
@@ -246,5 +269,16 @@ for name, document in (("remote-oip", {"protocol": "oip", "url": peer + "/v2/mod
     (folder / f"{name}.remote.json").write_text(json.dumps({"format": "keelson-remote-1", "signature": signature, "probes": [probe], "timeout": "20s"} | document))
     keep(name, "remote", f"{name}.remote.json", [("input", "FP32", rows)], boosted(binary, rows), [("input", "FP32", whole)], boosted(binary, whole), 1e-6, columns=COLUMNS,
          **({"empty": "the other side refuses a table without rows"} if name == "remote-http" else {}))
+
+
+# Every datatype that JSON has, passed on to the graph that answers what it is asked.
+full, few = [(t, t, edge(t, ROWS)) for t in TYPES], [(t, t, least(t, 8)) for t in TYPES]
+first = [(t, t, v[:1]) for t, _, v in few]
+tensors = [{"name": t, "datatype": t, "shape": [1, 2], "data": v.ravel().tolist()} for t, _, v in first]
+(folder / "types.remote.json").write_text(json.dumps({
+    "format": "keelson-remote-1", "protocol": "oip", "url": peer + "/v2/models/onnx-types.dev/infer", "timeout": "20s",
+    "signature": {"inputs": [{"name": t, "datatype": t, "shape": [-1, 2]} for t in TYPES], "outputs": [{"name": "same_" + t, "datatype": t, "shape": [-1, 2]} for t in TYPES]},
+    "probes": [{"inputs": tensors, "outputs": [t | {"name": "same_" + t["name"]} for t in tensors]}]}))
+keep("remote-types", "remote", "types.remote.json", full, {"same_" + t: v for t, _, v in full}, few, {"same_" + t: v for t, _, v in few}, 0)
 
 (folder / "cases.json").write_text(json.dumps(cases))

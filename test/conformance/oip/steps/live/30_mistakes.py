@@ -27,7 +27,8 @@ def changed(c, name=None, values=None, datatype=None):
 
 @step("an input of another name is refused by name")
 def _(c):
-    c.refused("invalid", c.inputs[0]["name"], c.infer, changed(c, "stranger"))
+    e = c.refused("invalid", "stranger", c.infer, changed(c, "stranger"))
+    check(c.inputs[0]["name"] in e.message(), f"the message {e.message()!r} does not say what it takes")
 
 
 @step("an input that is missing is refused")
@@ -60,7 +61,7 @@ def _(c):
         skip("it has one input")
     if c.name.endswith("-types"):
         skip("its graph joins no inputs, so that they need not be of one length")
-    c.refused("invalid", "", c.infer, changed(c, values=c.data["in:" + c.inputs[0]["name"]][:3]))
+    c.refused("invalid", "" if c.engine == "onnxruntime" else "row", c.infer, changed(c, values=c.data["in:" + c.inputs[0]["name"]][:3]))
 
 
 @step("a datatype that the model does not take is refused by name")
