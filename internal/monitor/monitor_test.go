@@ -131,7 +131,9 @@ func TestSettingsThatCannotWorkAreRefusedByField(t *testing.T) {
 		"limits.accuracy":            func(m *Monitor) { m.Limits.Accuracy = some(2) },
 		"limits.rmse":                func(m *Monitor) { m.Limits.RMSE = some(nan) },
 		"on_breach.retrain.pipeline": func(m *Monitor) { m.OnBreach = &OnBreach{&Retrain{}} },
+		"window.rows ":               func(m *Monitor) { m.Window.set(Window{Rows: 60}) }, // which takes min_rows down with it
 	} {
+		field = strings.TrimSpace(field)
 		m := Monitor{Endpoint: "x"}
 		m.fill()
 		if err := m.Check(); err != nil {

@@ -364,6 +364,8 @@ func (w *Window) check() error {
 		return invalid("window.labels", "A window of outcomes has %d to 100,000 of them.", fewestTimed)
 	case timed && w.MinRows < fewestTimed:
 		return invalid("window.min_rows", "Windows of fewer than %d rows say nothing. Use %d or more.", fewestTimed, fewestTimed)
+	case !timed && w.Rows < DefaultMinRows:
+		return invalid("window.rows", "A window of %d rows says little: chance alone moves it. Use %d or more.", w.Rows, DefaultMinRows)
 	case !timed && w.MinRows < DefaultMinRows:
 		return invalid("window.min_rows", "Windows of fewer than %d rows say little: chance alone moves them. Use %d or more.", DefaultMinRows, DefaultMinRows)
 	case w.Rows < w.MinRows:
