@@ -181,6 +181,18 @@ func TestRegressionsInONNXHaveANativeForm(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		forms[name] = lighter.Engine
+		was, is := m.Signature(), o.Signature()
+		if is.Inputs[0].Name != was.Inputs[0].Name || is.Outputs[0].Name != was.Outputs[0].Name {
+			t.Errorf("%s: the tensors are called %s and %s instead of %s and %s", name, is.Inputs[0].Name, is.Outputs[0].Name, was.Inputs[0].Name, was.Outputs[0].Name)
+		}
+		if out, err := o.Predict(context.Background(), []tensor.Tensor{tensor.FP32s(was.Inputs[0].Name, []int{1, was.Inputs[0].Shape[1]}, make([]float32, was.Inputs[0].Shape[1]))}); err != nil || out[0].Name != was.Outputs[0].Name {
+			t.Errorf("%s: %+v %v", name, out, err)
+		}
+		if p, ok := o.(engine.Portable); ok { // and back again
+			if x, err := p.Portable(); err == nil && (x.Input != was.Inputs[0].Name || x.Output != was.Outputs[0].Name) {
+				t.Errorf("%s: its formula calls them %s and %s", name, x.Input, x.Output)
+			}
+		}
 		d, rows, where := largest(t, m, o, f.formula)
 		if !(d <= 2e-6) || rows < generatedRows/2 {
 			t.Errorf("%s: largest error %.3g over %d rows: %s", name, d, rows, where)

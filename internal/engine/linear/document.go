@@ -2,6 +2,7 @@ package linear
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +29,8 @@ const Mark = "keelson-linear-1"
 type Document struct {
 	Format       string          `json:"format"`
 	Description  string          `json:"description,omitempty"`
+	Input        string          `json:"input,omitempty"`  // name of the matrix; "" is Input
+	Output       string          `json:"output,omitempty"` // name of the numbers; "" is Output
 	Features     []Feature       `json:"features,omitempty"`
 	Link         string          `json:"link"`                // see links; "" is identity
 	Intercept    Numbers         `json:"intercept,omitempty"` // one per row of coefficients; missing is 0
@@ -106,6 +109,8 @@ type feature struct {
 
 // formula is a checked document: rows of coefficients over columns.
 type formula struct {
+	input     string // names of the tensors
+	output    string
 	features  []feature
 	columns   int
 	rows      int
@@ -127,7 +132,7 @@ func parse(data []byte) (*formula, error) {
 	if d.Format != Mark {
 		return nil, broken("its format is %q instead of %q", clip(d.Format), Mark)
 	}
-	f := &formula{link: d.Link, targets: d.Targets, threshold: 0.5}
+	f := &formula{input: cmp.Or(d.Input, Input), output: cmp.Or(d.Output, Output), link: d.Link, targets: d.Targets, threshold: 0.5}
 	if f.link == "" {
 		f.link = "identity"
 	}
@@ -157,6 +162,9 @@ func parse(data []byte) (*formula, error) {
 	if err := f.lay(d.Features); err != nil {
 		return nil, err
 	}
+	if d.Input != "" && f.texts {
+		return nil, broken("it names its input %q, but with texts among its features it takes one tensor per feature, under the feature's name", clip(d.Input))
+	}
 	if f.rows = len(rows); f.rows == 0 {
 		return nil, broken("it has no coefficients")
 	}
@@ -173,7 +181,13 @@ func parse(data []byte) (*formula, error) {
 	default:
 		return nil, broken("it has %d intercepts for %d rows of coefficients", len(f.intercept), f.rows)
 	}
-	return f, f.answers(d)
+	if err := f.answers(d); err != nil {
+		return nil, err
+	}
+	if f.output == Label && len(f.classes) > 0 {
+		return nil, broken("it names its numbers %q, as the class that wins is named", Label)
+	}
+	return f, nil
 }
 
 // named reads coefficients by name. Features that the document describes keep their place; others follow in the order of

@@ -5,6 +5,8 @@
 // features in order; always, one tensor of shape [n] or [n, 1] per feature, under its name, in any order. Categories of
 // texts are BYTES. None may be left out.
 //
+// The document may name the matrix and the numbers otherwise.
+//
 // Output: "predict", FP64. For a regression [n, targets]; with classes [n, classes], the probability of each, or, with the
 // link identity, the scores ([n, 1] when two classes share one row of coefficients). With classes, "label" [n] follows:
 // BYTES or INT64, the class that wins.
@@ -100,13 +102,13 @@ func newModel(f *formula) *model {
 			m.signature.Inputs = append(m.signature.Inputs, spec)
 		}
 	} else {
-		spec := engine.Spec{Name: Input, Datatype: "FP64", Shape: []int{-1, len(f.features)}}
+		spec := engine.Spec{Name: f.input, Datatype: "FP64", Shape: []int{-1, len(f.features)}}
 		for _, x := range f.features {
 			spec.Columns = append(spec.Columns, x.name)
 		}
 		m.signature.Inputs = []engine.Spec{spec}
 	}
-	out := engine.Spec{Name: Output, Datatype: "FP64", Shape: []int{-1, f.width()}, Columns: f.targets, Doc: "link " + f.link}
+	out := engine.Spec{Name: f.output, Datatype: "FP64", Shape: []int{-1, f.width()}, Columns: f.targets, Doc: "link " + f.link}
 	if len(f.classes) == f.width() {
 		out.Columns = f.classes
 	}
@@ -193,7 +195,7 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 	if n == 0 && ctx.Err() != nil {
 		return nil, fmt.Errorf("predict: %w", ctx.Err())
 	}
-	answer := []tensor.Tensor{tensor.FP64s(Output, []int{n, w}, out)}
+	answer := []tensor.Tensor{tensor.FP64s(m.output, []int{n, w}, out)}
 	if m.classes != nil {
 		answer = append(answer, labels)
 	}
@@ -341,5 +343,5 @@ func (m *model) takes() string {
 	if m.texts {
 		return each
 	}
-	return fmt.Sprintf("one tensor %q of shape [n, %d] or %s", Input, len(m.features), each)
+	return fmt.Sprintf("one tensor %q of shape [n, %d] or %s", m.input, len(m.features), each)
 }

@@ -188,6 +188,8 @@ func TestBrokenDocumentsSayWhatIsWrong(t *testing.T) {
 		{"softmax without classes", `{"format":"keelson-linear-1","features":["a"],"coefficients":[[1],[2]],"link":"softmax"}`, "needs classes"},
 		{"a threshold for numbers", `{"format":"keelson-linear-1","features":["a"],"coefficients":[1],"threshold":0.5}`, "threshold"},
 		{"a category without a place", `{"format":"keelson-linear-1","features":[{"name":"a","categories":["x"]}],"coefficients":{"a":{"x":1,"y":2}}}`, "does not list"},
+		{"a named matrix beside texts", `{"format":"keelson-linear-1","input":"X","features":[{"name":"a","categories":["x"]}],"coefficients":[1]}`, "one tensor per feature"},
+		{"numbers named as the label", `{"format":"keelson-linear-1","output":"label","features":["a"],"coefficients":[1],"link":"logit","classes":["x","y"]}`, "as the class that wins"},
 		{"a feature without coefficient", `{"format":"keelson-linear-1","features":["a"],"coefficients":{"b":1}}`, "has no coefficient"},
 	}
 	for _, c := range cases {

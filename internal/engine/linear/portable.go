@@ -13,7 +13,7 @@ var portableLinks = map[string]string{"identity": engine.LinkIdentity, "log": en
 
 // Portable takes the model apart.
 func (m *model) Portable() (engine.Formula, error) {
-	f := engine.Formula{Input: Input, Output: Output, Features: len(m.features), Double: true, Groups: m.rows, Base: append([]float64{}, m.intercept...), Link: portableLinks[m.link],
+	f := engine.Formula{Input: m.input, Output: m.output, Features: len(m.features), Double: true, Groups: m.rows, Base: append([]float64{}, m.intercept...), Link: portableLinks[m.link],
 		Labels: m.classes, Numbers: m.numbers, Threshold: m.threshold, Label: Label}
 	if f.Link == "" {
 		return f, problem.New(problem.Unsupported, "The link %s has no operator.", m.link)
@@ -49,7 +49,7 @@ func Write(f engine.Formula) ([]byte, error) {
 	if f.Link != engine.LinkIdentity || len(f.Labels)+len(f.Numbers) > 0 || f.Pair {
 		return nil, problem.New(problem.Unsupported, "Its answers are more than its sums.")
 	}
-	d := Document{Format: Mark, Link: "identity", Intercept: f.Base}
+	d := Document{Format: Mark, Input: other(f.Input, Input), Output: other(f.Output, Output), Link: "identity", Intercept: f.Base}
 	for i := range f.Features {
 		x := Feature{Name: "f" + strconv.Itoa(i)}
 		if i < len(f.Columns) {
@@ -69,4 +69,12 @@ func Write(f engine.Formula) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(d)
+}
+
+// other is a name that is not the usual one, which needs no mention.
+func other(name, usual string) string {
+	if name == usual {
+		return ""
+	}
+	return name
 }

@@ -29,6 +29,8 @@ type file struct {
 	trees      []rawTree
 	linear     []float32 // of gblinear: the weights of all features, then the biases, each for every group
 	wrapper    wrapper
+	input      string // names of the tensors; a form that was made of another file keeps that one's
+	output     string
 	seen       map[string]bool
 }
 
@@ -43,7 +45,7 @@ const maxColumns = 1 << 20
 
 // read reads the document of Booster.save_model. ctx is asked between trees.
 func read(ctx context.Context, src source) (*file, error) {
-	f := &file{numTarget: 1, wrapper: wrapper{best: -1}, seen: map[string]bool{}}
+	f := &file{numTarget: 1, input: Input, output: Output, wrapper: wrapper{best: -1}, seen: map[string]bool{}}
 	err := src.object(func(key string) error {
 		switch key {
 		case "version":
@@ -76,6 +78,12 @@ func (f *file) learner(ctx context.Context, src source, key string) error {
 			return src.skip()
 		}
 		return f.params(src, func(name, value string) error {
+			switch {
+			case name == inputAttribute && value != "":
+				f.input = value
+			case name == outputAttribute && value != "":
+				f.output = value
+			}
 			f.wrapper.attribute(name, value)
 			return nil
 		})

@@ -18,7 +18,7 @@ var linksOf = map[string]string{
 // Portable takes the model apart.
 func (m *model) Portable() (engine.Formula, error) {
 	name := m.signature.Outputs[0].Doc
-	f := engine.Formula{Input: Input, Output: Output, Columns: m.columns, Features: m.trees.Features(), Groups: m.trees.Groups(), Link: linksOf[name]}
+	f := engine.Formula{Input: m.input, Output: m.output, Columns: m.columns, Features: m.trees.Features(), Groups: m.trees.Groups(), Link: linksOf[name]}
 	if f.Link == "" {
 		f.Link = engine.LinkIdentity
 	}
@@ -113,7 +113,14 @@ func Write(f engine.Formula) ([]byte, error) {
 	}
 	w.object(func() {
 		w.key("learner").object(func() {
-			w.key("attributes").object(func() {})
+			w.key("attributes").object(func() {
+				if f.Input != "" && f.Input != Input {
+					w.key(inputAttribute).text(f.Input)
+				}
+				if f.Output != "" && f.Output != Output {
+					w.key(outputAttribute).text(f.Output)
+				}
+			})
 			w.key("feature_names").texts(f.Columns)
 			w.key("feature_types").texts(nil)
 			w.key("gradient_booster").object(func() {

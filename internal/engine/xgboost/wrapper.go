@@ -66,7 +66,7 @@ func (m *model) Decide(out []tensor.Tensor) (decided []tensor.Tensor, ok bool) {
 		return nil, false
 	}
 	p, w := out[0].F32, out[0].Width()
-	t := tensor.Tensor{Name: Output, Type: tensor.Int64, Shape: []int{out[0].Rows()}}
+	t := tensor.Tensor{Name: m.output, Type: tensor.Int64, Shape: []int{out[0].Rows()}}
 	switch {
 	case m.signature.Outputs[0].Doc == "multi:softmax":
 		for _, v := range p {

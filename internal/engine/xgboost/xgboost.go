@@ -8,6 +8,8 @@
 // there are codes. NaN is a missing value; an infinity is
 // refused, as XGBoost refuses it. Values are cut to float32 before they are compared, as XGBoost does.
 //
+// The learner's attributes keelson.input and keelson.output name the two tensors otherwise.
+//
 // Output: one FP32 tensor "predict" of shape [n, w]: w is 1 for one number per row (a probability for binary:logistic, a
 // margin for binary:logitraw, a class index for multi:softmax), the number of classes for multi:softprob, the number of
 // targets or quantiles otherwise. The answers equal Booster.predict with all trees; of a file that XGBClassifier or another
@@ -40,6 +42,12 @@ const (
 	Output     = "predict"
 	FormatJSON = "xgboost-json"
 	FormatUBJ  = "xgboost-ubj"
+)
+
+// Attributes of the learner that give the tensors other names.
+const (
+	inputAttribute  = "keelson.input"
+	outputAttribute = "keelson.output"
 )
 
 // Engine reads XGBoost's files.
@@ -114,6 +122,8 @@ type model struct {
 	base       []float32
 	objective  objective
 	width      int
+	input      string // names of the tensors
+	output     string
 	columns    []string
 	codes      map[int]map[string]float32 // by column: the code of each category name
 	classes    int                        // of multi:softprob and multi:softmax, else 0 or 1
@@ -133,7 +143,7 @@ func newModel(ctx context.Context, f *file) (engine.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &model{trees: e, objective: o, width: e.Groups(), columns: f.columns, base: make([]float32, e.Groups()), classes: f.numClass, classifier: f.wrapper.estimator == "classifier"}
+	m := &model{trees: e, objective: o, width: e.Groups(), input: f.input, output: f.output, columns: f.columns, base: make([]float32, e.Groups()), classes: f.numClass, classifier: f.wrapper.estimator == "classifier"}
 	switch len(f.baseScore) {
 	case 0:
 		f.baseScore = []float64{0.5}
@@ -165,8 +175,8 @@ func newModel(ctx context.Context, f *file) (engine.Model, error) {
 		m.width = 1
 	}
 	m.signature = engine.Signature{
-		Inputs:  []engine.Spec{{Name: Input, Datatype: "FP32", Shape: []int{-1, e.Features()}, Columns: f.columns}},
-		Outputs: []engine.Spec{{Name: Output, Datatype: "FP32", Shape: []int{-1, m.width}, Doc: f.objective}},
+		Inputs:  []engine.Spec{{Name: m.input, Datatype: "FP32", Shape: []int{-1, e.Features()}, Columns: f.columns}},
+		Outputs: []engine.Spec{{Name: m.output, Datatype: "FP32", Shape: []int{-1, m.width}, Doc: f.objective}},
 	}
 	m.rows.New = func() any { return new([]float32) }
 	m.reasons = sync.OnceValues(m.explainable)
@@ -221,7 +231,7 @@ func (m *model) Predict(ctx context.Context, in []tensor.Tensor) ([]tensor.Tenso
 			}
 		}
 	}
-	return []tensor.Tensor{tensor.FP32s(Output, []int{n, m.width}, out[:n*m.width])}, nil
+	return []tensor.Tensor{tensor.FP32s(m.output, []int{n, m.width}, out[:n*m.width])}, nil
 }
 
 func (m *model) column(k int) string {
@@ -235,7 +245,7 @@ func (m *model) column(k int) string {
 func (m *model) matrix(in []tensor.Tensor, buffer *[]float32) ([]float32, int, error) {
 	k := m.trees.Features()
 	if len(in) == 0 {
-		return nil, 0, problem.New(problem.Invalid, "The request has no inputs; the model takes one tensor %q of shape [n, %d].", Input, k).At("inputs")
+		return nil, 0, problem.New(problem.Invalid, "The request has no inputs; the model takes one tensor %q of shape [n, %d].", m.input, k).At("inputs")
 	}
 	if len(in) == 1 && !m.oneColumn(&in[0]) {
 		t := &in[0]
@@ -253,7 +263,7 @@ func (m *model) matrix(in []tensor.Tensor, buffer *[]float32) ([]float32, int, e
 		return rows, t.Shape[0], nil
 	}
 	if len(m.columns) == 0 {
-		return nil, 0, problem.New(problem.Invalid, "The request has %d inputs; the model has no feature names and takes one tensor %q of shape [n, %d].", len(in), Input, k).At("inputs")
+		return nil, 0, problem.New(problem.Invalid, "The request has %d inputs; the model has no feature names and takes one tensor %q of shape [n, %d].", len(in), m.input, k).At("inputs")
 	}
 	n := in[0].Rows()
 	if len(in) != k {
