@@ -212,12 +212,13 @@ func (s *Service) slot(ctx context.Context, n name, doc release.Document, want r
 		return nil, err
 	}
 	sig := v.model.Signature()
+	own := sig
 	var declared engine.Signature
 	if len(want.Signature) > 0 && json.Unmarshal(want.Signature, &declared) == nil && declared.Check() == nil {
 		sig = sig.WithColumns(declared) // the record may know what the file does not
 	}
 	counts := s.Metrics.slot(journal.Key{Workspace: n.workspace, Endpoint: n.endpoint, Version: want.Version, Slot: want.Kind})
-	return &slot{Slot: want, version: v, signature: sig, name: strconv.Itoa(want.Version), redact: prediction.NewRedaction(doc.Redact, sig, prediction.HashKey(s.HashKey, n.workspace)),
+	return &slot{Slot: want, version: v, signature: sig, gather: lent(own, sig), name: strconv.Itoa(want.Version), redact: prediction.NewRedaction(doc.Redact, sig, prediction.HashKey(s.HashKey, n.workspace)),
 		batch: newBatcher(v, int(doc.Limits.BatchRows), counts.meter), metrics: counts}, nil
 }
 

@@ -202,9 +202,13 @@ func (s *Service) Infer(ctx context.Context, c *Call) (Answer, error) {
 		if !chosen.version.enter() {
 			continue // the table has changed under this call
 		}
+		sent := c.Inputs
 		answer, err := s.infer(ctx, c, e, chosen)
 		chosen.version.leave()
 		if len(e.shadows) > 0 && err == nil {
+			if c.Layout == nil {
+				c.Inputs = sent // each takes them in its own way
+			}
 			s.shadow(c, e, chosen, place, answer.ID)
 		}
 		return answer, err
@@ -267,8 +271,8 @@ func (s *Service) place(c *Call) int {
 }
 
 func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot) (Answer, error) {
+	var err error
 	if c.Layout != nil {
-		var err error
 		if c.Inputs, err = c.Layout(chosen.signature); err != nil {
 			chosen.metrics.meter.Missed(causeOf(err))
 			return Answer{}, err
@@ -282,7 +286,10 @@ func (s *Service) infer(ctx context.Context, c *Call, e *endpoint, chosen *slot)
 			}
 		}
 	}
-	if err := named(c.Inputs, chosen.signature.Inputs); err != nil {
+	if err = named(c.Inputs, chosen.signature.Inputs); err == nil {
+		c.Inputs, err = chosen.take(c.Inputs)
+	}
+	if err != nil {
 		chosen.metrics.meter.Missed(journal.Invalid)
 		return Answer{}, err
 	}
@@ -453,13 +460,17 @@ func (s *Service) shadow(c *Call, e *endpoint, chosen *slot, place int, answer s
 		}
 		copied := *c
 		copied.Request = answer // the prediction that this one shadows
-		if copied.Layout = nil; c.Layout != nil && !reflect.DeepEqual(sh.signature.Inputs, chosen.signature.Inputs) {
-			var err error
-			if copied.Inputs, err = c.Layout(sh.signature); err != nil { // made for other inputs than this version's
-				sh.metrics.fail(0, causeOf(err))
-				sh.version.leave()
-				continue
-			}
+		var err error
+		switch copied.Layout = nil; {
+		case c.Layout == nil:
+			copied.Inputs, err = sh.take(c.Inputs)
+		case !reflect.DeepEqual(sh.signature.Inputs, chosen.signature.Inputs):
+			copied.Inputs, err = c.Layout(sh.signature)
+		}
+		if err != nil { // made for other inputs than this version's
+			sh.metrics.fail(0, causeOf(err))
+			sh.version.leave()
+			continue
 		}
 		select {
 		case s.shadows <- shadowCall{copied, e, sh, answer}:

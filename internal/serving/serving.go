@@ -121,7 +121,8 @@ type slot struct {
 	batch     *batcher // nil when calls are not joined
 	metrics   slotMetrics
 
-	rearranged []string // inputs that the live version reads by other columns, see compare
+	gather     *engine.Spec // the matrix whose columns only the record names, see take
+	rearranged []string     // inputs that the live version reads by other columns, see compare
 }
 
 // endpoint is what is in force under one name.

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"keelson/internal/engine"
-	"keelson/internal/problem"
 	"keelson/internal/tensor"
 )
 
@@ -144,53 +143,14 @@ func Know(specs []engine.Spec, names map[string][]string) error {
 	return nil
 }
 
-// matrix makes the one matrix that a model takes of a tensor per column, each of shape [n] or [n, 1], in any order.
+// matrix makes the one matrix that a model takes of a tensor per column.
 func matrix(want Input, in []tensor.Tensor, out *tensor.Tensor) error {
-	k, n := len(want.Columns), in[0].Rows()
-	if len(in) != k {
-		return problem.New(problem.Invalid, "The request has %d inputs; the model takes one tensor %q of shape %v or one per column, %d in all.", len(in), clip(want.Name), want.Shape, k).At("inputs")
-	}
-	for i := range in {
-		if t := &in[i]; len(t.Shape) == 0 || len(t.Shape) > 2 || t.Shape[0] != n || t.Len() != n {
-			return problem.New(problem.Invalid, "The column %q has shape %v; all need the shape [%d] or [%d, 1].", clip(t.Name), t.Shape, n, n).At(fmt.Sprintf("inputs[%d].shape", i))
+	var err error
+	*out, err = engine.Gather(engine.Spec{Name: want.Name, Shape: want.Shape, Columns: want.Columns}, in, func(t *tensor.Tensor) (out tensor.Tensor, err error) {
+		if p := convert(&out, t, want.Type); p != nil {
+			err = p
 		}
-	}
-	if want.Shape[0] >= 0 && want.Shape[0] != n {
-		return problem.New(problem.Invalid, "The columns have %d rows; the model takes %d.", n, want.Shape[0]).At("inputs[0].shape")
-	}
-	*out = tensor.Tensor{Name: want.Name, Type: want.Type, Shape: []int{n, k}}
-	for c, name := range want.Columns {
-		i := c // callers mostly send the columns in order
-		if in[i].Name != name {
-			for i = 0; i < len(in) && in[i].Name != name; i++ {
-			}
-			if i == len(in) {
-				return problem.New(problem.Invalid, "The column %q is missing from the request.", clip(name)).At("inputs")
-			}
-		}
-		var t tensor.Tensor
-		if err := convert(&t, &in[i], want.Type); err != nil {
-			return err.At(fmt.Sprintf("inputs[%d].datatype", i))
-		}
-		spread(&out.F32, t.F32, c, k)
-		spread(&out.F64, t.F64, c, k)
-		spread(&out.I64, t.I64, c, k)
-		spread(&out.U64, t.U64, c, k)
-		spread(&out.B, t.B, c, k)
-		spread(&out.S, t.S, c, k)
-	}
-	return nil
-}
-
-// spread puts a column into a row-major matrix of width k, made with the first one.
-func spread[T any](to *[]T, column []T, c, k int) {
-	if column == nil {
-		return
-	}
-	if *to == nil {
-		*to = make([]T, len(column)*k)
-	}
-	for r, v := range column {
-		(*to)[r*k+c] = v
-	}
+		return out, err
+	})
+	return err
 }
