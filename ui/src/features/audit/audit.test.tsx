@@ -58,6 +58,9 @@ it("asks the server with the filters of the address", async () => {
 it.each([
   [entry(), "approved"],
   [entry({ detail: { grant: false } }), "refused"],
+  [entry({ action: "runtime.changed", detail: { name: "onnxruntime", installed: true } }), "saw installed:"],
+  [entry({ action: "runtime.changed", detail: { name: "onnxruntime", installed: false } }), "saw removed:"],
+  [entry({ action: "request.refused", detail: { kind: "path", count: 3 } }), "was refused 3 requests that nobody sends by mistake (path):"],
   [entry({ action: "made.up_action" }), "made up action"],
 ])("says %o in words", (e, words) => {
   expect(phrase(e)).toBe(words);
