@@ -510,7 +510,7 @@ func TestTheRoutesSpeakAsPlanned(t *testing.T) {
 			t.Errorf("%d %+v", code, list)
 		}
 		var doc rest.Doc
-		for body, field := range map[string]string{`{"window":{"rows":100,"min_rows":100}}`: "window.min_rows", `{"limits":{"ks":2}}`: "limits.ks", `{"limitz":{}}`: "limitz", `{"reference":{"dataset":"ghost"}}`: ""} {
+		for body, field := range map[string]string{`{"window":{"rows":100}}`: "window.rows", `{"window":{"rows":100,"min_rows":100}}`: "window.rows", `{"window":{"min_rows":100}}`: "window.min_rows", `{"limits":{"ks":2}}`: "limits.ks", `{"limitz":{}}`: "limitz", `{"reference":{"dataset":"ghost"}}`: ""} {
 			doc = rest.Doc{}
 			if code := call("PUT", "/screening", body, &doc); code != 422 && code != 404 || doc.Detail == "" || doc.Field != field {
 				t.Errorf("PUT %s: %d %+v", body, code, doc)
